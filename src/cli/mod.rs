@@ -1,0 +1,235 @@
+//! The command line: which command is meant, and what the shell is told at the end.
+//!
+//! Every failure is one line on stderr, `litecached: <what is wrong>; <what to do>`, and an exit code
+//! that tells a supervisor its kind.
+
+mod serve;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use log::{Level, info, warn};
+
+use crate::config::{self, Blame, Facts, Origin, Raw, Settings};
+use crate::logging::{self, OneLine};
+
+const NAME: &str = "litecached";
+
+/// Exit codes by kind of failure, as in `sysexits.h`. 0 is success; a code that is none of these
+/// comes from a signal or a bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// 64: the command line is wrong.
+    Usage = 64,
+    /// 65: the file is no database, not ours, of a newer version, or damaged.
+    Data = 65,
+    /// 69: an address is taken, or not to be had on this machine.
+    Unavailable = 69,
+    /// 71: the system refused something it should give: threads, descriptors, memory.
+    System = 71,
+    /// 73: a file cannot be created.
+    CannotCreate = 73,
+    /// 74: reading or writing failed.
+    Io = 74,
+    /// 75: not now, but perhaps later: another litecached holds the database.
+    Temporary = 75,
+    /// 77: this user may not do that.
+    Permission = 77,
+    /// 78: the configuration is wrong.
+    Configuration = 78,
+}
+
+/// Why the program ends without success.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    /// `<what is wrong>; <what to do>`.
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+}
+
+impl From<config::Error> for Failure {
+    fn from(error: config::Error) -> Self {
+        let exit = match error.blame {
+            Blame::Writer(Origin::CommandLine) => Exit::Usage,
+            Blame::Resolver => Exit::Unavailable,
+        };
+        Self::new(exit, error.message)
+    }
+}
+
+/// Runs the program; `arguments` begin with its name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let Err(failure) = execute(arguments) else {
+        return ExitCode::SUCCESS;
+    };
+    let priority = if logging::to_journal() { logging::priority(Level::Error) } else { "" };
+    let line = format!("{priority}{NAME}: {}\n", OneLine(&failure.message));
+    // In one write, so that no other line can come between; a closed stderr takes nothing from the
+    // exit code.
+    let told = io::stderr().write_all(line.as_bytes());
+    drop(told);
+    ExitCode::from(failure.exit as u8)
+}
+
+fn execute(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return answer(&error),
+    };
+    match matches.subcommand() {
+        Some((_, flags)) => serve(flags),
+        None => serve(&matches),
+    }
+}
+
+fn serve(flags: &ArgMatches) -> Result<(), Failure> {
+    if flags.get_flag("license") {
+        return print(&format!(
+            "{NAME} {}\nLicensed under MIT or Apache-2.0, at your choice.\n",
+            env!("CARGO_PKG_VERSION")
+        ));
+    }
+    let settings = Settings::from_raw(&Raw::from_flags(flags), &Facts::gather())?;
+    logging::start(settings.server.verbosity);
+    settings.warnings.iter().for_each(|line| warn!("{line}"));
+    settings.notices.iter().for_each(|line| info!("{line}"));
+    serve::serve(settings)
+}
+
+/// `litecached [flags]` is `litecached serve [flags]`.
+fn command() -> Command {
+    let serve = with_flags(Command::new("serve").display_name(NAME)).about("Serve (the default)");
+    with_flags(Command::new(NAME))
+        .about("A memcached-compatible cache daemon whose contents survive")
+        .version(env!("CARGO_PKG_VERSION"))
+        .propagate_version(true)
+        .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true)
+        .subcommand(serve)
+}
+
+fn with_flags(command: Command) -> Command {
+    let license = Arg::new("license")
+        .short('i')
+        .long("license")
+        .action(ArgAction::SetTrue)
+        .help("Print the licence");
+    command.args(config::flags()).arg(license).after_help(config::footer())
+}
+
+/// Help and version are answers; the rest is a wrong command line.
+fn answer(error: &clap::Error) -> Result<(), Failure> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => print(&error.render().to_string()),
+        _ => Err(Failure::new(Exit::Usage, one_line(error))),
+    }
+}
+
+/// clap's first line says what is wrong; its further lines become what to do.
+fn one_line(error: &clap::Error) -> String {
+    let rendered = error.render().to_string();
+    let first = rendered.lines().next().unwrap_or_default();
+    let what = first.strip_prefix("error: ").unwrap_or(first);
+    let suggestion = error.context().find_map(|(kind, value)| match (kind, value) {
+        (ContextKind::SuggestedArg | ContextKind::SuggestedSubcommand, value) => nearest(value),
+        _ => None,
+    });
+    match suggestion {
+        Some(nearest) => format!("{what}; did you mean '{nearest}'? {NAME} --help lists all"),
+        None => format!("{what}; {NAME} --help lists what there is"),
+    }
+}
+
+fn nearest(value: &ContextValue) -> Option<&str> {
+    match value {
+        ContextValue::String(name) => Some(name),
+        ContextValue::Strings(names) => names.first().map(String::as_str),
+        _ => None,
+    }
+}
+
+/// On stdout. A reader that has gone away (`--help | head -1`) has read enough.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+            Exit::Io,
+            format!("writing to stdout failed: {error}; check where it leads"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<ArgMatches, clap::Error> {
+        command().try_get_matches_from([NAME].iter().chain(words))
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn serve_is_the_default() {
+        for words in [vec!["-p", "1"], vec!["serve", "-p", "1"]] {
+            let matches = parse(&words).expect("flags");
+            let flags = matches.subcommand().map_or(&matches, |(_, flags)| flags);
+            assert_eq!(Raw::from_flags(flags).iter().count(), 1, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_names_what_there_is_and_no_more() {
+        for words in [vec!["-h"], vec!["--help"], vec!["serve", "-h"]] {
+            let error = parse(&words).expect_err("help");
+            assert_eq!(error.kind(), ErrorKind::DisplayHelp);
+            let help = error.render().to_string();
+            assert!(help.contains("-s, --unix-socket <file>"), "{help}");
+            for name in ["enable-ssl", "sasl", "ext_path", "proxy_config", "no_drop_privileges"] {
+                assert!(!help.contains(name), "{name}");
+            }
+            assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+        }
+    }
+
+    #[test]
+    fn the_version_is_in_memcached_s_form() {
+        for words in [vec!["-V"], vec!["--version"], vec!["serve", "-V"], vec!["-vV"]] {
+            let version = parse(&words).expect_err("version").render().to_string();
+            assert_eq!(version, format!("litecached {}\n", env!("CARGO_PKG_VERSION")));
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_one_line() {
+        let cases: [(&[&str], &str); 7] = [
+            (&["--foo"], "unexpected argument '--foo' found; litecached --help"),
+            (&["--prt", "1"], "unexpected argument '--prt' found; did you mean '--port'?"),
+            (&["-Q"], "unexpected argument '-Q' found; litecached --help"),
+            (&["srve"], "unrecognized subcommand 'srve'; did you mean 'serve'?"),
+            (&["-p"], "a value is required for '--port <num>' but none was supplied; litecached"),
+            (&["--disable-cas=1"], "unexpected value '1' for '--disable-cas'"),
+            (&["serve", "here"], "unexpected argument 'here' found; litecached --help"),
+        ];
+        for (words, beginning) in cases {
+            let failure = answer(&parse(words).expect_err("wrong")).expect_err("wrong");
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.message.starts_with(beginning), "{}", failure.message);
+            assert!(!failure.message.contains('\n'), "{}", failure.message);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `litecached serve`: from settings to a daemon, and to its end.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+use crate::cli::{Exit, Failure};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::server::{Listeners, Server, StartError, StopHandle};
+use crate::store::{OpenError, Store};
+
+/// Serves until a signal or a client's `shutdown` ends it.
+pub(crate) fn serve(settings: Settings) -> Result<(), Failure> {
+    // Privileged ports are bound before the privilege is given up, files are made after.
+    let listeners = Listeners::bind(&settings.server)?;
+    if let Some(user) = &settings.user {
+        become_user(user)?;
+    }
+    let clock = Clock::system();
+    let store = Store::open(&settings.store, &clock)?;
+    store.when_failed(|_| {
+        // Whatever was acknowledged is in the database; nothing that was not is to be answered.
+        std::process::exit(Exit::Io as i32);
+    });
+    let pid_file = settings.pid_file.as_deref().map(PidFile::write).transpose()?;
+    let server = Server::serve(listeners, &settings.server, Arc::clone(&store), clock)?;
+    watch_signals(server.stop_handle())?;
+    for address in server.addresses() {
+        log::info!("listening on {address}");
+    }
+    log::info!(
+        "database {}, durability {}",
+        settings.store.path.display(),
+        settings.store.durability.name()
+    );
+    if let Some(path) = &settings.port_file {
+        write_ports(path, &server)?;
+    }
+    server.wait();
+    log::info!("stopping");
+    server.stop();
+    drop(server);
+    store.close();
+    drop(pid_file);
+    Ok(())
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let exit = match &error {
+            StartError::System(_) => Exit::System,
+            _ => Exit::Unavailable,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let exit = match &error {
+            OpenError::Locked { .. } | OpenError::Busy { .. } => Exit::Temporary,
+            OpenError::NotADatabase { .. }
+            | OpenError::NotOurs { .. }
+            | OpenError::Newer { .. } => Exit::Data,
+            OpenError::Network { .. } => Exit::Configuration,
+            OpenError::CannotCreate { .. } => Exit::CannotCreate,
+            OpenError::NotWritable { .. } => Exit::Permission,
+            OpenError::OldSqlite { .. } => Exit::System,
+            OpenError::Failed { .. } => Exit::Io,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+/// The first request to end is followed, the second is obeyed.
+fn watch_signals(stop: StopHandle) -> Result<(), Failure> {
+    let refused = |error: std::io::Error| {
+        Failure::new(Exit::System, format!("signals cannot be watched: {error}; start again"))
+    };
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP]).map_err(refused)?;
+    let watch = move || {
+        let mut asked = false;
+        for signal in signals.forever() {
+            match signal {
+                SIGHUP => log::info!("nothing to reload"),
+                _ if asked => {
+                    log::warn!("a second signal: ending now; nothing acknowledged is lost");
+                    std::process::exit(128 + signal);
+                }
+                _ => {
+                    asked = true;
+                    stop.request();
+                }
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(watch).map_err(refused)?;
+    Ok(())
+}
+
+fn become_user(name: &str) -> Result<(), Failure> {
+    let refused = |why: String| {
+        Failure::new(Exit::Permission, format!("cannot become user {name}: {why}; see -u"))
+    };
+    let user = nix::unistd::User::from_name(name)
+        .map_err(|error| refused(error.to_string()))?
+        .ok_or_else(|| refused("there is no such user".into()))?;
+    nix::unistd::setgroups(&[user.gid])
+        .and_then(|()| nix::unistd::setgid(user.gid))
+        .and_then(|()| nix::unistd::setuid(user.uid))
+        .map_err(|error| refused(error.to_string()))
+}
+
+/// `-P`: removed again at the end.
+struct PidFile<'a>(&'a Path);
+
+impl<'a> PidFile<'a> {
+    fn write(path: &'a Path) -> Result<Self, Failure> {
+        std::fs::write(path, format!("{}\n", std::process::id())).map_err(|error| {
+            let what = format!("cannot write {}: {error}; see -P", path.display());
+            Failure::new(Exit::CannotCreate, what)
+        })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for PidFile<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(self.0) {
+            log::warn!("{} could not be removed: {error}", self.0.display());
+        }
+    }
+}
+
+/// `MEMCACHED_PORT_FILENAME`: appears whole or not at all.
+fn write_ports(path: &Path, server: &Server) -> Result<(), Failure> {
+    let mut lines = String::new();
+    for address in server.addresses() {
+        let family = if address.is_ipv6() { "INET6" } else { "INET" };
+        lines.push_str(&format!("TCP {family}: {}\n", address.port()));
+    }
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".lck");
+    std::fs::write(&unfinished, lines).and_then(|()| std::fs::rename(&unfinished, path)).map_err(
+        |error| {
+            let what =
+                format!("cannot write {}: {error}; see MEMCACHED_PORT_FILENAME", path.display());
+            Failure::new(Exit::CannotCreate, what)
+        },
+    )
+}

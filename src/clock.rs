@@ -1,0 +1,70 @@
+//! Time comes in through this door: wall-clock seconds for what is stored, stamps for durations.
+//!
+//! Nothing else asks the system what time it is, so a test can move the seconds by hand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Unix time in whole seconds: the resolution of memcached's expiry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seconds(pub i64);
+
+/// Tells the time; clones tell the same time.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    manual: Option<Arc<AtomicI64>>,
+}
+
+impl Clock {
+    /// The system's wall clock.
+    pub fn system() -> Self {
+        Self { manual: None }
+    }
+
+    /// A clock that stands at `unix` seconds until somebody moves it.
+    pub fn manual(unix: i64) -> Self {
+        Self { manual: Some(Arc::new(AtomicI64::new(unix))) }
+    }
+
+    /// Moves a manual clock. A system clock stays as it is.
+    pub fn advance(&self, seconds: i64) {
+        if let Some(manual) = &self.manual {
+            manual.fetch_add(seconds, Ordering::SeqCst);
+        }
+    }
+
+    /// The time of day.
+    #[allow(clippy::disallowed_methods, reason = "this is the door")]
+    pub fn now(&self) -> Seconds {
+        match &self.manual {
+            Some(manual) => Seconds(manual.load(Ordering::SeqCst)),
+            None => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Seconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+            }
+        }
+    }
+}
+
+/// A moment, for measuring how long something took. Never compared with wall-clock seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp(Instant);
+
+impl Stamp {
+    /// This moment.
+    #[allow(clippy::disallowed_methods, reason = "this is the door")]
+    pub fn now() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Time since this moment.
+    pub fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// Microseconds since this moment.
+    pub fn micros(self) -> u64 {
+        u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,25 @@
+//! From what was written to what is meant.
+//!
+//! `options` is the one table of options; `raw` holds what was written, as text with its origin;
+//! `settings` judges it, with the facts of this process and machine as an argument, and gives
+//! consistent settings or one error. Nobody else asks the environment what to do.
+//!
+//! A new option is a row of the table and the lines that give it its meaning in `network` or
+//! `storage`.
+
+mod extended;
+mod facts;
+mod listen;
+mod network;
+mod options;
+mod raw;
+mod row;
+mod settings;
+mod storage;
+mod units;
+mod values;
+
+pub(crate) use facts::Facts;
+pub(crate) use raw::{Origin, Raw, flags, footer};
+pub(crate) use settings::Settings;
+pub(crate) use values::{Blame, Error};

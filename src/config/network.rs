@@ -1,0 +1,318 @@
+//! The server's part of the settings: where to listen, and how many at once.
+
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::limits;
+use crate::server::{self, Listen};
+
+use super::extended::{self, Extended};
+use super::facts::Facts;
+use super::listen;
+use super::options::Id;
+use super::raw::{Raw, Written};
+use super::units;
+use super::values::{Blame, Error, quoted};
+
+/// Greatest `-c`: Linux gives no process more descriptors (`fs.nr_open`).
+const CONNECTIONS_MAX: u64 = 1 << 20;
+
+/// Greatest `-b` and `-R`: memcached reads them as an `int`.
+const INT_MAX: u64 = (1 << 31) - 1;
+
+/// Longest path of a Unix socket, in bytes: `sun_path` less its final zero, where it is shortest.
+const SOCKET_PATH_BYTES_MAX: usize = 103;
+
+/// Mode of the Unix socket where none is given, as in memcached.
+const UNIX_MODE_DEFAULT: u32 = 0o700;
+
+/// The server's options, and what to say about them.
+pub(super) fn options(raw: &Raw, facts: &Facts) -> Result<(server::Options, Vec<String>), Error> {
+    let mut reading = Reading { raw, facts, warnings: Vec::new() };
+    let options = reading.server()?;
+    Ok((options, reading.warnings))
+}
+
+struct Reading<'a> {
+    raw: &'a Raw,
+    facts: &'a Facts,
+    warnings: Vec<String>,
+}
+
+impl Reading<'_> {
+    fn server(&mut self) -> Result<server::Options, Error> {
+        let extended = self.extended()?;
+        let default = server::Options::default();
+        Ok(server::Options {
+            listen: self.listen()?,
+            threads: self.threads()?,
+            connections_max: self
+                .raw
+                .number(Id::Connections, 1..=CONNECTIONS_MAX, "a number of clients")?
+                .unwrap_or(default.connections_max),
+            backlog: self
+                .raw
+                .number(Id::Backlog, 1..=INT_MAX, "a number of connections")?
+                .unwrap_or(default.backlog),
+            requests_per_turn: self
+                .raw
+                .number(Id::RequestsPerTurn, 1..=INT_MAX, "a number of requests")?
+                .unwrap_or(default.requests_per_turn),
+            verbosity: self
+                .raw
+                .all(Id::Verbose)
+                .fold(default.verbosity, |level, _| level.saturating_add(1)),
+            flush_enabled: !self.raw.has(Id::NoFlush),
+            shutdown_enabled: self.raw.has(Id::Shutdown),
+            cas_enabled: !self.raw.has(Id::NoCas),
+            connections_refused_fast: extended
+                .refuse_fast
+                .unwrap_or(default.connections_refused_fast),
+            idle_timeout_seconds: extended
+                .idle_timeout_seconds
+                .unwrap_or(default.idle_timeout_seconds),
+        })
+    }
+
+    /// The default follows the machine; an explicit number is taken as it is.
+    fn threads(&self) -> Result<usize, Error> {
+        let most = limits::THREADS_MAX as u64;
+        let given = self.raw.number(Id::Threads, 1..=most, "a number of threads")?;
+        Ok(given.unwrap_or(limits::THREADS_DEFAULT.min(self.facts.cores.max(1))))
+    }
+
+    fn extended(&mut self) -> Result<Extended, Error> {
+        let mut extended = Extended::default();
+        for written in self.raw.all(Id::Extended) {
+            let mut inert = Vec::new();
+            extended::read(written.utf8()?, &mut extended, &mut inert)
+                .map_err(|fault| extended_fault(written, &fault))?;
+            let line = |name| format!("-o {name} is memcached's and has no effect here");
+            self.warnings.extend(inert.into_iter().map(line));
+        }
+        Ok(extended)
+    }
+
+    fn listen(&mut self) -> Result<Vec<Listen>, Error> {
+        let port = self.port()?;
+        let unix = self.unix()?;
+        let addresses = match port {
+            Some(port) if unix.is_none() => self.addresses(port)?,
+            _ => Vec::new(),
+        };
+        if unix.is_some() && port.is_some() {
+            self.without_effect(&[Id::Port, Id::Listen], "a Unix socket turns TCP off");
+        }
+        if unix.is_none() {
+            self.without_effect(&[Id::UnixMask], "there is no --unix-socket (-s)");
+            if addresses.is_empty() {
+                self.warnings.push("nothing listens: --port (-p) is 0".to_owned());
+            }
+        }
+        Ok(addresses.into_iter().map(Listen::Tcp).chain(unix).collect())
+    }
+
+    fn without_effect(&mut self, ids: &[Id], reason: &str) {
+        for id in ids.iter().filter(|id| self.raw.has(**id)) {
+            self.warnings.push(format!("{} has no effect: {reason}", id.row()));
+        }
+    }
+
+    /// None where there is to be no TCP, 0 for a free port.
+    fn port(&self) -> Result<Option<u16>, Error> {
+        let Some(written) = self.raw.last(Id::Port) else {
+            return Ok(Some(limits::PORT_DEFAULT));
+        };
+        let text = written.utf8()?;
+        match units::number(text).map(u16::try_from) {
+            Some(Ok(0)) => Ok(None),
+            Some(Ok(port)) => Ok(Some(port)),
+            None if text == "-1" => Ok(Some(0)),
+            _ => {
+                Err(written.wrong("a port from 1 to 65535, or 0 for no TCP, or -1 for a free port"))
+            }
+        }
+    }
+
+    fn addresses(&self, port: u16) -> Result<Vec<SocketAddr>, Error> {
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        for written in self.raw.all(Id::Listen) {
+            let found = listen::addresses(written.utf8()?, port, self.facts.resolve)
+                .map_err(|fault| host_fault(written, &fault))?;
+            for address in found {
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+        }
+        if !self.raw.has(Id::Listen) {
+            addresses.push(SocketAddr::from(([127, 0, 0, 1], port)));
+        }
+        Ok(addresses)
+    }
+
+    fn unix(&self) -> Result<Option<Listen>, Error> {
+        let mode = match self.raw.last(Id::UnixMask) {
+            Some(written) => units::mode(written.utf8()?)
+                .ok_or_else(|| written.wrong("an octal mode from 0 to 777, such as 770"))?,
+            None => UNIX_MODE_DEFAULT,
+        };
+        let Some(path) = self.raw.path(Id::UnixSocket)? else {
+            return Ok(None);
+        };
+        if path.as_os_str().as_bytes().len() > SOCKET_PATH_BYTES_MAX
+            && let Some(written) = self.raw.last(Id::UnixSocket)
+        {
+            return Err(written.wrong(format!("a path of at most {SOCKET_PATH_BYTES_MAX} bytes")));
+        }
+        Ok(Some(Listen::Unix { path, mode }))
+    }
+}
+
+fn host_fault(written: &Written, fault: &listen::Fault) -> Error {
+    match fault {
+        listen::Fault::Form => written.wrong(listen::FORM),
+        listen::Fault::Unknown { host, cause } => Error {
+            blame: Blame::Resolver,
+            message: format!(
+                "{} cannot be {}, as no address was found for {host:?}: {cause}; \
+                 check the name, or give an address",
+                written.id.row(),
+                quoted(&written.text),
+            ),
+        },
+    }
+}
+
+fn extended_fault(written: &Written, fault: &extended::Fault<'_>) -> Error {
+    written.error(match fault {
+        extended::Fault::Unknown(name) => {
+            format!("-o {name:?} is not known; give names that memcached 1.6 knows")
+        }
+        extended::Fault::Refused(name, reason) => format!("-o {name} {reason}"),
+        extended::Fault::Time(word) => format!(
+            "-o {word:?} is not a time; give idle_timeout=N with a number of seconds, \
+             or with a unit as in 15m"
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::tests::{facts, message, raw, settings};
+
+    #[test]
+    fn where_it_listens() {
+        let cases = [
+            ("", "127.0.0.1:60000"),
+            ("-p 11211", "127.0.0.1:11211"),
+            ("-p -1", "127.0.0.1:0"),
+            ("-p 0", ""),
+            ("-p 0 -l 127.0.0.1:80", ""),
+            ("-l 10.0.0.1", "10.0.0.1:60000"),
+            ("-l 10.0.0.1 -p 80", "10.0.0.1:80"),
+            ("-l 10.0.0.1:81,[::1]:82 -l localhost -p 80", "10.0.0.1:81 [::1]:82 127.0.0.1:80"),
+            ("-l 10.0.0.1,10.0.0.1", "10.0.0.1:60000"),
+            ("-l * -p -1", "0.0.0.0:0 [::]:0"),
+            ("-s /run/x", "/run/x 700"),
+            ("-s /run/x -a 0770", "/run/x 770"),
+            ("-s /run/x -p 11211 -l *", "/run/x 700"),
+        ];
+        for (words, expected) in cases {
+            let found: Vec<String> = settings(words)
+                .server
+                .listen
+                .iter()
+                .map(|listen| match listen {
+                    Listen::Tcp(address) => address.to_string(),
+                    Listen::Unix { path, mode } => format!("{} {mode:o}", path.display()),
+                })
+                .collect();
+            assert_eq!(found.join(" "), expected, "{words}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_switches() {
+        let plain = settings("").server;
+        assert_eq!((plain.threads, plain.verbosity, plain.idle_timeout_seconds), (4, 0, 0));
+        assert!(plain.flush_enabled && plain.cas_enabled && plain.connections_refused_fast);
+        assert!(!plain.shutdown_enabled);
+
+        let words = "-t 64 -c 5 -b 6 -R 7 -vv -v -FACM -o no_maxconns_fast,idle_timeout=9";
+        let server = settings(words).server;
+        assert_eq!((server.threads, server.connections_max, server.backlog), (64, 5, 6));
+        assert_eq!((server.requests_per_turn, server.verbosity), (7, 3));
+        assert_eq!(server.idle_timeout_seconds, 9);
+        assert!(!server.flush_enabled && !server.cas_enabled && !server.connections_refused_fast);
+        assert!(server.shutdown_enabled);
+    }
+
+    #[test]
+    fn only_the_default_of_threads_follows_the_cores() {
+        for (cores, words, threads) in [(1, "", 1), (2, "", 2), (64, "", 4), (1, "-t 8", 8)] {
+            let facts = Facts { cores, ..facts() };
+            let (options, _) = options(&raw(words), &facts).expect("options");
+            assert_eq!(options.threads, threads, "{cores} cores, {words:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_effect_is_said() {
+        let cases = [
+            ("", 0),
+            ("-s /run/x -a 770", 0),
+            ("-s /run/x -p 0", 0),
+            ("-s /run/x -p 1 -l *", 2),
+            ("-a 770", 1),
+            ("-p 0", 1),
+            ("-o modern,hashpower=20,maxconns_fast", 2),
+        ];
+        for (words, lines) in cases {
+            let (_, warnings) = options(&raw(words), &facts()).expect("options");
+            assert_eq!(warnings.len(), lines, "{words}: {warnings:?}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_option_the_value_and_what_would_do() {
+        let threads = "give a number of threads from 1 to 64";
+        let clients = "give a number of clients from 1 to 1048576";
+        let port = "give a port from 1 to 65535, or 0 for no TCP, or -1 for a free port";
+        let address = "give host, host:port, [v6]:port or *";
+        let mode = "give an octal mode from 0 to 777";
+        let time = "give idle_timeout=N with a number of seconds";
+        let path = "x".repeat(SOCKET_PATH_BYTES_MAX + 1);
+        let cases = [
+            ("-t 0", "--threads (-t) cannot be \"0\"", threads),
+            ("-t 65", "--threads (-t) cannot be \"65\"", threads),
+            ("--threads=-1", "--threads (-t) cannot be \"-1\"", threads),
+            ("-t four", "--threads (-t) cannot be \"four\"", threads),
+            ("-c 0", "--conn-limit (-c) cannot be \"0\"", clients),
+            ("-c -1", "--conn-limit (-c) cannot be \"-1\"", clients),
+            ("-c 1048577", "--conn-limit (-c) cannot be \"1048577\"", clients),
+            ("-p 65536", "--port (-p) cannot be \"65536\"", port),
+            ("-p -2", "--port (-p) cannot be \"-2\"", port),
+            ("-p x", "--port (-p) cannot be \"x\"", port),
+            ("-p \"\"", "--port (-p) cannot be \"\"", port),
+            ("-R 0", "--max-reqs-per-event (-R) cannot be \"0\"", "from 1 to 2147483647"),
+            ("-b 0", "--listen-backlog (-b) cannot be \"0\"", "from 1 to 2147483647"),
+            ("-a 799", "--unix-mask (-a) cannot be \"799\"", mode),
+            ("-s \"\"", "--unix-socket (-s) cannot be \"\"", "give the path of a file"),
+            (&format!("-s {path}"), "--unix-socket (-s) cannot be ", "at most 103 bytes"),
+            ("-l 127.0.0.1:x", "--listen (-l) cannot be \"127.0.0.1:x\"", address),
+            ("-l \"\"", "--listen (-l) cannot be \"\"", address),
+            ("-l fooble", "--listen (-l) cannot be \"fooble\"", "check the name"),
+            ("-o fooble", "-o \"fooble\" is not known", "give names"),
+            ("-o idle_timeout=x", "-o \"idle_timeout=x\" is not a time", time),
+            ("-o ssl_key=x", "-o ssl_key belongs to TLS", "leave it out"),
+        ];
+        for (words, beginning, remedy) in cases {
+            let message = message(words);
+            assert!(message.starts_with(beginning), "{words}: {message}");
+            let (_, advice) = message.split_once("; ").expect("what to do");
+            assert!(advice.contains(remedy), "{words}: {message}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The one table of options.
+//!
+//! Flags and `--help` are made from these rows; any further place where an option can be written or
+//! described belongs here too, so that a name, a default text and a line of help exist once. The
+//! values themselves are judged in `settings`. Stays true: `ROWS[id as usize]` is the row of `id`.
+
+use super::row::Group::{Commands, Compatibility, Limits, Listening, Process, Storage};
+use super::row::{NO_SHORT, Row, row};
+
+/// An option's name inside the program, in the order of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Id {
+    Port,
+    Listen,
+    UnixSocket,
+    UnixMask,
+    UdpPort,
+    Backlog,
+    Protocol,
+    Db,
+    MaxDisk,
+    WalMax,
+    Durability,
+    Memory,
+    ItemSize,
+    NoEvictions,
+    Connections,
+    Threads,
+    RequestsPerTurn,
+    Shutdown,
+    NoFlush,
+    NoCas,
+    User,
+    PidFile,
+    Verbose,
+    Extended,
+    NoDump,
+    NoWatch,
+    LockMemory,
+    LargePages,
+    CoreDumps,
+    SlabGrowth,
+    SlabMinimum,
+    PrefixDelimiter,
+    NapiIds,
+    Daemon,
+    Sasl,
+    Tls,
+    AuthFile,
+}
+
+impl Id {
+    /// Its row.
+    pub(crate) fn row(self) -> &'static Row {
+        &ROWS[self as usize]
+    }
+}
+
+/// Every option, in the order of the help.
+pub(crate) const ROWS: [Row; 37] = [
+    row(Id::Port, 'p', "port", Listening, "TCP port; 0 is no TCP, -1 any free port")
+        .takes("num")
+        .or("60000", ""),
+    row(Id::Listen, 'l', "listen", Listening, "Addresses, comma-separated or repeated; * is all")
+        .list("addr")
+        .or("127.0.0.1", ""),
+    row(Id::UnixSocket, 's', "unix-socket", Listening, "Unix socket path; turns TCP off")
+        .takes("file"),
+    row(Id::UnixMask, 'a', "unix-mask", Listening, "Access mode of the Unix socket, in octal")
+        .takes("mask")
+        .or("700", ""),
+    row(Id::UdpPort, 'U', "udp-port", Listening, "Only 0: there is no UDP")
+        .takes("num")
+        .or("0", ""),
+    row(Id::Backlog, 'b', "listen-backlog", Listening, "Connections waiting to be accepted")
+        .takes("num")
+        .or("1024", ""),
+    row(Id::Protocol, 'B', "protocol", Listening, "auto or ascii").takes("name").or("auto", ""),
+    row(Id::Db, 'e', "db", Storage, "Database file")
+        .takes("file")
+        .alias("memory-file")
+        .or("litecached.db", "in $STATE_DIRECTORY if set"),
+    row(Id::MaxDisk, NO_SHORT, "max-disk", Storage, "Item budget on disk; 0 is no limit")
+        .takes("size")
+        .or("10g", "or -m if given"),
+    row(Id::WalMax, NO_SHORT, "wal-max", Storage, "WAL size beyond which writes are refused")
+        .takes("size")
+        .or("256m", ""),
+    row(Id::Durability, NO_SHORT, "durability", Storage, "What a reply survives: process or power")
+        .takes("level")
+        .or("process", ""),
+    row(Id::Memory, 'm', "memory-limit", Storage, "Items in memory, in megabytes; 0 is none")
+        .takes("num")
+        .or("64", ""),
+    row(Id::ItemSize, 'I', "max-item-size", Storage, "Largest item, 1k to 1g")
+        .takes("num")
+        .or("1m", ""),
+    row(Id::NoEvictions, 'M', "disable-evictions", Storage, "Answer errors when full"),
+    row(Id::Connections, 'c', "conn-limit", Limits, "Clients at once").takes("num").or("1024", ""),
+    row(Id::Threads, 't', "threads", Limits, "Event loops, 1 to 64")
+        .takes("num")
+        .or("4", "at most the cores"),
+    row(Id::RequestsPerTurn, 'R', "max-reqs-per-event", Limits, "Requests of a client per turn")
+        .takes("num")
+        .or("64", ""),
+    row(Id::Shutdown, 'A', "enable-shutdown", Commands, "Allow the shutdown command"),
+    row(Id::NoFlush, 'F', "disable-flush-all", Commands, "Refuse flush_all"),
+    row(Id::NoCas, 'C', "disable-cas", Commands, "Give out no cas ids"),
+    row(Id::User, 'u', "user", Process, "Become this user (only when started as root)")
+        .takes("user"),
+    row(Id::PidFile, 'P', "pidfile", Process, "Write the process id there").takes("file"),
+    row(Id::Verbose, 'v', "verbose", Process, "-v: clients' errors; -vv: every command").counted(),
+    row(Id::Extended, 'o', "extended", Process, "idle_timeout=time, [no_]maxconns_fast")
+        .list("name"),
+    row(Id::NoDump, 'X', "disable-dumping", Compatibility, "").moot(),
+    row(Id::NoWatch, 'W', "disable-watch", Compatibility, "").moot(),
+    row(Id::LockMemory, 'k', "lock-memory", Compatibility, "")
+        .ignored("the items are in a file, not only in memory"),
+    row(Id::LargePages, 'L', "enable-largepages", Compatibility, "")
+        .ignored("there is no slab memory to put on large pages"),
+    row(Id::CoreDumps, 'r', "enable-coredumps", Compatibility, "")
+        .ignored("the core limit stays as it was inherited (ulimit -c, LimitCORE=)"),
+    row(Id::SlabGrowth, 'f', "slab-growth-factor", Compatibility, "")
+        .takes("num")
+        .ignored("there are no slabs"),
+    row(Id::SlabMinimum, 'n', "slab-min-size", Compatibility, "")
+        .takes("bytes")
+        .ignored("there are no slabs"),
+    row(Id::PrefixDelimiter, 'D', "prefix-delimiter", Compatibility, "")
+        .takes("char")
+        .ignored("there are no statistics by prefix"),
+    row(Id::NapiIds, 'N', "napi-ids", Compatibility, "")
+        .takes("num")
+        .ignored("connections are spread without regard to network queues"),
+    row(Id::Daemon, 'd', "daemon", Compatibility, "").refused(
+        "would return at once, and litecached stays in the foreground; \
+         start it from systemd, or with & in a shell",
+    ),
+    row(Id::Sasl, 'S', "enable-sasl", Compatibility, "").refused(
+        "is not offered, and without it every client would be served; \
+         leave it out, and let only trusted clients reach the address",
+    ),
+    row(Id::Tls, 'Z', "enable-ssl", Compatibility, "").refused(
+        "is not offered, and without it everything would be sent in the clear; \
+         leave it out, and put a TLS proxy in front",
+    ),
+    row(Id::AuthFile, 'Y', "auth-file", Compatibility, "").takes("file").refused(
+        "is not offered, and without it every client would be served; \
+         leave it out, and let only trusted clients reach the address",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::row::Fate;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn rows_stand_where_their_ids_say() {
+        for (index, row) in ROWS.iter().enumerate() {
+            assert_eq!(row.id as usize, index, "{row}");
+        }
+        assert_eq!(Id::AuthFile as usize + 1, ROWS.len());
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names = BTreeSet::from(["help", "version", "license"]);
+        let mut shorts = BTreeSet::from(['h', 'V', 'i']);
+        for row in &ROWS {
+            assert!(names.insert(row.name), "{row}");
+            assert!(row.alias.is_none_or(|alias| names.insert(alias)), "{row}");
+            assert!(row.short.is_none_or(|short| shorts.insert(short)), "{row}");
+        }
+    }
+
+    #[test]
+    fn what_acts_has_a_line_of_help() {
+        for row in &ROWS {
+            assert_eq!(row.fate == Fate::Acts, !row.help.is_empty(), "{row}");
+            assert!(row.help.len() <= 60 && !row.help.ends_with('.'), "{row}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        for row in &ROWS {
+            if let Fate::Refused(reason) = row.fate {
+                assert!(reason.contains("; "), "{row}");
+            }
+        }
+    }
+}

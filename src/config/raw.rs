@@ -1,0 +1,174 @@
+//! What was written: for each option its texts, and where each text came from.
+//!
+//! Knows no meaning: a port is a text here. Flags are made from the table and read back into it; a
+//! further layer (environment, file) becomes another origin.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::{Arg, ArgAction, ArgMatches, builder::ValueParser};
+
+use super::options::{Id, ROWS};
+use super::row::{Fate, Kind, Row};
+
+/// Where a text was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    CommandLine,
+}
+
+/// One text, as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) id: Id,
+    pub(crate) origin: Origin,
+    /// Empty for a switch. Not always UTF-8: a path need not be.
+    pub(crate) text: OsString,
+}
+
+/// Everything that was written: options in the order of the table, one option's texts in the order
+/// of writing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Raw {
+    written: Vec<Written>,
+}
+
+impl Raw {
+    /// Reads back what the flags of [`flags`] matched.
+    pub(crate) fn from_flags(matches: &ArgMatches) -> Self {
+        let mut raw = Self::default();
+        for row in &ROWS {
+            match row.kind {
+                Kind::Switch if matches.get_flag(row.name) => raw.push(row.id, OsStr::new("")),
+                Kind::Switch => {}
+                Kind::Count => {
+                    (0..matches.get_count(row.name)).for_each(|_| raw.push(row.id, OsStr::new("")));
+                }
+                Kind::Value(_) | Kind::List(_) => matches
+                    .get_many::<OsString>(row.name)
+                    .into_iter()
+                    .flatten()
+                    .for_each(|text| raw.push(row.id, text)),
+            }
+        }
+        raw
+    }
+
+    /// Every text of an option.
+    pub(crate) fn all(&self, id: Id) -> impl Iterator<Item = &Written> {
+        self.written.iter().filter(move |written| written.id == id)
+    }
+
+    /// The text that holds where an option takes one value: the last, as in memcached.
+    pub(crate) fn last(&self, id: Id) -> Option<&Written> {
+        self.all(id).last()
+    }
+
+    /// Whether the option was written at all.
+    pub(crate) fn has(&self, id: Id) -> bool {
+        self.last(id).is_some()
+    }
+
+    /// Everything, in the order of the table.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Written> {
+        self.written.iter()
+    }
+
+    fn push(&mut self, id: Id, text: &OsStr) {
+        self.written.push(Written { id, origin: Origin::CommandLine, text: text.to_owned() });
+    }
+}
+
+/// The flags of the table. Like `getopt`, a flag that takes a value takes whatever follows, even
+/// `-1`, and a repeated flag is no error.
+pub(crate) fn flags() -> impl Iterator<Item = Arg> {
+    ROWS.iter().map(flag)
+}
+
+fn flag(row: &'static Row) -> Arg {
+    let flag = Arg::new(row.name)
+        .long(row.name)
+        .help(help(row))
+        .help_heading(row.group.heading())
+        .hide(row.fate != Fate::Acts);
+    let flag = match row.short {
+        Some(short) => flag.short(short),
+        None => flag,
+    };
+    let flag = match row.alias {
+        Some(alias) => flag.alias(alias),
+        None => flag,
+    };
+    match row.kind {
+        Kind::Switch => flag.action(ArgAction::SetTrue).overrides_with(row.name),
+        Kind::Count => flag.action(ArgAction::Count),
+        Kind::Value(name) | Kind::List(name) => flag
+            .action(ArgAction::Append)
+            .value_name(name)
+            .value_parser(ValueParser::os_string())
+            .num_args(1)
+            .allow_hyphen_values(true),
+    }
+}
+
+/// `Event loops [default: 4, at most the cores]`.
+fn help(row: &Row) -> String {
+    match (row.default, row.default_note) {
+        ("", _) => row.help.to_owned(),
+        (default, "") => format!("{} [default: {default}]", row.help),
+        (default, note) => format!("{} [default: {default}, {note}]", row.help),
+    }
+}
+
+/// The last lines of the help: what is accepted and does nothing. What is refused stays unnamed, as
+/// tools look for names in the help to learn what a server can do.
+pub(crate) fn footer() -> String {
+    let inert: Vec<String> = ROWS
+        .iter()
+        .filter(|row| matches!(row.fate, Fate::Moot | Fate::Ignored(_)))
+        .filter_map(|row| row.short.map(|short| format!("-{short}")))
+        .collect();
+    format!(
+        "Sizes: 1024 or 64k, 64m, 1g, 10GiB (powers of 1024).\n\
+         Accepted because memcached takes them, without effect: {}.",
+        inert.join(" ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Command;
+
+    fn raw(words: &[&str]) -> Raw {
+        let command = Command::new("test").no_binary_name(true).args(flags());
+        Raw::from_flags(&command.try_get_matches_from(words).expect("flags"))
+    }
+
+    #[test]
+    fn texts_are_kept_as_written() {
+        let cases: [(&[&str], Id, &[&str]); 10] = [
+            (&["-p11211"], Id::Port, &["11211"]),
+            (&["-p", "-1"], Id::Port, &["-1"]),
+            (&["--port=1", "-p", "2"], Id::Port, &["1", "2"]),
+            (&["-vvv"], Id::Verbose, &["", "", ""]),
+            (&["-v", "-MAv"], Id::Verbose, &["", ""]),
+            (&["-M", "-M"], Id::NoEvictions, &[""]),
+            (&["-l", "a,b", "--listen", "c"], Id::Listen, &["a,b", "c"]),
+            (&["--memory-file", "x"], Id::Db, &["x"]),
+            (&["-e", "x"], Id::Db, &["x"]),
+            (&["-vm", "5"], Id::Memory, &["5"]),
+        ];
+        for (words, id, texts) in cases {
+            let raw = raw(words);
+            let found: Vec<_> = raw.all(id).map(|written| written.text.to_str()).collect();
+            let expected: Vec<_> = texts.iter().map(|&text| Some(text)).collect();
+            assert_eq!(found, expected, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_written_is_nothing() {
+        assert_eq!(raw(&[]).iter().count(), 0);
+        assert!(!raw(&["-v"]).has(Id::Port));
+    }
+}

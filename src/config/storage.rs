@@ -1,0 +1,298 @@
+//! The store's part of the settings: which file, and how much of everything.
+//!
+//! Holds to one rule: an item fits twice into whatever has to hold it.
+
+use std::path::PathBuf;
+
+use crate::limits;
+use crate::store::{self, Durability};
+
+use super::facts::Facts;
+use super::options::Id;
+use super::raw::{Origin, Raw};
+use super::units::Size;
+use super::values::{Blame, Error};
+
+/// The database's name where none is given.
+const DB_DEFAULT: &str = "litecached.db";
+
+/// The store's options, and what follows from them and might surprise. Each of `threads` event loops
+/// reads.
+pub(super) fn options(
+    raw: &Raw,
+    facts: &Facts,
+    threads: usize,
+) -> Result<(store::Options, Vec<String>), Error> {
+    let mut reading = Reading { raw, facts, notices: Vec::new() };
+    let options = reading.store(threads)?;
+    Ok((options, reading.notices))
+}
+
+struct Reading<'a> {
+    raw: &'a Raw,
+    facts: &'a Facts,
+    notices: Vec<String>,
+}
+
+impl Reading<'_> {
+    fn store(&mut self, threads: usize) -> Result<store::Options, Error> {
+        let default = store::Options::new(self.database()?);
+        let memory = self.raw.megabytes(Id::Memory)?;
+        let item = self.item()?.unwrap_or(default.item_bytes_max);
+        let options = store::Options {
+            memory_bytes: memory.unwrap_or(default.memory_bytes),
+            disk_bytes_max: self.budget(memory)?.unwrap_or(default.disk_bytes_max),
+            wal_bytes_max: self.wal(item, default.wal_bytes_max)?,
+            item_bytes_max: item,
+            durability: self.durability()?.unwrap_or(default.durability),
+            readers: threads,
+            path: default.path,
+        };
+        self.check_room(&options)?;
+        Ok(options)
+    }
+
+    fn database(&self) -> Result<PathBuf, Error> {
+        let given = self.raw.path(Id::Db)?;
+        let directory = match given {
+            None => self.facts.state_directory.as_ref().or(self.facts.working_directory.as_ref()),
+            Some(_) => self.facts.working_directory.as_ref(),
+        };
+        let path = given.unwrap_or_else(|| PathBuf::from(DB_DEFAULT));
+        Ok(directory.map_or(path.clone(), |directory| directory.join(&path)))
+    }
+
+    /// The item budget, where something says it: `--max-disk`, else `-m`, which is what memcached's
+    /// users mean by it.
+    fn budget(&mut self, memory: Option<u64>) -> Result<Option<u64>, Error> {
+        let disk = self.raw.size(Id::MaxDisk)?;
+        if disk.is_some() {
+            return Ok(disk);
+        }
+        let budget = memory.filter(|&bytes| bytes > 0);
+        if let Some(bytes) = budget {
+            self.notices.push(format!(
+                "items may take {size} on disk too, as {memory} says {size} and there is no {disk}",
+                size = Size(bytes),
+                memory = Id::Memory.row(),
+                disk = Id::MaxDisk.row(),
+            ));
+        }
+        Ok(budget)
+    }
+
+    fn durability(&self) -> Result<Option<Durability>, Error> {
+        let Some(written) = self.raw.last(Id::Durability) else {
+            return Ok(None);
+        };
+        let text = written.utf8()?;
+        [Durability::Process, Durability::Power]
+            .into_iter()
+            .find(|durability| durability.name() == text)
+            .map(Some)
+            .ok_or_else(|| written.wrong("process or power"))
+    }
+
+    fn item(&self) -> Result<Option<u64>, Error> {
+        let item = self.raw.size(Id::ItemSize)?;
+        let allowed = limits::ITEM_BYTES_LEAST..=limits::ITEM_BYTES_MAX;
+        match self.raw.last(Id::ItemSize).zip(item) {
+            Some((written, size)) if !allowed.contains(&size) => Err(written.wrong(format!(
+                "a size from {} to {}",
+                Size(limits::ITEM_BYTES_LEAST),
+                Size(limits::ITEM_BYTES_MAX)
+            ))),
+            _ => Ok(item),
+        }
+    }
+
+    /// The WAL's limit. Unwritten, it is the default, or more where an item of the size asked for
+    /// would not fit twice.
+    fn wal(&mut self, item: u64, default: u64) -> Result<u64, Error> {
+        let least = limits::WAL_BYTES_LEAST;
+        match self.raw.last(Id::WalMax).zip(self.raw.size(Id::WalMax)?) {
+            Some((written, size)) if size < least => {
+                Err(written.wrong(format!("a size of at least {}", Size(least))))
+            }
+            Some((_, size)) => Ok(size),
+            None if item.saturating_mul(2) <= default => Ok(default),
+            None => {
+                let size = item.saturating_mul(2);
+                self.notices.push(format!(
+                    "the WAL may take {size} instead of {default}, as {item_row} is {item}",
+                    size = Size(size),
+                    default = Size(default),
+                    item_row = Id::ItemSize.row(),
+                    item = Size(item),
+                ));
+                Ok(size)
+            }
+        }
+    }
+
+    /// Whichever options brought an item and its room together, both are named.
+    fn check_room(&self, options: &store::Options) -> Result<(), Error> {
+        let item = options.item_bytes_max;
+        let budget = options.disk_bytes_max;
+        if budget != 0 && item > budget / 2 {
+            let by = if self.raw.has(Id::MaxDisk) { Id::MaxDisk } else { Id::Memory };
+            return Err(self.too_narrow(item, "item budget", budget, by, Id::MaxDisk));
+        }
+        let wal = options.wal_bytes_max;
+        if item > wal / 2 {
+            return Err(self.too_narrow(item, "WAL limit", wal, Id::WalMax, Id::WalMax));
+        }
+        Ok(())
+    }
+
+    /// `room` bytes of `what`, set by the option `by` if by any, are less than two items; raising
+    /// `remedy` would help.
+    fn too_narrow(&self, item: u64, what: &str, room: u64, by: Id, remedy: Id) -> Error {
+        let least = Size(item.saturating_mul(2));
+        let written = self.raw.last(Id::ItemSize).or(self.raw.last(by));
+        Error {
+            blame: Blame::Writer(written.map_or(Origin::CommandLine, |written| written.origin)),
+            message: format!(
+                "{item_row} is {item}, more than half of the {what} of {room}; \
+                 give {item_row} at most {most}, or {remedy} at least {least}",
+                item_row = Id::ItemSize.row(),
+                item = Size(item),
+                room = Size(room),
+                most = Size(room / 2),
+                remedy = remedy.row(),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::tests::{facts, message, raw, settings};
+    use std::path::Path;
+
+    const MEGA: u64 = 1 << 20;
+
+    #[test]
+    fn the_item_budget_follows_m_unless_it_is_said() {
+        let budget = limits::DISK_BYTES_DEFAULT;
+        let cases = [
+            ("", 64 * MEGA, budget, 0),
+            ("-m 0", 0, budget, 0),
+            ("-m 100", 100 * MEGA, 100 * MEGA, 1),
+            ("-m 1g", 1024 * MEGA, 1024 * MEGA, 1),
+            ("-m 100 --max-disk 1g", 100 * MEGA, 1024 * MEGA, 0),
+            ("-m 0 --max-disk 50m", 0, 50 * MEGA, 0),
+            ("--max-disk 0", 64 * MEGA, 0, 0),
+        ];
+        for (words, memory, disk, notices) in cases {
+            let settings = settings(words);
+            assert_eq!(settings.store.memory_bytes, memory, "{words}");
+            assert_eq!(settings.store.disk_bytes_max, disk, "{words}");
+            assert_eq!(settings.notices.len(), notices, "{words}: {:?}", settings.notices);
+        }
+    }
+
+    #[test]
+    fn an_item_fits_twice() {
+        let cases = [
+            ("-I 1k", 1 << 10),
+            ("-I 1024", 1 << 10),
+            ("-I 32m -m 64", 32 * MEGA),
+            ("-I 128m", 128 * MEGA),
+            ("-I 256m --wal-max 512m", 256 * MEGA),
+            ("-I 1g --wal-max 2g", 1024 * MEGA),
+            ("-I 1g --wal-max 2g --max-disk 0", 1024 * MEGA),
+            ("-I 256m", 256 * MEGA),
+            ("-m 2", MEGA),
+        ];
+        for (words, item) in cases {
+            assert_eq!(settings(words).store.item_bytes_max, item, "{words}");
+        }
+    }
+
+    #[test]
+    fn the_wal_follows_a_large_item_unless_it_is_said() {
+        let default = limits::WAL_BYTES_DEFAULT;
+        let cases = [
+            ("", default, 0),
+            ("-I 128m", default, 0),
+            ("-I 129m", 258 * MEGA, 1),
+            ("-I 1g", 2048 * MEGA, 1),
+            ("--wal-max 16m", 16 * MEGA, 0),
+            ("-I 8m --wal-max 16m", 16 * MEGA, 0),
+        ];
+        for (words, wal, notices) in cases {
+            let (options, said) = options(&raw(words), &facts(), 1).expect("options");
+            assert_eq!(options.wal_bytes_max, wal, "{words}");
+            assert_eq!(said.len(), notices, "{words}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn the_file() {
+        let facts = |state: Option<&str>, working: Option<&str>| Facts {
+            state_directory: state.map(PathBuf::from),
+            working_directory: working.map(PathBuf::from),
+            ..facts()
+        };
+        let cases = [
+            ("", None, Some("/here"), "/here/litecached.db"),
+            ("", None, None, "litecached.db"),
+            ("", Some("/state"), Some("/here"), "/state/litecached.db"),
+            ("--db x", Some("/state"), Some("/here"), "/here/x"),
+            ("-e /x -e /y", None, Some("/here"), "/y"),
+            ("--memory-file /x", None, Some("/here"), "/x"),
+        ];
+        for (words, state, working, path) in cases {
+            let (options, _) = options(&raw(words), &facts(state, working), 1).expect("options");
+            assert_eq!(options.path, Path::new(path), "{words}");
+        }
+    }
+
+    #[test]
+    fn durability_and_readers() {
+        assert_eq!(settings("").store.durability, Durability::Process);
+        assert_eq!(settings("--durability power").store.durability, Durability::Power);
+        assert_eq!(settings("-t 3").store.readers, 3);
+    }
+
+    #[test]
+    fn errors_name_the_option_the_value_and_what_would_do() {
+        let size = "give a size such as";
+        let cases = [
+            ("-I 1000", "--max-item-size (-I) cannot be \"1000\"", "give a size from 1k to 1g"),
+            ("-I 2g", "--max-item-size (-I) cannot be \"2g\"", "give a size from 1k to 1g"),
+            ("-I x", "--max-item-size (-I) cannot be \"x\"", size),
+            ("-m -5", "--memory-limit (-m) cannot be \"-5\"", "give a number of megabytes"),
+            (
+                "-m 64 -I 256m",
+                "--max-item-size (-I) is 256m, more than half of the item budget of \
+              64m",
+                "at most 32m, or --max-disk at least 512m",
+            ),
+            (
+                "-m 1",
+                "--max-item-size (-I) is 1m, more than half of the item budget of 1m",
+                "at most 512k, or --max-disk at least 2m",
+            ),
+            ("--max-disk 1m", "--max-item-size (-I) is 1m, more than half", "at least 2m"),
+            (
+                "-I 256m --wal-max 256m",
+                "--max-item-size (-I) is 256m, more than half of the WAL limit of 256m",
+                "at most 128m, or --wal-max at least 512m",
+            ),
+            ("--max-disk 1.5g", "--max-disk cannot be \"1.5g\"", size),
+            ("--wal-max 1m", "--wal-max cannot be \"1m\"", "a size of at least 16m"),
+            ("--wal-max -1", "--wal-max cannot be \"-1\"", size),
+            ("--durability none", "--durability cannot be \"none\"", "give process or power"),
+            ("--db \"\"", "--db (-e) cannot be \"\"", "give the path of a file"),
+        ];
+        for (words, beginning, remedy) in cases {
+            let message = message(words);
+            assert!(message.starts_with(beginning), "{words}: {message}");
+            let (_, advice) = message.split_once("; ").expect("what to do");
+            assert!(advice.contains(remedy), "{words}: {message}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+#![doc = include_str!("ARCHITECTURE.md")]
+
+pub mod cache;
+pub mod cli;
+pub mod clock;
+mod config;
+pub mod limits;
+pub mod logging;
+pub mod metrics;
+pub mod protocol;
+pub mod server;
+mod stats;
+pub mod store;

@@ -1,0 +1,98 @@
+//! Every bound of the daemon: its name, its unit, its reason.
+//!
+//! Nothing grows because a stranger wishes it. Where a bound is an option, the constant here is its
+//! default or its edge.
+
+/// Longest key, as in memcached (`KEY_MAX_LENGTH`).
+pub const KEY_BYTES_MAX: usize = 250;
+
+/// A command line without a newline in this many bytes closes the connection, as in memcached. Lines
+/// that begin with `get` or `gets` are exempt.
+pub const LINE_BYTES_MAX: usize = 2_048;
+
+/// What memcached counts against `-I` beside key and value: its item header with a cas id, the line
+/// end, and rounding. With a key of 1 byte the largest value of the default size is 1,048,516 there.
+pub const ITEM_HEADER_BYTES: usize = 59;
+
+/// Default of `-I`: the largest item, key and header included.
+pub const ITEM_BYTES_DEFAULT: u64 = 1 << 20;
+/// Least `-I`, as in memcached.
+pub const ITEM_BYTES_LEAST: u64 = 1 << 10;
+/// Greatest `-I`, as in memcached. SQLite's own limit for one value is just below 1 GiB.
+pub const ITEM_BYTES_MAX: u64 = 1 << 30;
+
+/// A value's length beyond this is a malformed number to memcached, and nothing is swallowed.
+pub const VALUE_LENGTH_READABLE_MAX: u64 = (1 << 31) - 3;
+
+/// Default of `-m`: bytes of items kept in memory.
+pub const MEMORY_BYTES_DEFAULT: u64 = 64 << 20;
+
+/// Default of `--max-disk`: bytes of items kept in the database.
+pub const DISK_BYTES_DEFAULT: u64 = 10 << 30;
+
+/// Default of `--wal-max`: beyond it writes are refused until a checkpoint succeeds. 256 MiB is
+/// eight checkpoints' worth.
+pub const WAL_BYTES_DEFAULT: u64 = 256 << 20;
+/// Least `--wal-max`: room for the largest default item several times over.
+pub const WAL_BYTES_LEAST: u64 = 16 << 20;
+
+/// Default of `-c`.
+pub const CONNECTIONS_DEFAULT: usize = 1_024;
+
+/// Default of `-t`, lowered to the number of cores.
+pub const THREADS_DEFAULT: usize = 4;
+/// Greatest `-t`: beyond it threads only wait for each other.
+pub const THREADS_MAX: usize = 64;
+
+/// Default of `-b`: connections that wait to be accepted.
+pub const BACKLOG_DEFAULT: u32 = 1_024;
+
+/// Default port. The Python server that came before listened there.
+pub const PORT_DEFAULT: u16 = 60_000;
+
+/// Default of `-R`: requests of one connection that are answered before its neighbours have their
+/// turn.
+pub const REQUESTS_PER_TURN_DEFAULT: usize = 64;
+
+/// A connection's read buffer, taken from the loop's pool while bytes are pending and given back.
+pub const READ_BUFFER_BYTES: usize = 16 << 10;
+
+/// Read buffers that a loop keeps for reuse.
+pub const READ_BUFFERS_KEPT_MAX: usize = 64;
+
+/// A connection with this many unsent bytes is not read from until its client has taken some.
+pub const OUTPUT_BYTES_HIGH: usize = 256 << 10;
+
+/// A buffer that grew beyond this while it was full is given back when it is empty.
+pub const OUTPUT_BYTES_KEPT_MAX: usize = 1 << 10;
+
+/// Bytes of a value that is still arriving: the buffer grows with what came, not with what was
+/// announced, in steps of at least this.
+pub const VALUE_STEP_BYTES: usize = 64 << 10;
+
+/// Values that are arriving on all connections together. Beyond it a value is swallowed and refused.
+pub const ARRIVING_BYTES_MAX: u64 = 1 << 30;
+
+/// Operations that one transaction commits: enough that one commit serves many clients, few enough
+/// that it ends within milliseconds.
+pub const BATCH_OPS_MAX: usize = 1_024;
+
+/// Bytes of values that one transaction commits before it takes no further batch.
+pub const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// Rows that the sweeper looks at or removes in one transaction.
+pub const SWEEP_ROWS_MAX: i64 = 256;
+
+/// Keys that share one 61-bit hash. A ninth is refused; with a seeded hash nobody has seen a second.
+pub const KEYS_PER_BUCKET: i64 = 8;
+
+const _: () = assert!(KEYS_PER_BUCKET.count_ones() == 1);
+const _: () = assert!(READ_BUFFER_BYTES > 2 * LINE_BYTES_MAX + KEY_BYTES_MAX);
+const _: () = assert!(WAL_BYTES_LEAST <= WAL_BYTES_DEFAULT);
+const _: () = assert!(BATCH_BYTES_MAX as u64 <= WAL_BYTES_LEAST);
+
+/// Replies of one connection that wait for a commit. Beyond it its further requests wait unread.
+pub const PENDING_REPLIES_MAX: usize = 1_024;
+
+/// Connections that a loop reads from before it answers them: their reads share a snapshot.
+pub const CONNECTIONS_PER_ROUND_MAX: usize = 64;

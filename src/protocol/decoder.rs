@@ -1,0 +1,473 @@
+//! Turns client bytes into requests.
+//!
+//! Does no I/O and asks nobody for the time: give it bytes, it says what they mean so far. Holds to
+//! one rule: however the bytes are cut, the requests come out the same. What it keeps between calls
+//! is bounded by the largest value.
+
+use crate::cache::{Exptime, Key, KeyBuf, Mode, Op, Value};
+use crate::limits::{ITEM_HEADER_BYTES, KEY_BYTES_MAX, LINE_BYTES_MAX, VALUE_STEP_BYTES};
+use crate::protocol::classic::{self, Line, StoreLine};
+use crate::protocol::reject::Reject;
+
+/// A retrieval line up to this long is checked whole before its first key is answered: a bad key
+/// replaces the reply, as in memcached. Longer lines are answered as they arrive.
+const RETRIEVAL_WHOLE_BYTES_MAX: usize = 8_192;
+
+/// What the decoder made of the bytes so far.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step<'b> {
+    /// The bytes end inside a request. `used` of them are remembered here; come back with the rest
+    /// when there are more.
+    NeedMore { used: usize },
+    /// One request, and how many bytes it used.
+    Request { request: Request<'b>, used: usize },
+    /// Not acceptable. `reject` knows the line to answer (unless `quiet`) and whether the connection
+    /// survives.
+    Reject { reject: Reject, quiet: bool, used: usize },
+}
+
+/// One request. A retrieval line becomes one request per key and an [`Request::EndOfKeys`], so that
+/// a line of any length is answered in bounded memory.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Request<'b> {
+    /// An operation on a key.
+    Operate { key: RequestKey<'b>, op: Op, form: Form },
+    /// The value announced for this key is too large and will be swallowed.
+    TooLarge { key: Key<'b>, mode: Mode, form: Form },
+    /// The retrieval line ends.
+    EndOfKeys,
+    /// Everything stored is gone: now, or when the exptime says.
+    FlushAll { delay: Exptime, quiet: bool },
+    /// A command about the session or the server.
+    Session(Session<'b>),
+}
+
+/// The key of a request: part of the bytes just given, or remembered while a value arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RequestKey<'b> {
+    /// Part of the bytes just given.
+    Here(Key<'b>),
+    /// From bytes given earlier.
+    Kept(KeyBuf),
+}
+
+impl RequestKey<'_> {
+    /// Borrows it.
+    pub fn as_key(&self) -> Key<'_> {
+        match self {
+            Self::Here(key) => *key,
+            Self::Kept(key) => key.as_key(),
+        }
+    }
+
+    /// Owns it.
+    pub fn into_owned(self) -> KeyBuf {
+        match self {
+            Self::Here(key) => key.to_owned(),
+            Self::Kept(key) => key,
+        }
+    }
+}
+
+/// A command about the session or the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Session<'b> {
+    Version,
+    Quit,
+    Help,
+    /// What stands behind `stats`, untrimmed.
+    Stats {
+        arguments: &'b [u8],
+    },
+    Verbosity {
+        level: u8,
+        quiet: bool,
+    },
+    /// A new item budget in bytes.
+    Memlimit {
+        bytes: u64,
+        quiet: bool,
+    },
+    Shutdown,
+}
+
+/// How the answer to an operation is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// memcached's text replies; none at all if quiet (`noreply`).
+    Classic { quiet: bool },
+    /// The same, but that what cannot be stored is `NOT STORED`.
+    Simple { quiet: bool },
+    /// `VALUE` blocks, with the cas for `gets` and `gats`.
+    Retrieval { with_cas: bool },
+}
+
+/// Turns one connection's bytes into requests.
+#[derive(Debug)]
+pub struct Decoder {
+    state: State,
+    item_bytes_max: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    /// A command line comes next.
+    Command,
+    /// Inside a retrieval line.
+    Keys { form: Form, touch: Option<Exptime>, any: bool },
+    /// Inside a value.
+    Value(Box<Arriving>),
+    /// Inside a value that nobody wants.
+    Swallow { bytes: u64 },
+    /// The same in the old dialect: then `\n` or `\r\n`.
+    SwallowSimple { bytes: u64 },
+    /// In the rest of a line that nobody wants.
+    SwallowLine,
+}
+
+#[derive(Debug)]
+struct Arriving {
+    key: KeyBuf,
+    mode: Mode,
+    flags: u32,
+    exptime: Exptime,
+    compare: Option<u64>,
+    form: Form,
+    value_bytes: usize,
+    value: Vec<u8>,
+}
+
+impl Decoder {
+    /// A decoder for a new connection. Items over `item_bytes_max` bytes, key and header included,
+    /// are refused as too large.
+    pub fn new(item_bytes_max: u64) -> Self {
+        Self { state: State::Command, item_bytes_max }
+    }
+
+    /// Bytes of a value that has arrived in part.
+    pub fn arriving_bytes(&self) -> usize {
+        match &self.state {
+            State::Value(arriving) => arriving.value.capacity(),
+            _ => 0,
+        }
+    }
+
+    /// Whether the last request is complete: a connection may end here without cutting anything off.
+    pub fn is_between_requests(&self) -> bool {
+        matches!(self.state, State::Command)
+    }
+
+    /// Gives up the value that is arriving: what was remembered of it is freed and the rest will be
+    /// swallowed. `None` if no value is arriving; else whether its client wants no reply.
+    pub fn abandon_value(&mut self) -> Option<Form> {
+        let State::Value(arriving) = &self.state else { return None };
+        let form = arriving.form;
+        let left = (arriving.value_bytes - arriving.value.len()) as u64;
+        self.state = match form {
+            Form::Simple { .. } => State::SwallowSimple { bytes: left },
+            _ => State::Swallow { bytes: left + 2 },
+        };
+        Some(form)
+    }
+
+    /// Says what `bytes` mean: those that the last call did not use, and those that came since.
+    pub fn decode<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
+        match &mut self.state {
+            State::Command => self.command(bytes),
+            State::Keys { .. } => self.key(bytes, 0),
+            State::Value(_) => self.value(bytes),
+            State::Swallow { .. } => self.swallow(bytes),
+            State::SwallowSimple { .. } => self.swallow_simple(bytes),
+            State::SwallowLine => self.swallow_line(bytes),
+        }
+    }
+
+    fn command<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
+        let newline = memchr::memchr(b'\n', bytes);
+        let retrieval = classic::is_retrieval(bytes);
+        let length = newline.map_or(bytes.len(), |at| at + 1);
+        let whole_max = if retrieval { RETRIEVAL_WHOLE_BYTES_MAX } else { LINE_BYTES_MAX };
+        if length > whole_max {
+            if retrieval {
+                return self.open_ended(&bytes[..whole_max], bytes);
+            }
+            return Step::Reject { reject: Reject::LineTooLong, quiet: true, used: bytes.len() };
+        }
+        let Some(newline) = newline else { return Step::NeedMore { used: 0 } };
+        // memcached takes no line this short for a command, `x\r\n` and `mn\n` included.
+        const LINE_BYTES_LEAST: usize = 4;
+        if length < LINE_BYTES_LEAST {
+            return Step::Reject { reject: Reject::BadFormat, quiet: false, used: length };
+        }
+        let line = &bytes[..newline];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match classic::parse(line) {
+            Line::Keys { form, touch, keys_at } => {
+                if let Err(reject) = check_keys(&line[keys_at..]) {
+                    return Step::Reject { reject, quiet: false, used: length };
+                }
+                self.state = State::Keys { form, touch, any: false };
+                self.key(bytes, keys_at)
+            }
+            Line::Store(store) => self.store(store, bytes, length),
+            Line::Operate { key, op, form } => {
+                let key = RequestKey::Here(key);
+                Step::Request { request: Request::Operate { key, op, form }, used: length }
+            }
+            Line::FlushAll { delay, quiet } => {
+                Step::Request { request: Request::FlushAll { delay, quiet }, used: length }
+            }
+            Line::Session(session) => {
+                Step::Request { request: Request::Session(session), used: length }
+            }
+            Line::Reject { reject, quiet, swallow } => {
+                if let Some(bytes) = swallow {
+                    self.state = State::Swallow { bytes };
+                }
+                Step::Reject { reject, quiet, used: length }
+            }
+        }
+    }
+
+    /// A retrieval line whose end is not in sight: its keys are answered as they come.
+    fn open_ended<'b>(&mut self, start: &'b [u8], bytes: &'b [u8]) -> Step<'b> {
+        // The last word may be cut off: what `parse` needs stands at the very start of the line.
+        match classic::parse(start) {
+            Line::Keys { form, touch, keys_at } => {
+                self.state = State::Keys { form, touch, any: false };
+                self.key(bytes, keys_at)
+            }
+            Line::Reject { reject, quiet, .. } => {
+                self.state = State::SwallowLine;
+                Step::Reject { reject, quiet, used: start.len() }
+            }
+            _ => unreachable!("the line begins with a retrieval command"),
+        }
+    }
+
+    /// The next key of a retrieval line, from offset `at`.
+    fn key<'b>(&mut self, bytes: &'b [u8], at: usize) -> Step<'b> {
+        let State::Keys { form, touch, any } = &mut self.state else {
+            unreachable!("only called inside a retrieval line")
+        };
+        let spaces = bytes[at..].iter().take_while(|&&byte| byte == b' ').count();
+        let start = at + spaces;
+        let rest = &bytes[start..];
+        let Some(end) = memchr::memchr2(b' ', b'\n', rest) else {
+            if rest.len() > KEY_BYTES_MAX + 1 {
+                self.state = State::SwallowLine;
+                return Step::Reject { reject: Reject::BadFormat, quiet: false, used: bytes.len() };
+            }
+            return Step::NeedMore { used: start };
+        };
+        let line_ends = rest[end] == b'\n';
+        let token = &rest[..end];
+        let token = if line_ends { token.strip_suffix(b"\r").unwrap_or(token) } else { token };
+        if token.is_empty() {
+            let any = *any;
+            self.state = State::Command;
+            let used = start + end + 1;
+            return if any {
+                Step::Request { request: Request::EndOfKeys, used }
+            } else {
+                Step::Reject { reject: Reject::BadFormat, quiet: false, used }
+            };
+        }
+        let Some(key) = Key::new(token) else {
+            self.state = State::SwallowLine;
+            return Step::Reject { reject: Reject::BadFormat, quiet: false, used: start + end };
+        };
+        *any = true;
+        let op = touch.map_or(Op::Fetch, |exptime| Op::FetchAndTouch { exptime });
+        let request = Request::Operate { key: RequestKey::Here(key), op, form: *form };
+        Step::Request { request, used: start + token.len() }
+    }
+
+    /// A storage line: the value may be here whole, else it is gathered.
+    fn store<'b>(&mut self, line: StoreLine<'b>, bytes: &'b [u8], used: usize) -> Step<'b> {
+        let StoreLine { key, mode, flags, exptime, compare, value_bytes, form } = line;
+        let item_bytes = key.bytes().len() as u64 + value_bytes + ITEM_HEADER_BYTES as u64;
+        let simple = matches!(form, Form::Simple { .. });
+        if item_bytes > self.item_bytes_max {
+            self.state = if simple {
+                State::SwallowSimple { bytes: value_bytes }
+            } else {
+                State::Swallow { bytes: value_bytes + 2 }
+            };
+            let request = Request::TooLarge { key, mode: mode_unless_cas(mode, compare), form };
+            return Step::Request { request, used };
+        }
+        let value_bytes =
+            usize::try_from(value_bytes).expect("a value within the item limit fits in memory");
+        let data = &bytes[used..];
+        if let Some(ending) = ending(data, value_bytes, simple) {
+            let key = RequestKey::Here(key);
+            let op = move |value: Value| Op::Store { mode, flags, exptime, compare, value };
+            return match ending {
+                Ending::Good { used: ending } => {
+                    let op = op(data[..value_bytes].into());
+                    let used = used + value_bytes + ending;
+                    Step::Request { request: Request::Operate { key, op, form }, used }
+                }
+                Ending::Bad => self.bad_ending(form, used + value_bytes),
+            };
+        }
+        let arriving = Arriving {
+            key: key.to_owned(),
+            mode,
+            flags,
+            exptime,
+            compare,
+            form,
+            value_bytes,
+            value: Vec::new(),
+        };
+        self.state = State::Value(Box::new(arriving));
+        match self.value(data) {
+            Step::NeedMore { used: taken } => Step::NeedMore { used: used + taken },
+            _ => unreachable!("the value does not end in these bytes"),
+        }
+    }
+
+    /// More of a value that is arriving.
+    fn value<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
+        let State::Value(arriving) = &mut self.state else {
+            unreachable!("only called inside a value")
+        };
+        let missing = arriving.value_bytes - arriving.value.len();
+        let taken = missing.min(bytes.len());
+        reserve(&mut arriving.value, taken, arriving.value_bytes);
+        arriving.value.extend_from_slice(&bytes[..taken]);
+        let simple = matches!(arriving.form, Form::Simple { .. });
+        if arriving.value.len() < arriving.value_bytes {
+            return Step::NeedMore { used: taken };
+        }
+        let Some(ending) = ending(&bytes[taken..], 0, simple) else {
+            return Step::NeedMore { used: taken };
+        };
+        let State::Value(arriving) = std::mem::replace(&mut self.state, State::Command) else {
+            unreachable!("it is a value: see above")
+        };
+        let Arriving { key, mode, flags, exptime, compare, form, value, .. } = *arriving;
+        match ending {
+            Ending::Good { used: ending } => {
+                let op = Op::Store { mode, flags, exptime, compare, value: value.into() };
+                let key = RequestKey::Kept(key);
+                let used = taken + ending;
+                Step::Request { request: Request::Operate { key, op, form }, used }
+            }
+            Ending::Bad => self.bad_ending(form, taken),
+        }
+    }
+
+    /// The value does not end where its length says: the two bytes there are dropped, and what
+    /// follows is read as commands (memcached). In the old dialect the rest of the line goes too.
+    fn bad_ending<'b>(&mut self, form: Form, used: usize) -> Step<'b> {
+        let (quiet, state, ending) = match form {
+            Form::Simple { quiet } => (quiet, State::SwallowLine, 0),
+            Form::Classic { quiet } => (quiet, State::Command, 2),
+            Form::Retrieval { .. } => unreachable!("a retrieval has no value"),
+        };
+        self.state = state;
+        Step::Reject { reject: Reject::BadDataChunk, quiet, used: used + ending }
+    }
+
+    fn swallow<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
+        let State::Swallow { bytes: left } = &mut self.state else {
+            unreachable!("only called while swallowing")
+        };
+        let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= taken as u64;
+        if *left > 0 || taken == bytes.len() {
+            if *left == 0 {
+                self.state = State::Command;
+            }
+            return Step::NeedMore { used: taken };
+        }
+        self.state = State::Command;
+        self.command(&bytes[taken..]).after(taken)
+    }
+
+    fn swallow_simple<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
+        let State::SwallowSimple { bytes: left } = &mut self.state else {
+            unreachable!("only called while swallowing")
+        };
+        let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= taken as u64;
+        if *left > 0 {
+            return Step::NeedMore { used: taken };
+        }
+        self.state = State::SwallowLine;
+        self.swallow_line(&bytes[taken..]).after(taken)
+    }
+
+    fn swallow_line<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
+        let Some(newline) = memchr::memchr(b'\n', bytes) else {
+            return Step::NeedMore { used: bytes.len() };
+        };
+        self.state = State::Command;
+        self.command(&bytes[newline + 1..]).after(newline + 1)
+    }
+}
+
+impl Step<'_> {
+    /// The same step, found behind `bytes` more.
+    fn after(self, bytes: usize) -> Self {
+        match self {
+            Self::NeedMore { used } => Self::NeedMore { used: used + bytes },
+            Self::Request { request, used } => Self::Request { request, used: used + bytes },
+            Self::Reject { reject, quiet, used } => {
+                Self::Reject { reject, quiet, used: used + bytes }
+            }
+        }
+    }
+}
+
+/// What stands behind a value.
+enum Ending {
+    /// A line end of this many bytes.
+    Good { used: usize },
+    /// Something else.
+    Bad,
+}
+
+/// Looks at what stands at `at`; `None` if that has not arrived yet.
+fn ending(bytes: &[u8], at: usize, simple: bool) -> Option<Ending> {
+    match bytes.get(at..)? {
+        [b'\n', ..] if simple => Some(Ending::Good { used: 1 }),
+        [b'\r', b'\n', ..] => Some(Ending::Good { used: 2 }),
+        [b'\r'] | [] => None,
+        [_, ..] if simple => Some(Ending::Bad),
+        [_] => None,
+        [_, _, ..] => Some(Ending::Bad),
+    }
+}
+
+/// `set` without a cas condition is what deletes the old item when the new one is too large; any
+/// other mode leaves it.
+fn mode_unless_cas(mode: Mode, compare: Option<u64>) -> Mode {
+    if compare.is_some() { Mode::Replace } else { mode }
+}
+
+/// Grows a value's buffer with what has come, not with what was announced.
+fn reserve(value: &mut Vec<u8>, more: usize, value_bytes: usize) {
+    let needed = value.len() + more;
+    if needed > value.capacity() {
+        let grown = needed.max(value.capacity() * 2).max(VALUE_STEP_BYTES).min(value_bytes);
+        value.reserve_exact(grown - value.len());
+    }
+}
+
+fn check_keys(line: &[u8]) -> Result<(), Reject> {
+    let mut any = false;
+    for token in super::tokens::Tokens::new(line) {
+        any = true;
+        if token.len() > KEY_BYTES_MAX {
+            return Err(Reject::BadFormat);
+        }
+    }
+    if any { Ok(()) } else { Err(Reject::BadFormat) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! Outcomes to bytes, in the words of memcached's text protocol.
+
+use crate::cache::{Failure, Item, Key, Outcome, Value};
+use crate::protocol::decoder::Form;
+
+/// Where replies go. A large value may be kept by reference instead of being copied.
+pub trait Output {
+    /// Takes these bytes.
+    fn bytes(&mut self, bytes: &[u8]);
+    /// Takes a value's bytes.
+    fn value(&mut self, value: &Value);
+}
+
+impl Output for Vec<u8> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn value(&mut self, value: &Value) {
+        self.extend_from_slice(value.bytes());
+    }
+}
+
+/// The line that closes a retrieval.
+pub const END: &[u8] = b"END\r\n";
+/// The answer to an administrative command that did what it should.
+pub const OK: &[u8] = b"OK\r\n";
+/// Over `-c`.
+pub const TOO_MANY_CONNECTIONS: &[u8] = b"ERROR Too many open connections\r\n";
+/// Nowhere to put a value that is arriving.
+pub const NO_MEMORY_READING: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
+
+/// A `VALUE` block of a retrieval.
+pub fn hit(key: Key<'_>, item: &Item, with_cas: bool, out: &mut impl Output) {
+    // The longest head: VALUE, a key of 250 bytes, three numbers and the blanks between.
+    let mut head = Head { bytes: [0; 320], length: 0 };
+    let mut number = itoa::Buffer::new();
+    head.push(b"VALUE ");
+    head.push(key.bytes());
+    head.push(b" ");
+    head.push(number.format(item.head.flags).as_bytes());
+    head.push(b" ");
+    head.push(number.format(item.value.len()).as_bytes());
+    if with_cas {
+        head.push(b" ");
+        head.push(number.format(item.head.cas).as_bytes());
+    }
+    head.push(b"\r\n");
+    out.bytes(&head.bytes[..head.length]);
+    out.value(&item.value);
+    out.bytes(b"\r\n");
+}
+
+struct Head {
+    bytes: [u8; 320],
+    length: usize,
+}
+
+impl Head {
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.length..self.length + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+}
+
+/// What became of an operation on `key`, as `form` wants it.
+pub fn outcome(form: Form, key: Key<'_>, outcome: &Outcome, out: &mut impl Output) {
+    match form {
+        Form::Classic { quiet: true } | Form::Simple { quiet: true } => {}
+        Form::Retrieval { with_cas } => match outcome {
+            Outcome::Hit(item) => hit(key, item, with_cas, out),
+            Outcome::Failed(failure) => out.bytes(failure_line(*failure)),
+            _ => {}
+        },
+        Form::Simple { quiet: false } => match outcome {
+            Outcome::Stored { .. } => out.bytes(b"STORED\r\n"),
+            Outcome::Failed(Failure::Busy | Failure::Unavailable) => classic(outcome, out),
+            _ => out.bytes(b"NOT STORED\r\n"),
+        },
+        Form::Classic { quiet: false } => classic(outcome, out),
+    }
+}
+
+fn classic(outcome: &Outcome, out: &mut impl Output) {
+    if let Outcome::Number(number) = outcome {
+        out.bytes(itoa::Buffer::new().format(*number).as_bytes());
+    }
+    out.bytes(match outcome {
+        Outcome::Stored { .. } => b"STORED\r\n",
+        Outcome::NotStored => b"NOT_STORED\r\n",
+        Outcome::Exists => b"EXISTS\r\n",
+        Outcome::NotFound => b"NOT_FOUND\r\n",
+        Outcome::Deleted => b"DELETED\r\n",
+        Outcome::Touched => b"TOUCHED\r\n",
+        Outcome::Flushed => OK,
+        Outcome::Number(_) => b"\r\n",
+        Outcome::NotNumeric => b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
+        Outcome::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
+        Outcome::Failed(failure) => failure_line(*failure),
+        Outcome::Hit(_) | Outcome::Miss(_) => {
+            unreachable!("only a retrieval fetches, and it has a form of its own")
+        }
+    });
+}
+
+fn failure_line(failure: Failure) -> &'static [u8] {
+    match failure {
+        Failure::NoMemory => b"SERVER_ERROR out of memory storing object\r\n",
+        Failure::WalFull => b"SERVER_ERROR write-ahead log is full\r\n",
+        Failure::Busy => b"SERVER_ERROR database is locked by another program\r\n",
+        Failure::Unavailable => b"SERVER_ERROR database is not available\r\n",
+    }
+}
+
+/// What became of something that has no key.
+pub fn unkeyed(form: Form, outcome: &Outcome, out: &mut impl Output) {
+    if form == (Form::Classic { quiet: false }) {
+        classic(outcome, out);
+    }
+}

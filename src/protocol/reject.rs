@@ -1,0 +1,61 @@
+//! What is not acceptable, and what becomes of the connection that sent it.
+
+/// Something a client sent that is no request. Its line is memcached's, byte for byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reject {
+    /// No such command.
+    UnknownCommand,
+    /// Too few words, a bad number, a key over 250 bytes.
+    BadFormat,
+    /// `delete` with words it does not know.
+    DeleteUsage,
+    /// The old dialect's `set` with a size that is none.
+    SimpleSetUsage,
+    /// A value that does not end where its length says.
+    BadDataChunk,
+    /// A value that is too large for the limits, where no operation follows from it.
+    TooLarge,
+    /// An exptime that is no number.
+    InvalidExptime,
+    /// A delta that is no number.
+    InvalidDelta,
+    /// `shutdown` with a mode other than `graceful`.
+    InvalidShutdownMode,
+    /// `cache_memlimit` under 8 MB.
+    MemlimitTooSmall,
+    /// `cache_memlimit` over 10^9 MB.
+    MemlimitFailed,
+    /// No newline in the first 2,048 bytes: closed without a word, as memcached does.
+    LineTooLong,
+    /// An HTTP request: closed without a word, as memcached does.
+    Http,
+}
+
+impl Reject {
+    /// The line to answer, with its line end; `None` where memcached closes without a word.
+    pub fn line(self) -> Option<&'static [u8]> {
+        Some(match self {
+            Self::UnknownCommand => b"ERROR\r\n",
+            Self::BadFormat => b"CLIENT_ERROR bad command line format\r\n",
+            Self::DeleteUsage => {
+                b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n"
+            }
+            Self::SimpleSetUsage => {
+                b"CLIENT_ERROR bad command line format.  Usage: set <key> <size> [noreply]\r\n"
+            }
+            Self::BadDataChunk => b"CLIENT_ERROR bad data chunk\r\n",
+            Self::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
+            Self::InvalidExptime => b"CLIENT_ERROR invalid exptime argument\r\n",
+            Self::InvalidDelta => b"CLIENT_ERROR invalid numeric delta argument\r\n",
+            Self::InvalidShutdownMode => b"CLIENT_ERROR invalid shutdown mode\r\n",
+            Self::MemlimitTooSmall => b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n",
+            Self::MemlimitFailed => b"MEMLIMIT_ADJUST_FAILED input value is too large\r\n",
+            Self::LineTooLong | Self::Http => return None,
+        })
+    }
+
+    /// Whether the connection ends with it.
+    pub fn closes(self) -> bool {
+        matches!(self, Self::LineTooLong | Self::Http)
+    }
+}

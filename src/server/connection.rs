@@ -1,0 +1,254 @@
+//! One client: its bytes, and its replies in the order of its requests.
+//!
+//! What must stay true: replies leave in request order. While something of this connection waits for a
+//! commit, what comes behind it waits in `pending`, answered or not.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, ErrorKind, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::clock::Stamp;
+use crate::limits::{OUTPUT_BYTES_HIGH, PENDING_REPLIES_MAX, READ_BUFFER_BYTES};
+use crate::metrics::Kind;
+use crate::protocol::{Decoder, Form};
+use crate::server::context::Card;
+use crate::server::output::Output;
+use crate::server::stream::Stream;
+
+/// Where a client came from, and to.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) client: Address,
+    pub(super) local: Address,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(SocketAddr::V4(address)) => write!(f, "tcp:{address}"),
+            Self::Tcp(SocketAddr::V6(address)) => write!(f, "tcp6:{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A reply that is not in the output yet.
+#[derive(Debug)]
+pub(super) enum Slot {
+    /// Waits for a commit.
+    Task(Pending),
+    /// Ready, but behind one that waits.
+    Ready(&'static [u8]),
+}
+
+/// What is needed to answer an operation once its outcome is known.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) form: Form,
+    pub(super) kind: Kind,
+    pub(super) counted: Counted,
+    pub(super) began: Stamp,
+    /// The command, where commands are logged.
+    pub(super) logged: Option<Box<str>>,
+}
+
+/// Which counters an outcome moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    Fetch,
+    FetchAndTouch,
+    Store,
+    CompareAndStore,
+    Up,
+    Down,
+    Touch,
+    Delete,
+    Flush,
+    TooLarge,
+}
+
+/// How a connection is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Not at all.
+    Open,
+    /// When what it is owed has been sent.
+    Owed,
+    /// At once.
+    Now,
+}
+
+/// Bytes from the client that no request has used yet. Taken from the loop's pool while there are
+/// any.
+#[derive(Debug)]
+pub(super) struct Input {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Input {
+    pub(super) fn new() -> Self {
+        Self { bytes: vec![0; READ_BUFFER_BYTES].into(), start: 0, end: 0 }
+    }
+
+    pub(super) fn unused(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    pub(super) fn consume(&mut self, count: usize) {
+        self.start += count;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    fn room(&mut self) -> &mut [u8] {
+        if self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        &mut self.bytes[self.end..]
+    }
+}
+
+/// One client.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) stream: Stream,
+    pub(super) id: u64,
+    pub(super) card: Arc<Card>,
+    pub(super) decoder: Decoder,
+    pub(super) input: Option<Input>,
+    pub(super) output: Output,
+    pub(super) pending: VecDeque<Slot>,
+    pub(super) ending: Ending,
+    /// The socket may have bytes for us.
+    pub(super) readable: bool,
+    /// The system has told that the client's end of the stream is near: read until it is reached.
+    pub(super) end_in_sight: bool,
+    /// The client sends no more.
+    pub(super) half_closed: bool,
+    /// The decoder has used all it could: more bytes are needed.
+    pub(super) hungry: bool,
+    /// It stands in the loop's queue.
+    pub(super) queued: bool,
+    /// Bytes of a value that the server's account of arriving values holds for it.
+    pub(super) arriving_bytes: u64,
+}
+
+impl Connection {
+    pub(super) fn new(stream: Stream, id: u64, card: Arc<Card>, item_bytes_max: u64) -> Self {
+        Self {
+            stream,
+            id,
+            card,
+            decoder: Decoder::new(item_bytes_max),
+            input: None,
+            output: Output::default(),
+            pending: VecDeque::new(),
+            ending: Ending::Open,
+            readable: true,
+            end_in_sight: false,
+            half_closed: false,
+            hungry: true,
+            queued: false,
+            arriving_bytes: 0,
+        }
+    }
+
+    /// Reads what the socket has, as far as there is room and somebody waits for it.
+    pub(super) fn fill(&mut self, spare: &mut Vec<Input>) -> u64 {
+        if !self.hungry || !self.readable || self.ending != Ending::Open || self.is_blocked() {
+            return 0;
+        }
+        let input = self.input.get_or_insert_with(|| spare.pop().unwrap_or_else(Input::new));
+        let room = input.room();
+        let (length, result) = (room.len(), self.stream.read(room));
+        match result {
+            Ok(0) => {
+                self.half_closed = true;
+                self.readable = false;
+                0
+            }
+            Ok(count) => {
+                input.end += count;
+                self.hungry = false;
+                // A short read empties the socket, but for the end of the stream behind it.
+                if count < length && !self.end_in_sight {
+                    self.readable = false;
+                }
+                count as u64
+            }
+            Err(error) => {
+                match error.kind() {
+                    ErrorKind::WouldBlock => self.readable = false,
+                    ErrorKind::Interrupted => {}
+                    _ => self.ending = Ending::Now,
+                }
+                0
+            }
+        }
+    }
+
+    /// Gives the read buffer back when nothing is in it.
+    pub(super) fn release_input(&mut self, spare: &mut Vec<Input>, kept_max: usize) {
+        if self.input.as_ref().is_some_and(|input| input.unused().is_empty())
+            && let Some(input) = self.input.take()
+            && spare.len() < kept_max
+        {
+            spare.push(input);
+        }
+    }
+
+    /// Whether it must take what it has asked for before more is read from it.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.output.len() >= OUTPUT_BYTES_HIGH || self.pending.len() >= PENDING_REPLIES_MAX
+    }
+
+    /// Whether a turn would get it further.
+    pub(super) fn has_work(&self) -> bool {
+        if self.ending != Ending::Open || self.is_blocked() {
+            return false;
+        }
+        if self.hungry { self.readable } else { self.input.is_some() }
+    }
+
+    /// Whether there is nothing left to do for it: all is answered and sent, and nothing can come.
+    pub(super) fn is_finished(&self) -> bool {
+        let owes_nothing = self.pending.is_empty() && self.output.is_empty();
+        match self.ending {
+            Ending::Now => true,
+            Ending::Owed => owes_nothing,
+            Ending::Open => self.half_closed && self.hungry && owes_nothing,
+        }
+    }
+
+    /// Sends what the client takes.
+    pub(super) fn send(&mut self) -> u64 {
+        let mut sent = 0;
+        let result: io::Result<bool> = self.output.send(&mut self.stream, &mut sent);
+        if result.is_err() {
+            self.ending = Ending::Now;
+        }
+        sent
+    }
+
+    pub(super) fn note_in_value(&self) {
+        let in_value = !self.decoder.is_between_requests();
+        if self.card.in_value.load(Ordering::Relaxed) != in_value {
+            self.card.in_value.store(in_value, Ordering::Relaxed);
+        }
+    }
+}

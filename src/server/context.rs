@@ -1,0 +1,149 @@
+//! What all threads of a server share.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::clock::{Clock, Seconds};
+use crate::metrics::Registry;
+use crate::server::Options;
+use crate::server::accept::Door;
+use crate::server::connection::Peer;
+use crate::store::Store;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) options: Options,
+    pub(super) store: Arc<Store>,
+    pub(super) clock: Clock,
+    pub(super) metrics: Registry,
+    pub(super) started: Seconds,
+    pub(super) connections: Connections,
+    /// `-v` and the `verbosity` command.
+    pub(super) verbosity: AtomicU8,
+    /// Bytes of values that are arriving, on all connections.
+    pub(super) arriving_bytes: AtomicU64,
+    stop: Arc<Stop>,
+    door: OnceLock<Arc<Door>>,
+}
+
+#[derive(Debug, Default)]
+struct Stop {
+    asked: Mutex<bool>,
+    wake: Condvar,
+}
+
+/// Asks a server for its end.
+#[derive(Debug, Clone)]
+pub struct StopHandle(Arc<Stop>);
+
+impl StopHandle {
+    /// [`crate::server::Server::wait`] returns.
+    pub fn request(&self) {
+        *lock(&self.0.asked) = true;
+        self.0.wake.notify_all();
+    }
+}
+
+impl Context {
+    pub(super) fn new(options: Options, store: Arc<Store>, clock: Clock) -> Self {
+        Self {
+            started: clock.now(),
+            verbosity: AtomicU8::new(options.verbosity),
+            options,
+            store,
+            clock,
+            metrics: Registry::default(),
+            connections: Connections::default(),
+            arriving_bytes: AtomicU64::new(0),
+            stop: Arc::default(),
+            door: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn doors(&self, door: Arc<Door>) {
+        self.door.get_or_init(|| door);
+    }
+
+    /// A connection has ended: one that waits outside may come in.
+    pub(super) fn connection_ended(&self, id: u64) {
+        lock(&self.connections.open).remove(&id);
+        if self.connections.current.fetch_sub(1, Ordering::SeqCst)
+            >= self.options.connections_max as u64
+            && let Some(door) = self.door.get()
+        {
+            door.look();
+        }
+    }
+
+    pub(super) fn stop_handle(&self) -> StopHandle {
+        StopHandle(Arc::clone(&self.stop))
+    }
+
+    pub(super) fn request_stop(&self) {
+        self.stop_handle().request();
+    }
+
+    pub(super) fn wait_for_stop(&self) {
+        let asked = lock(&self.stop.asked);
+        drop(
+            self.stop
+                .wake
+                .wait_while(asked, |asked| !*asked)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+}
+
+/// The clients, for `-c` and `stats`.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    /// Clients now.
+    pub(super) current: AtomicU64,
+    /// Clients so far.
+    pub(super) total: AtomicU64,
+    /// Clients turned away by `-c`.
+    pub(super) rejected: AtomicU64,
+    /// Times that accepting was suspended, and for how long.
+    pub(super) suspended: AtomicU64,
+    pub(super) suspended_us: AtomicU64,
+    pub(super) accepting: AtomicBool,
+    /// Taken when a client comes or goes, and by `stats conns`.
+    open: Mutex<BTreeMap<u64, Arc<Card>>>,
+}
+
+/// What `stats conns` tells of a client.
+#[derive(Debug)]
+pub(super) struct Card {
+    pub(super) peer: Peer,
+    /// When its last command came, Unix seconds.
+    pub(super) last_command: AtomicI64,
+    /// It is in the middle of sending a value.
+    pub(super) in_value: AtomicBool,
+}
+
+impl Connections {
+    /// Counts a client in and gives it a number that no other client has.
+    pub(super) fn enter(&self, peer: Peer, now: Seconds) -> (u64, Arc<Card>) {
+        let id = self.total.fetch_add(1, Ordering::SeqCst) + 1;
+        let card = Arc::new(Card {
+            peer,
+            last_command: AtomicI64::new(now.0),
+            in_value: AtomicBool::new(false),
+        });
+        lock(&self.open).insert(id, Arc::clone(&card));
+        (id, card)
+    }
+
+    /// Calls `each` for every client, oldest first.
+    pub(super) fn for_each(&self, mut each: impl FnMut(u64, &Card)) {
+        let open: Vec<_> =
+            lock(&self.open).iter().map(|(id, card)| (*id, Arc::clone(card))).collect();
+        open.iter().for_each(|(id, card)| each(*id, card));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,437 @@
+//! From a request to its reply: answered here, or made an operation that joins the pass's batch.
+//!
+//! What must stay true: a read is answered at once only when nothing of its connection waits for a
+//! commit; else it joins the batch behind what it must see.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::cache::{Absence, Direction, Failure, Key, Mode, Op, Outcome};
+use crate::clock::{Seconds, Stamp};
+use crate::limits::ARRIVING_BYTES_MAX;
+use crate::logging::{self, Client};
+use crate::metrics::{Counters, Kind, Thread};
+use crate::protocol::encode::{self, Output as _};
+use crate::protocol::{Form, Reject, Request, Session as Command, Step};
+use crate::server::connection::{Connection, Counted, Ending, Pending, Slot};
+use crate::server::context::Context;
+use crate::stats;
+use crate::store::{Session, Source, Task, Work};
+
+/// One in this many hot reads is timed: reading the clock for each would show.
+const TIMED_READS: u32 = 64;
+
+/// What a loop answers with.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) context: Arc<Context>,
+    pub(super) session: Session,
+    pub(super) metrics: Arc<Thread>,
+    /// The time of day, looked at once a round.
+    pub(super) now: Seconds,
+    /// When the round began: the time of everything that waits for a commit counts from here.
+    pub(super) round: Stamp,
+    reads: u32,
+}
+
+impl Desk {
+    pub(super) fn new(context: Arc<Context>, session: Session) -> Self {
+        let metrics = context.metrics.thread();
+        let now = context.clock.now();
+        Self { context, session, metrics, now, round: Stamp::now(), reads: 0 }
+    }
+
+    /// Begins a round: looks at the clocks.
+    pub(super) fn begin_round(&mut self) {
+        self.now = self.context.clock.now();
+        self.round = Stamp::now();
+    }
+
+    /// Answers requests of one connection until it has no more, has had its turn, or must wait.
+    pub(super) fn turn(&mut self, connection: &mut Connection, ticket: u64) {
+        let mut requests = 0;
+        while !connection.hungry && connection.ending == Ending::Open && !connection.is_blocked() {
+            if requests == self.context.options.requests_per_turn || self.session.is_full() {
+                self.metrics.counters.conn_yields.up();
+                break;
+            }
+            requests += 1;
+            if !self.request(connection, ticket) {
+                break;
+            }
+        }
+        if requests > 0 {
+            connection.card.last_command.store(self.now.0, Ordering::Relaxed);
+        }
+        self.account_for_value(connection);
+    }
+
+    /// Decodes and handles one request. `false` if it has to wait for what is before it.
+    fn request(&mut self, connection: &mut Connection, ticket: u64) -> bool {
+        let Some(mut input) = connection.input.take() else {
+            connection.hungry = true;
+            return true;
+        };
+        let step = connection.decoder.decode(input.unused());
+        let used = match step {
+            Step::NeedMore { used } => {
+                connection.hungry = true;
+                Some(used)
+            }
+            Step::Reject { reject, quiet, used } => {
+                self.reject(connection, reject, quiet);
+                Some(used)
+            }
+            Step::Request { request, used } => {
+                self.handle(connection, ticket, request).then_some(used)
+            }
+        };
+        if let Some(used) = used {
+            input.consume(used);
+        }
+        connection.input = Some(input);
+        used.is_some()
+    }
+
+    fn reject(&mut self, connection: &mut Connection, reject: Reject, quiet: bool) {
+        if reject == Reject::BadDataChunk {
+            self.metrics.counters.cmd_set.up();
+        }
+        if reject == Reject::TooLarge {
+            self.metrics.counters.store_too_large.up();
+        }
+        if let Some(line) = reject.line()
+            && !quiet
+        {
+            say(connection, line);
+        }
+        if reject.closes() {
+            connection.ending = Ending::Owed;
+        }
+        self.log(connection, || format!("refused: {reject:?}"), self.round);
+    }
+
+    fn handle(&mut self, connection: &mut Connection, ticket: u64, request: Request<'_>) -> bool {
+        match request {
+            Request::Operate { key, op: Op::Fetch, form } if connection.pending.is_empty() => {
+                self.fetch(connection, key.as_key(), form);
+            }
+            Request::Operate { key, op, form } => {
+                let (kind, counted) = kind_of(&op);
+                let logged = self.describe(|| command_line(&op, key.as_key()));
+                let op = self.without_cas(op);
+                let hash = self.context.store.hash(key.as_key());
+                let task = Task::Operate { hash, key: key.into_owned(), op };
+                self.queue(connection, ticket, task, form, kind, counted, logged);
+            }
+            Request::TooLarge { key, mode, form } => {
+                self.metrics.counters.store_too_large.up();
+                if mode == Mode::Set {
+                    let hash = self.context.store.hash(key);
+                    let task = Task::Operate { hash, key: key.to_owned(), op: Op::Discard };
+                    let counted = Counted::TooLarge;
+                    self.queue(connection, ticket, task, form, Kind::Set, counted, None);
+                } else if form == (Form::Classic { quiet: false }) {
+                    say(connection, Reject::TooLarge.line().unwrap_or_default());
+                }
+            }
+            Request::EndOfKeys => say(connection, encode::END),
+            Request::FlushAll { delay, quiet } => {
+                self.metrics.counters.cmd_flush.up();
+                if !self.context.options.flush_enabled {
+                    if !quiet {
+                        say(connection, b"CLIENT_ERROR flush_all not allowed\r\n");
+                    }
+                    return true;
+                }
+                let logged = self.describe(|| format!("flush_all {}", delay.0));
+                let form = Form::Classic { quiet };
+                let task = Task::Flush { delay };
+                let (kind, counted) = (Kind::Flush, Counted::Flush);
+                self.queue(connection, ticket, task, form, kind, counted, logged);
+            }
+            // What a session command shows includes what its own connection did before.
+            Request::Session(_) if !connection.pending.is_empty() => return false,
+            Request::Session(command) => {
+                let began = Stamp::now();
+                self.command(connection, command);
+                self.metrics.latency(Kind::Other).record(began.elapsed());
+                self.log(connection, || format!("{command:?}"), began);
+            }
+        }
+        true
+    }
+
+    /// A read that can be answered at once.
+    fn fetch(&mut self, connection: &mut Connection, key: Key<'_>, form: Form) {
+        self.reads = self.reads.wrapping_add(1);
+        let logs = self.logs();
+        let began = (logs || self.reads.is_multiple_of(TIMED_READS)).then(Stamp::now);
+        let (mut outcome, source) = self.session.fetch(key, self.now);
+        if let Outcome::Hit(item) = &mut outcome {
+            self.metrics.counters.memory_hits.add(u64::from(source == Source::Memory));
+            if !self.context.options.cas_enabled {
+                item.head.cas = 0;
+            }
+        }
+        count(&self.metrics.counters, Counted::Fetch, &outcome);
+        encode::outcome(form, key, &outcome, &mut connection.output);
+        if let Some(began) = began {
+            self.metrics.latency(Kind::Get).record(began.elapsed());
+            self.log(connection, || format!("get {}", Client(key.bytes())), began);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "a task and all that its reply needs")]
+    fn queue(
+        &mut self,
+        connection: &mut Connection,
+        ticket: u64,
+        task: Task,
+        form: Form,
+        kind: Kind,
+        counted: Counted,
+        logged: Option<Box<str>>,
+    ) {
+        let began = self.round;
+        connection.pending.push_back(Slot::Task(Pending { form, kind, counted, began, logged }));
+        self.session.queue(ticket, task);
+    }
+
+    /// Writes what became of a connection's oldest waiting operation, and what waited behind it.
+    pub(super) fn answer(&mut self, connection: &mut Connection, work: &Work) {
+        let Some(Slot::Task(pending)) = connection.pending.pop_front() else {
+            unreachable!(
+                "an outcome comes only for what waits, and ready replies do not wait first"
+            )
+        };
+        let mut outcome = work.outcome.clone().expect("a batch comes back with all its outcomes");
+        if let Outcome::Hit(item) = &mut outcome
+            && !self.context.options.cas_enabled
+        {
+            item.head.cas = 0;
+        }
+        count(&self.metrics.counters, pending.counted, &outcome);
+        match &work.task {
+            Task::Operate { key, .. } => {
+                encode::outcome(pending.form, key.as_key(), &outcome, &mut connection.output);
+            }
+            Task::Flush { .. } => encode::unkeyed(pending.form, &outcome, &mut connection.output),
+        }
+        self.metrics.latency(pending.kind).record(pending.began.elapsed());
+        if let Some(logged) = pending.logged {
+            let name = outcome_name(&outcome);
+            self.log(connection, || format!("{logged}: {name}"), pending.began);
+        }
+        while let Some(Slot::Ready(_)) = connection.pending.front() {
+            if let Some(Slot::Ready(line)) = connection.pending.pop_front() {
+                connection.output.bytes(line);
+            }
+        }
+    }
+
+    fn command(&mut self, connection: &mut Connection, command: Command<'_>) {
+        let context = Arc::clone(&self.context);
+        let output = &mut connection.output;
+        match command {
+            Command::Version => {
+                output.bytes(format!("VERSION {}\r\n", stats::VERSION).as_bytes());
+            }
+            Command::Help => output.bytes(HELP.as_bytes()),
+            Command::Quit => connection.ending = Ending::Owed,
+            Command::Verbosity { level, quiet } => {
+                context.verbosity.store(level, Ordering::Relaxed);
+                logging::set_verbosity(level);
+                output.bytes(if quiet { b"" } else { encode::OK });
+            }
+            Command::Memlimit { bytes, quiet } => {
+                context.store.set_bytes_max(bytes);
+                output.bytes(if quiet { b"" } else { encode::OK });
+            }
+            Command::Shutdown if context.options.shutdown_enabled => {
+                connection.ending = Ending::Owed;
+                context.request_stop();
+            }
+            Command::Shutdown => output.bytes(b"SERVER_ERROR: shutdown not enabled\r\n"),
+            Command::Stats { arguments } => {
+                let mut text = Vec::new();
+                if !super::report::stats(&context, arguments, &mut text) {
+                    text = Reject::UnknownCommand.line().unwrap_or_default().to_vec();
+                }
+                output.bytes(&text);
+            }
+        }
+    }
+
+    /// With `-C` no item has a cas id that a client could know.
+    fn without_cas(&self, op: Op) -> Op {
+        match op {
+            Op::Store { mode, flags, exptime, compare: Some(_), value }
+                if !self.context.options.cas_enabled =>
+            {
+                Op::Store { mode, flags, exptime, compare: Some(0), value }
+            }
+            op => op,
+        }
+    }
+
+    /// Keeps the values that are arriving on all connections within their bound: a value beyond it is
+    /// refused while it arrives.
+    fn account_for_value(&self, connection: &mut Connection) {
+        let bytes = connection.decoder.arriving_bytes() as u64;
+        let before = std::mem::replace(&mut connection.arriving_bytes, bytes);
+        let account = &self.context.arriving_bytes;
+        let now = if bytes >= before {
+            account.fetch_add(bytes - before, Ordering::Relaxed) + bytes - before
+        } else {
+            account.fetch_sub(before - bytes, Ordering::Relaxed) - (before - bytes)
+        };
+        if now > ARRIVING_BYTES_MAX
+            && bytes > before
+            && let Some(form) = connection.decoder.abandon_value()
+        {
+            account.fetch_sub(bytes, Ordering::Relaxed);
+            connection.arriving_bytes = 0;
+            self.metrics.counters.store_no_memory.up();
+            match form {
+                Form::Classic { quiet: false } => say(connection, encode::NO_MEMORY_READING),
+                Form::Simple { quiet: false } => say(connection, b"NOT STORED\r\n"),
+                _ => {}
+            }
+        }
+        connection.note_in_value();
+    }
+
+    fn logs(&self) -> bool {
+        self.context.verbosity.load(Ordering::Relaxed) >= 2
+    }
+
+    fn describe(&self, command: impl FnOnce() -> String) -> Option<Box<str>> {
+        self.logs().then(|| command().into())
+    }
+
+    fn log(&self, connection: &Connection, what: impl FnOnce() -> String, began: Stamp) {
+        if self.logs() {
+            log::trace!(
+                target: logging::REQUEST,
+                "client {}: {} in {} us",
+                connection.id,
+                what(),
+                began.micros()
+            );
+        }
+    }
+}
+
+/// Says a line in its place: now, or behind what waits for a commit.
+fn say(connection: &mut Connection, line: &'static [u8]) {
+    if connection.pending.is_empty() {
+        connection.output.bytes(line);
+    } else {
+        connection.pending.push_back(Slot::Ready(line));
+    }
+}
+
+fn kind_of(op: &Op) -> (Kind, Counted) {
+    match op {
+        Op::Fetch => (Kind::Get, Counted::Fetch),
+        Op::FetchAndTouch { .. } => (Kind::Touch, Counted::FetchAndTouch),
+        Op::Store { compare: Some(_), .. } => (Kind::Set, Counted::CompareAndStore),
+        Op::Store { .. } => (Kind::Set, Counted::Store),
+        Op::Arithmetic { direction: Direction::Up, .. } => (Kind::Arithmetic, Counted::Up),
+        Op::Arithmetic { direction: Direction::Down, .. } => (Kind::Arithmetic, Counted::Down),
+        Op::Touch { .. } => (Kind::Touch, Counted::Touch),
+        Op::Delete => (Kind::Delete, Counted::Delete),
+        Op::Discard => (Kind::Set, Counted::TooLarge),
+    }
+}
+
+fn command_line(op: &Op, key: Key<'_>) -> String {
+    let key = Client(key.bytes());
+    match op {
+        Op::Fetch => format!("get {key}"),
+        Op::FetchAndTouch { exptime } => format!("gat {} {key}", exptime.0),
+        Op::Store { mode, value, compare, .. } => {
+            let name = if compare.is_some() { "Cas".into() } else { format!("{mode:?}") };
+            format!("{} {key} ({} bytes)", name.to_lowercase(), value.len())
+        }
+        Op::Arithmetic { direction: Direction::Up, delta } => format!("incr {key} {delta}"),
+        Op::Arithmetic { direction: Direction::Down, delta } => format!("decr {key} {delta}"),
+        Op::Touch { exptime } => format!("touch {key} {}", exptime.0),
+        Op::Delete => format!("delete {key}"),
+        Op::Discard => format!("set {key} (too large)"),
+    }
+}
+
+fn outcome_name(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Hit(item) => format!("hit, {} bytes", item.value.len()),
+        Outcome::Number(number) => number.to_string(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// memcached's counting rules.
+fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
+    let hit_or_miss = |hit: &crate::metrics::Counter, miss: &crate::metrics::Counter| match outcome
+    {
+        Outcome::NotFound | Outcome::Miss(_) => miss.up(),
+        Outcome::Failed(_) => {}
+        _ => hit.up(),
+    };
+    match counted {
+        Counted::Fetch => {
+            counters.cmd_get.up();
+            hit_or_miss(&counters.get_hits, &counters.get_misses);
+            match outcome {
+                Outcome::Miss(Absence::Expired) => counters.get_expired.up(),
+                Outcome::Miss(Absence::Flushed) => counters.get_flushed.up(),
+                _ => {}
+            }
+        }
+        Counted::FetchAndTouch | Counted::Touch => {
+            counters.cmd_touch.up();
+            hit_or_miss(&counters.touch_hits, &counters.touch_misses);
+        }
+        Counted::Store | Counted::CompareAndStore => {
+            counters.cmd_set.up();
+            let compares = counted == Counted::CompareAndStore;
+            match outcome {
+                Outcome::Stored { .. } => {
+                    counters.total_items.up();
+                    counters.cas_hits.add(u64::from(compares));
+                }
+                Outcome::Exists => counters.cas_badval.up(),
+                Outcome::NotFound if compares => counters.cas_misses.up(),
+                Outcome::Failed(Failure::NoMemory) => counters.store_no_memory.up(),
+                _ => {}
+            }
+        }
+        Counted::Up => hit_or_miss(&counters.incr_hits, &counters.incr_misses),
+        Counted::Down => hit_or_miss(&counters.decr_hits, &counters.decr_misses),
+        Counted::Delete => hit_or_miss(&counters.delete_hits, &counters.delete_misses),
+        Counted::Flush | Counted::TooLarge => {}
+    }
+}
+
+/// For people in a telnet session.
+const HELP: &str = "\
+get <key>...                                  read items\r\n\
+gets <key>...                                 read items with their cas ids\r\n\
+gat|gats <exptime> <key>...                   read items and give them a new expiry\r\n\
+set <key> <size> [noreply]                    store a value (it follows on the next line)\r\n\
+set|add|replace <key> <flags> <exptime> <size> [noreply]   store a value\r\n\
+append|prepend <key> <flags> <exptime> <size> [noreply]    add to a value\r\n\
+cas <key> <flags> <exptime> <size> <cas> [noreply]         store if the cas id is still that\r\n\
+incr|decr <key> <number> [noreply]            change a number\r\n\
+touch <key> <exptime> [noreply]               give an item a new expiry\r\n\
+delete <key> [noreply]                        remove an item\r\n\
+flush_all [exptime] [noreply]                 remove everything, now or later\r\n\
+stats [settings|conns|items|slabs|sizes|latency|reset]     figures\r\n\
+cache_memlimit <megabytes> [noreply]          change the item budget\r\n\
+verbosity <level> [noreply]                   0 quiet, 1 more, 2 every command\r\n\
+version                                       the server's version\r\n\
+shutdown [graceful]                           end the server (needs -A)\r\n\
+quit                                          end the connection\r\n\
+help                                          this list\r\n\
+END\r\n";

@@ -1,0 +1,174 @@
+//! Binding: every address of the options, or a reason that says what to do.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::clock::Stamp;
+use crate::server::{Listen, Options};
+
+/// How long an address may be in use with nobody listening there.
+const RETRY_FOR: Duration = Duration::from_secs(5);
+const RETRY_EVERY: Duration = Duration::from_millis(50);
+
+/// Why a server could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// Somebody listens there.
+    Taken { address: String },
+    /// The address is in use although nobody listens there: most likely a client connected to itself.
+    SelfConnected { address: SocketAddr },
+    /// Not an address of this machine, or a port that needs a privilege.
+    Unavailable { address: String, error: io::Error },
+    /// The system refused something it should give.
+    System(io::Error),
+}
+
+impl StartError {
+    pub(super) fn system(error: io::Error) -> Self {
+        Self::System(error)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Taken { address } => write!(
+                f,
+                "cannot listen on {address}: another program listens there; stop it, or choose \
+                 another port with -p"
+            ),
+            Self::SelfConnected { address } => write!(
+                f,
+                "cannot listen on {address}: the port is in use though nobody listens on it, most \
+                 likely by a client that connected to itself while it retried; end that client, or \
+                 reserve the port: sysctl net.ipv4.ip_local_reserved_ports={}",
+                address.port()
+            ),
+            Self::Unavailable { address, error } => write!(
+                f,
+                "cannot listen on {address}: {error}; choose an address of this machine with -l \
+                 and a port from 1024 on with -p"
+            ),
+            Self::System(error) => write!(
+                f,
+                "the system refused a thread or a descriptor: {error}; raise its limits (ulimit)"
+            ),
+        }
+    }
+}
+
+/// Sockets that listen.
+#[derive(Debug)]
+pub struct Listeners {
+    pub(super) tcp: Vec<std::net::TcpListener>,
+    pub(super) unix: Vec<(std::os::unix::net::UnixListener, PathBuf)>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Listeners {
+    /// Binds all addresses of `options`.
+    ///
+    /// # Errors
+    ///
+    /// The first address that cannot be bound. Where a port is in use with nobody listening, five
+    /// seconds pass before that is an error.
+    pub fn bind(options: &Options) -> Result<Self, StartError> {
+        let mut listeners = Self { tcp: Vec::new(), unix: Vec::new(), addresses: Vec::new() };
+        for listen in &options.listen {
+            match listen {
+                Listen::Tcp(address) => {
+                    let listener = patiently(*address, options.backlog)?;
+                    listeners.addresses.push(listener.local_addr().map_err(StartError::System)?);
+                    listeners.tcp.push(listener);
+                }
+                Listen::Unix { path, mode } => {
+                    let listener = bind_unix(path, *mode, options.backlog).map_err(|error| {
+                        let address = path.display().to_string();
+                        match error.kind() {
+                            io::ErrorKind::AddrInUse => StartError::Taken { address },
+                            _ => StartError::Unavailable { address, error },
+                        }
+                    })?;
+                    listeners.unix.push((listener, path.clone()));
+                }
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// The TCP addresses, with the ports that the system chose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+}
+
+/// Binds a TCP address, giving a port that is only left over from something a few seconds.
+fn patiently(address: SocketAddr, backlog: u32) -> Result<std::net::TcpListener, StartError> {
+    let since = Stamp::now();
+    loop {
+        match bind_tcp(address, backlog) {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if somebody_listens(address) {
+                    return Err(StartError::Taken { address: address.to_string() });
+                }
+                if since.elapsed() >= RETRY_FOR {
+                    return Err(StartError::SelfConnected { address });
+                }
+                #[allow(clippy::disallowed_methods, reason = "nothing tells when a port is free")]
+                std::thread::sleep(RETRY_EVERY);
+            }
+            Err(error) => {
+                return Err(StartError::Unavailable { address: address.to_string(), error });
+            }
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // What an earlier daemon's connections left behind does not keep the port.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// Whether a connection to the address is answered, and not by ourselves: on loopback a client may be
+/// given the very port it connects to.
+fn somebody_listens(address: SocketAddr) -> bool {
+    let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) else {
+        return false;
+    };
+    match (stream.local_addr(), stream.peer_addr()) {
+        (Ok(local), Ok(peer)) => local != peer,
+        _ => false,
+    }
+}
+
+fn bind_unix(path: &Path, mode: u32, backlog: u32) -> io::Result<std::os::unix::net::UnixListener> {
+    let is_socket =
+        std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    // A socket that nobody answers on was left by a daemon that was killed.
+    if is_socket && UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}

@@ -1,0 +1,129 @@
+//! Sockets, event loops, and the way from a request to its reply.
+//!
+//! One thread accepts and hands connections round; each event loop carries thousands of them. A pass
+//! of a loop reads from sockets, answers what can be read at once, commits what it gathered, and
+//! writes. Nothing in a pass waits.
+//!
+//! - `listen`, `accept`: binding, accepting, the limit of connections
+//! - `worker`: the event loop
+//! - `connection`, `output`: one client: its bytes, its replies in order
+//! - `dispatch`: a request is answered here, or becomes an operation
+//! - `inbox`: what other threads have for a loop
+//! - `report`: what `stats` says
+//! - `context`: what all threads of a server share
+
+mod accept;
+mod connection;
+mod context;
+mod dispatch;
+mod inbox;
+mod listen;
+mod options;
+mod output;
+mod report;
+mod stream;
+mod worker;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crate::clock::Clock;
+use crate::store::Store;
+use context::Context;
+
+pub use context::StopHandle;
+pub use listen::{Listeners, StartError};
+pub use options::{Listen, Options};
+
+/// A server that serves. Dropping it stops it.
+#[derive(Debug)]
+pub struct Server {
+    context: Arc<Context>,
+    addresses: Vec<SocketAddr>,
+    acceptor: Arc<accept::Door>,
+    workers: Vec<Arc<inbox::Inbox>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Server {
+    /// Binds what `options` names and serves.
+    ///
+    /// # Errors
+    ///
+    /// An address that cannot be bound; a system that gives no threads or descriptors.
+    pub fn start(options: &Options, store: Arc<Store>, clock: Clock) -> Result<Self, StartError> {
+        Self::serve(Listeners::bind(options)?, options, store, clock)
+    }
+
+    /// Serves on sockets that are bound already.
+    ///
+    /// # Errors
+    ///
+    /// A system that gives no threads or descriptors.
+    pub fn serve(
+        listeners: Listeners,
+        options: &Options,
+        store: Arc<Store>,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        let addresses = listeners.addresses().to_vec();
+        let context = Arc::new(Context::new(options.clone(), store, clock));
+        let mut threads = Vec::new();
+        let mut workers = Vec::new();
+        for number in 0..options.threads {
+            let (worker, inbox) =
+                worker::Worker::new(Arc::clone(&context)).map_err(StartError::system)?;
+            threads.push(spawn(&format!("worker-{number}"), move || worker.run())?);
+            workers.push(inbox);
+        }
+        let (acceptor, door) =
+            accept::Acceptor::new(listeners, Arc::clone(&context), workers.clone())
+                .map_err(StartError::system)?;
+        threads.push(spawn("accept", move || acceptor.run())?);
+        context.doors(Arc::clone(&door));
+        Ok(Self { context, addresses, acceptor: door, workers, threads: Mutex::new(threads) })
+    }
+
+    /// The TCP addresses it listens on, with the ports that the system chose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Asks for the end, from any thread or signal handler's thread.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.context.stop_handle()
+    }
+
+    /// Waits until somebody asks for the end: a [`StopHandle`] or a client's `shutdown`.
+    pub fn wait(&self) {
+        self.context.wait_for_stop();
+    }
+
+    /// Stops accepting, answers what is in flight, and ends the threads, within seconds whatever
+    /// clients do.
+    pub fn stop(&self) {
+        self.context.request_stop();
+        self.acceptor.close();
+        for worker in &self.workers {
+            worker.stop();
+        }
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                log::error!("a thread of the server panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    std::thread::Builder::new().name(name.into()).spawn(work).map_err(StartError::system)
+}

@@ -1,0 +1,62 @@
+//! What the server needs to know before it starts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::limits;
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// A TCP address; port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// A Unix socket at this path, created with this mode (memcached `-s` and `-a`).
+    Unix { path: PathBuf, mode: u32 },
+}
+
+/// The server's part of the settings. Numbers are checked by `config`; here they are taken as they are.
+#[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one of memcached's switches")]
+pub struct Options {
+    /// Addresses to bind, in order. Empty: nothing listens (memcached `-p 0`).
+    pub listen: Vec<Listen>,
+    /// Event loops, 1 or more (`-t`).
+    pub threads: usize,
+    /// Clients at once, 1 or more (`-c`).
+    pub connections_max: usize,
+    /// Connections waiting to be accepted (`-b`).
+    pub backlog: u32,
+    /// Requests of one connection before its neighbours have their turn, 1 or more (`-R`).
+    pub requests_per_turn: usize,
+    /// 0 warnings, 1 errors of clients, 2 every command with its time (`-v`, `-vv`, `verbosity`).
+    pub verbosity: u8,
+    /// `-F` turns it off: `flush_all` is refused.
+    pub flush_enabled: bool,
+    /// `-A`: the `shutdown` command is allowed.
+    pub shutdown_enabled: bool,
+    /// `-C` turns it off: `gets` shows 0 and every `cas` on an existing key answers `EXISTS`.
+    pub cas_enabled: bool,
+    /// Over `-c`, refuse with an error (true, memcached's `maxconns_fast`) or leave clients in the
+    /// backlog (`-o no_maxconns_fast`).
+    pub connections_refused_fast: bool,
+    /// Close clients that send nothing for this many seconds; 0 never (`-o idle_timeout=N`).
+    pub idle_timeout_seconds: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: vec![Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], limits::PORT_DEFAULT)))],
+            threads: limits::THREADS_DEFAULT,
+            connections_max: limits::CONNECTIONS_DEFAULT,
+            backlog: limits::BACKLOG_DEFAULT,
+            requests_per_turn: limits::REQUESTS_PER_TURN_DEFAULT,
+            verbosity: 0,
+            flush_enabled: true,
+            shutdown_enabled: false,
+            cas_enabled: true,
+            connections_refused_fast: true,
+            idle_timeout_seconds: 0,
+        }
+    }
+}

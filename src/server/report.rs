@@ -1,0 +1,161 @@
+//! What `stats` says: gathers the figures, and lets `stats` write them.
+
+use std::sync::atomic::Ordering;
+
+use nix::sys::resource::{UsageWho, getrusage};
+
+use crate::metrics::Kind;
+use crate::server::Listen;
+use crate::server::connection::Address;
+use crate::server::context::Context;
+use crate::stats::{self, Lines, Process};
+
+/// Writes the answer to `stats`; `false` if there is no such report.
+pub(super) fn stats(context: &Context, arguments: &[u8], out: &mut Vec<u8>) -> bool {
+    let mut words = arguments.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
+    let lines = match words.next() {
+        None => general(context),
+        Some(b"settings") => settings(context),
+        Some(b"conns") => connections(context),
+        Some(b"latency") => latency(context),
+        Some(b"storage") => storage(context),
+        // Clients wait for the END of an empty section.
+        Some(b"items") => Lines::default(),
+        Some(b"slabs") => {
+            let mut lines = Lines::default();
+            lines.line("active_slabs", 0);
+            lines.line("total_malloced", 0);
+            lines
+        }
+        Some(b"sizes") => {
+            let mut lines = Lines::default();
+            lines.line("sizes_status", "disabled");
+            lines
+        }
+        Some(b"reset") => {
+            context.metrics.reset();
+            context.store.metrics().reset();
+            out.extend_from_slice(b"RESET\r\n");
+            return true;
+        }
+        Some(_) => return false,
+    };
+    out.extend_from_slice(lines.end().as_bytes());
+    true
+}
+
+fn general(context: &Context) -> Lines {
+    let now = context.clock.now();
+    let connections = &context.connections;
+    let mut process = Process {
+        uptime: now.0 - context.started.0,
+        time: now.0,
+        connections_max: context.options.connections_max as u64,
+        connections: connections.current.load(Ordering::Relaxed),
+        connections_total: connections.total.load(Ordering::Relaxed),
+        connections_rejected: connections.rejected.load(Ordering::Relaxed),
+        accepting: connections.accepting.load(Ordering::Relaxed),
+        suspended: connections.suspended.load(Ordering::Relaxed),
+        suspended_us: connections.suspended_us.load(Ordering::Relaxed),
+        threads: context.options.threads as u64,
+        ..Process::default()
+    };
+    if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
+        let micros = |time: nix::sys::time::TimeVal| {
+            u64::try_from(i128::from(time.tv_sec()) * 1_000_000 + i128::from(time.tv_usec()))
+                .unwrap_or(0)
+        };
+        (process.user_us, process.system_us) =
+            (micros(usage.user_time()), micros(usage.system_time()));
+    }
+    let storage = context.store.metrics();
+    let reclaimed = (storage.reclaimed.get(), storage.expired_unfetched.get());
+    stats::general(&process, &context.metrics.totals(), &context.store.snapshot(), reclaimed)
+}
+
+fn settings(context: &Context) -> Lines {
+    let options = &context.options;
+    let (mut port, mut interface, mut socket, mut umask) = (0, None, None, 0o700);
+    for listen in &options.listen {
+        match listen {
+            Listen::Tcp(address) => {
+                port = address.port();
+                interface.get_or_insert_with(|| address.ip().to_string());
+            }
+            Listen::Unix { path, mode } => {
+                socket.get_or_insert_with(|| path.display().to_string());
+                umask = *mode;
+            }
+        }
+    }
+    let settings = stats::Settings {
+        connections_max: options.connections_max as u64,
+        tcp_port: port,
+        interface: interface.as_deref().unwrap_or("NULL"),
+        verbosity: context.verbosity.load(Ordering::Relaxed),
+        domain_socket: socket.as_deref().unwrap_or("NULL"),
+        umask,
+        shutdown_enabled: options.shutdown_enabled,
+        threads: options.threads as u64,
+        requests_per_turn: options.requests_per_turn as u64,
+        cas_enabled: options.cas_enabled,
+        backlog: options.backlog,
+        refused_fast: options.connections_refused_fast,
+        flush_enabled: options.flush_enabled,
+        idle_timeout: options.idle_timeout_seconds,
+    };
+    stats::settings(&settings, &context.store.snapshot())
+}
+
+fn connections(context: &Context) -> Lines {
+    let now = context.clock.now().0;
+    let mut lines = Lines::default();
+    for listen in &context.options.listen {
+        let address = match listen {
+            Listen::Tcp(address) => Address::Tcp(*address),
+            Listen::Unix { path, .. } => Address::Unix(path.clone()),
+        };
+        lines.line("0:addr", address);
+        lines.line("0:state", "conn_listening");
+        lines.line("0:secs_since_last_cmd", now - context.started.0);
+    }
+    context.connections.for_each(|id, card| {
+        let state = if card.in_value.load(Ordering::Relaxed) { "conn_nread" } else { "conn_read" };
+        lines.line(format_args!("{id}:addr"), &card.peer.client);
+        lines.line(format_args!("{id}:listen_addr"), &card.peer.local);
+        lines.line(format_args!("{id}:state"), state);
+        let since = now - card.last_command.load(Ordering::Relaxed);
+        lines.line(format_args!("{id}:secs_since_last_cmd"), since);
+    });
+    lines
+}
+
+fn latency(context: &Context) -> Lines {
+    let kinds = Kind::ALL.map(|kind| (kind.name(), context.metrics.percentiles(kind)));
+    stats::latency(kinds.into_iter().chain(context.store.metrics().latencies()))
+}
+
+/// Our own figures, which memcached has no names for.
+fn storage(context: &Context) -> Lines {
+    let snapshot = context.store.snapshot();
+    let metrics = context.store.metrics();
+    let mut lines = Lines::default();
+    for (name, value) in [
+        ("memory_items", snapshot.memory_items),
+        ("memory_bytes", snapshot.memory_bytes),
+        ("memory_bytes_max", snapshot.memory_bytes_max),
+        ("memory_hits", context.metrics.totals().memory_hits),
+        ("disk_reads", metrics.reads.get()),
+        ("wal_bytes", snapshot.wal_bytes),
+        ("wal_bytes_max", snapshot.wal_bytes_max),
+        ("commits", metrics.commits.get()),
+        ("commit_ops", metrics.commit_ops.get()),
+        ("batches_handed_over", metrics.handed_over.get()),
+        ("commits_failed", metrics.failed.get()),
+        ("foreign_commits", metrics.foreign_commits.get()),
+    ] {
+        lines.line(name, value);
+    }
+    lines.line("durability", snapshot.durability.name());
+    lines
+}

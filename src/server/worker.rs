@@ -1,0 +1,314 @@
+//! The event loop: each carries thousands of connections, and never waits for anything but events.
+//!
+//! A round takes some connections that have something to do, reads from all their sockets, answers
+//! what can be answered, commits what was gathered, and sends. A connection that has more to do goes to
+//! the end of the queue. A connection's place is reused under a new number, so an outcome for one that
+//! is gone reaches nobody else.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::clock::Stamp;
+use crate::limits::{CONNECTIONS_PER_ROUND_MAX, READ_BUFFERS_KEPT_MAX};
+use crate::server::connection::{Connection, Input, Peer};
+use crate::server::context::Context;
+use crate::server::dispatch::Desk;
+use crate::server::inbox::{Inbox, Message};
+use crate::server::stream::Stream;
+use crate::store::{Batch, Owner};
+
+const WAKE: Token = Token(usize::MAX);
+const EVENTS_MAX: usize = 1_024;
+
+/// How long clients have to take their last replies when the server stops.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// How often a loop looks at its clients for the idle time-out, and at its own end.
+const TICK: Duration = Duration::from_millis(250);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Worker {
+    poll: Poll,
+    inbox: Arc<Inbox>,
+    context: Arc<Context>,
+    desk: Desk,
+    places: Vec<Place>,
+    vacant: Vec<usize>,
+    open: usize,
+    /// Places of connections that have something to do, each once.
+    queue: VecDeque<usize>,
+    /// Places of connections that were answered by a commit and have bytes to send.
+    answered: Vec<usize>,
+    spare: Vec<Input>,
+    stopping: Option<Stamp>,
+    ticked: Stamp,
+}
+
+/// Where a connection is kept.
+#[derive(Debug)]
+struct Place {
+    /// How many connections have been here before.
+    tenancy: u32,
+    connection: Option<Connection>,
+}
+
+impl Worker {
+    pub(super) fn new(context: Arc<Context>) -> io::Result<(Self, Arc<Inbox>)> {
+        let poll = Poll::new()?;
+        let inbox = Arc::new(Inbox::new(&poll, WAKE)?);
+        let owner: Arc<dyn Owner> = Arc::clone(&inbox) as Arc<dyn Owner>;
+        let desk = Desk::new(Arc::clone(&context), context.store.session(owner));
+        let worker = Self {
+            poll,
+            inbox: Arc::clone(&inbox),
+            context,
+            desk,
+            places: Vec::new(),
+            vacant: Vec::new(),
+            open: 0,
+            queue: VecDeque::new(),
+            answered: Vec::new(),
+            spare: Vec::new(),
+            stopping: None,
+            ticked: Stamp::now(),
+        };
+        Ok((worker, inbox))
+    }
+
+    pub(super) fn run(mut self) {
+        self.inbox.belongs_to_this_thread();
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        while !self.is_done() {
+            if let Err(error) = self.poll.poll(&mut events, self.patience())
+                && error.kind() != ErrorKind::Interrupted
+            {
+                log::error!("an event loop cannot wait for events: {error}");
+                self.context.request_stop();
+                return;
+            }
+            for event in &events {
+                self.event(event);
+            }
+            self.desk.begin_round();
+            self.messages();
+            self.finish_answered();
+            self.round();
+            self.tick();
+        }
+    }
+
+    /// How long to wait for events.
+    fn patience(&self) -> Option<Duration> {
+        if !self.queue.is_empty() {
+            Some(Duration::ZERO)
+        } else if self.stopping.is_some() || self.context.options.idle_timeout_seconds > 0 {
+            Some(TICK)
+        } else {
+            None
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        let Token(place) = event.token();
+        let Some(connection) =
+            self.places.get_mut(place).and_then(|place| place.connection.as_mut())
+        else {
+            return;
+        };
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            connection.readable = true;
+        }
+        connection.end_in_sight |= event.is_read_closed() || event.is_error();
+        // Readable or writable: either may be what it waited for.
+        self.enqueue(place);
+    }
+
+    fn enqueue(&mut self, place: usize) {
+        if let Some(connection) = &mut self.places[place].connection
+            && !connection.queued
+        {
+            connection.queued = true;
+            self.queue.push_back(place);
+        }
+    }
+
+    fn messages(&mut self) {
+        for message in self.inbox.take() {
+            match message {
+                Message::Connected { stream, peer } => self.connect(stream, peer),
+                Message::Completed(batch) => self.completed(batch),
+                Message::Lead => self.context.store.lead(),
+                Message::Stop => self.stop(),
+            }
+        }
+    }
+
+    fn connect(&mut self, mut stream: Stream, peer: Peer) {
+        let (id, card) = self.context.connections.enter(peer, self.desk.now);
+        let place = self.vacant.pop().unwrap_or_else(|| {
+            self.places.push(Place { tenancy: 0, connection: None });
+            self.places.len() - 1
+        });
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut stream, Token(place), interest) {
+            log::warn!("a client cannot be watched and is let go: {error}");
+            self.vacant.push(place);
+            self.context.connection_ended(id);
+            return;
+        }
+        let item_bytes_max = self.context.store.item_bytes_max();
+        let connection = Connection::new(stream, id, card, item_bytes_max);
+        self.places[place].connection = Some(connection);
+        self.open += 1;
+        self.enqueue(place);
+    }
+
+    /// Answers the operations of a batch that is committed.
+    fn completed(&mut self, batch: Batch) {
+        for work in &batch.work {
+            let (place, tenancy) = unpack(work.ticket);
+            let Some(at) = self.places.get_mut(place).filter(|at| at.tenancy == tenancy) else {
+                continue;
+            };
+            if let Some(connection) = &mut at.connection {
+                self.desk.answer(connection, work);
+                if self.answered.last() != Some(&place) {
+                    self.answered.push(place);
+                }
+            }
+        }
+        self.desk.session.recycle(batch);
+    }
+
+    /// Serves the connections that stood in the queue when it began, group by group.
+    fn round(&mut self) {
+        let mut left = self.queue.len();
+        while left > 0 {
+            let count = left.min(CONNECTIONS_PER_ROUND_MAX);
+            left -= count;
+            let group: Vec<usize> = self.queue.drain(..count).collect();
+            self.serve(&group);
+        }
+    }
+
+    fn serve(&mut self, group: &[usize]) {
+        for &place in group {
+            if let Some(connection) = &mut self.places[place].connection {
+                connection.queued = false;
+                let read = connection.fill(&mut self.spare);
+                self.desk.metrics.counters.bytes_read.add(read);
+            }
+        }
+        // All that is answered from here on has arrived: a snapshot may begin.
+        for &place in group {
+            let Place { tenancy, connection } = &mut self.places[place];
+            if let Some(connection) = connection {
+                self.desk.turn(connection, pack(place, *tenancy));
+                connection.release_input(&mut self.spare, READ_BUFFERS_KEPT_MAX);
+            }
+        }
+        self.desk.session.end_reads();
+        self.desk.session.submit();
+        // What was committed just now is answered now.
+        self.messages();
+        for &place in group {
+            self.finish_turn(place);
+        }
+        self.finish_answered();
+    }
+
+    fn finish_answered(&mut self) {
+        let mut answered = std::mem::take(&mut self.answered);
+        answered.drain(..).for_each(|place| self.finish_turn(place));
+        self.answered = answered;
+    }
+
+    /// Sends, and sees what is to become of the connection.
+    fn finish_turn(&mut self, place: usize) {
+        let Some(connection) = &mut self.places[place].connection else { return };
+        if !connection.output.is_empty() {
+            let sent = connection.send();
+            self.desk.metrics.counters.bytes_written.add(sent);
+        }
+        if connection.is_finished() {
+            self.close(place);
+        } else if connection.has_work() {
+            self.enqueue(place);
+        }
+    }
+
+    fn close(&mut self, place: usize) {
+        let at = &mut self.places[place];
+        let Some(mut connection) = at.connection.take() else { return };
+        at.tenancy = at.tenancy.wrapping_add(1);
+        self.vacant.push(place);
+        self.open -= 1;
+        self.context.arriving_bytes.fetch_sub(connection.arriving_bytes, Ordering::Relaxed);
+        if let Err(error) = self.poll.registry().deregister(&mut connection.stream) {
+            log::debug!("a client's socket was not watched any more: {error}");
+        }
+        self.context.connection_ended(connection.id);
+    }
+
+    /// From now on connections end when they are owed nothing.
+    fn stop(&mut self) {
+        self.stopping.get_or_insert_with(Stamp::now);
+        for place in 0..self.places.len() {
+            self.enqueue(place);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.stopping.is_some_and(|since| self.open == 0 || since.elapsed() > DRAIN_MAX)
+    }
+
+    fn tick(&mut self) {
+        if self.stopping.is_some() {
+            self.close_where(|connection, _| {
+                let owes_nothing = connection.pending.is_empty() && connection.output.is_empty();
+                owes_nothing && connection.hungry && !connection.readable
+            });
+        }
+        let idle_timeout = i64::from(self.context.options.idle_timeout_seconds);
+        if idle_timeout > 0 && self.ticked.elapsed() >= TICK {
+            self.ticked = Stamp::now();
+            let kicked = self.close_where(|connection, now| {
+                let last = connection.card.last_command.load(Ordering::Relaxed);
+                connection.pending.is_empty() && now - last >= idle_timeout
+            });
+            self.desk.metrics.counters.idle_kicks.add(kicked);
+        }
+    }
+
+    fn close_where(&mut self, ends: impl Fn(&Connection, i64) -> bool) -> u64 {
+        let mut closed = 0;
+        for place in 0..self.places.len() {
+            if self.places[place]
+                .connection
+                .as_ref()
+                .is_some_and(|connection| ends(connection, self.desk.now.0))
+            {
+                self.close(place);
+                closed += 1;
+            }
+        }
+        closed
+    }
+}
+
+/// A ticket says where a connection is and which of those that were there it is.
+fn pack(place: usize, tenancy: u32) -> u64 {
+    (place as u64) << 32 | u64::from(tenancy)
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "pack() put 32 bits there")]
+fn unpack(ticket: u64) -> (usize, u32) {
+    ((ticket >> 32) as usize, ticket as u32)
+}

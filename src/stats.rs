@@ -1,0 +1,269 @@
+//! Figures to STAT lines, by memcached's names and in its order.
+//!
+//! What has a meaning here is true; what has none (slabs, LRU maintenance, hash table) is 0, so that
+//! existing dashboards and exporters find every name they look for.
+
+use std::fmt::{Display, Write};
+
+use crate::metrics::{Percentiles, Totals};
+use crate::store::Snapshot;
+
+/// What `version` answers: our own version in memcached's form. Clients gate on the first numbers.
+pub const VERSION: &str = concat!("1.6.45-litecached-", env!("CARGO_PKG_VERSION"));
+
+/// STAT lines.
+#[derive(Debug, Default)]
+pub struct Lines(String);
+
+impl Lines {
+    /// One line.
+    pub fn line(&mut self, name: impl Display, value: impl Display) {
+        writeln!(self.0, "STAT {name} {value}\r").expect("a String takes everything");
+    }
+
+    /// The text, with the line that ends it.
+    pub fn end(mut self) -> String {
+        self.0.push_str("END\r\n");
+        self.0
+    }
+
+    fn zeros(&mut self, names: &[&str]) {
+        names.iter().for_each(|name| self.line(name, 0));
+    }
+}
+
+/// What the process and its sockets say of themselves.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Process {
+    /// Seconds since the start.
+    pub uptime: i64,
+    /// Unix time.
+    pub time: i64,
+    /// User and system time in microseconds.
+    pub user_us: u64,
+    /// See `user_us`.
+    pub system_us: u64,
+    /// `-c`.
+    pub connections_max: u64,
+    /// Clients now, so far, and turned away.
+    pub connections: u64,
+    /// See `connections`.
+    pub connections_total: u64,
+    /// See `connections`.
+    pub connections_rejected: u64,
+    /// Whether clients are accepted now, how often they were not, and for how long.
+    pub accepting: bool,
+    /// See `accepting`.
+    pub suspended: u64,
+    /// See `accepting`.
+    pub suspended_us: u64,
+    /// Event loops.
+    pub threads: u64,
+}
+
+/// Plain `stats`.
+pub fn general(
+    process: &Process,
+    totals: &Totals,
+    store: &Snapshot,
+    reclaimed: (u64, u64),
+) -> Lines {
+    let mut lines = Lines::default();
+    let seconds = |us: u64| format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
+    lines.line("pid", std::process::id());
+    lines.line("uptime", process.uptime);
+    lines.line("time", process.time);
+    lines.line("version", VERSION);
+    lines.line("libevent", 0);
+    lines.line("pointer_size", usize::BITS);
+    lines.line("rusage_user", seconds(process.user_us));
+    lines.line("rusage_system", seconds(process.system_us));
+    lines.line("max_connections", process.connections_max);
+    lines.line("curr_connections", process.connections);
+    lines.line("total_connections", process.connections_total);
+    lines.line("rejected_connections", process.connections_rejected);
+    lines.line("connection_structures", process.connections);
+    lines.zeros(&[
+        "response_obj_oom",
+        "response_obj_count",
+        "response_obj_bytes",
+        "read_buf_count",
+        "read_buf_bytes",
+        "read_buf_bytes_free",
+        "read_buf_oom",
+        "reserved_fds",
+    ]);
+    commands(&mut lines, totals);
+    lines.line("bytes_read", totals.bytes_read);
+    lines.line("bytes_written", totals.bytes_written);
+    lines.line("limit_maxbytes", store.bytes_max);
+    lines.line("accepting_conns", u8::from(process.accepting));
+    lines.line("listen_disabled_num", process.suspended);
+    lines.line("time_in_listen_disabled_us", process.suspended_us);
+    lines.line("threads", process.threads);
+    lines.line("conn_yields", totals.conn_yields);
+    lines.zeros(&[
+        "hash_power_level",
+        "hash_bytes",
+        "hash_is_expanding",
+        "slab_reassign_rescues",
+        "slab_reassign_chunk_rescues",
+        "slab_reassign_inline_reclaim",
+        "slab_reassign_busy_items",
+        "slab_reassign_busy_deletes",
+        "slab_reassign_busy_nomem",
+        "slab_reassign_last_busy_status",
+        "slab_reassign_running",
+        "slabs_moved",
+        "lru_crawler_running",
+        "lru_crawler_starts",
+        "lru_maintainer_juggles",
+        "malloc_fails",
+        "log_worker_dropped",
+        "log_worker_written",
+        "log_watcher_skipped",
+        "log_watcher_sent",
+        "log_watchers",
+        "unexpected_napi_ids",
+        "round_robin_fallback",
+    ]);
+    lines.line("bytes", store.bytes);
+    lines.line("curr_items", store.items);
+    lines.line("total_items", totals.total_items);
+    lines.line("slab_global_page_pool", 0);
+    let (reclaimed, expired_unfetched) = reclaimed;
+    lines.line("expired_unfetched", expired_unfetched);
+    lines.zeros(&["evicted_unfetched", "evicted_active", "evictions"]);
+    lines.line("reclaimed", reclaimed);
+    lines.zeros(&[
+        "crawler_reclaimed",
+        "crawler_items_checked",
+        "lrutail_reflocked",
+        "moves_to_cold",
+        "moves_to_warm",
+        "moves_within_lru",
+        "direct_reclaims",
+        "lru_bumps_dropped",
+    ]);
+    lines
+}
+
+fn commands(lines: &mut Lines, totals: &Totals) {
+    for (name, value) in [
+        ("cmd_get", totals.cmd_get),
+        ("cmd_set", totals.cmd_set),
+        ("cmd_flush", totals.cmd_flush),
+        ("cmd_touch", totals.cmd_touch),
+        ("cmd_meta", totals.cmd_meta),
+        ("get_hits", totals.get_hits),
+        ("get_misses", totals.get_misses),
+        ("get_expired", totals.get_expired),
+        ("get_flushed", totals.get_flushed),
+        ("delete_misses", totals.delete_misses),
+        ("delete_hits", totals.delete_hits),
+        ("incr_misses", totals.incr_misses),
+        ("incr_hits", totals.incr_hits),
+        ("decr_misses", totals.decr_misses),
+        ("decr_hits", totals.decr_hits),
+        ("cas_misses", totals.cas_misses),
+        ("cas_hits", totals.cas_hits),
+        ("cas_badval", totals.cas_badval),
+        ("touch_hits", totals.touch_hits),
+        ("touch_misses", totals.touch_misses),
+        ("store_too_large", totals.store_too_large),
+        ("store_no_memory", totals.store_no_memory),
+        ("auth_cmds", 0),
+        ("auth_errors", 0),
+    ] {
+        lines.line(name, value);
+    }
+    if totals.idle_kicks > 0 {
+        lines.line("idle_kicks", totals.idle_kicks);
+    }
+}
+
+/// `stats latency`: microseconds, with what is below in decimals.
+pub fn latency<'a>(kinds: impl Iterator<Item = (&'a str, Percentiles)>) -> Lines {
+    let mut lines = Lines::default();
+    for (name, seen) in kinds {
+        lines.line(format_args!("{name}:count"), seen.count);
+        for (part, nanos) in
+            [("p50", seen.p50), ("p99", seen.p99), ("p999", seen.p999), ("max", seen.max)]
+        {
+            let (micros, rest) = (nanos / 1_000, nanos % 1_000 / 100);
+            lines.line(format_args!("{name}:{part}_us"), format_args!("{micros}.{rest}"));
+        }
+    }
+    lines
+}
+
+/// What `stats settings` tells beside the store's figures.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    pub connections_max: u64,
+    pub tcp_port: u16,
+    pub interface: &'a str,
+    pub verbosity: u8,
+    pub domain_socket: &'a str,
+    pub umask: u32,
+    pub shutdown_enabled: bool,
+    pub threads: u64,
+    pub requests_per_turn: u64,
+    pub cas_enabled: bool,
+    pub backlog: u32,
+    pub refused_fast: bool,
+    pub flush_enabled: bool,
+    pub idle_timeout: u32,
+}
+
+/// `stats settings`.
+pub fn settings(settings: &Settings<'_>, store: &Snapshot) -> Lines {
+    let yes = |value| if value { "yes" } else { "no" };
+    let mut lines = Lines::default();
+    lines.line("maxbytes", store.bytes_max);
+    lines.line("maxconns", settings.connections_max);
+    lines.line("tcpport", settings.tcp_port);
+    lines.line("udpport", 0);
+    lines.line("inter", settings.interface);
+    lines.line("verbosity", settings.verbosity);
+    lines.line("oldest", 0);
+    lines.line("evictions", "off");
+    lines.line("domain_socket", settings.domain_socket);
+    lines.line("umask", format_args!("{:o}", settings.umask));
+    lines.line("shutdown_command", yes(settings.shutdown_enabled));
+    lines.line("growth_factor", "0.00");
+    lines.line("chunk_size", 0);
+    lines.line("num_threads", settings.threads);
+    lines.line("num_threads_per_udp", 0);
+    lines.line("stat_key_prefix", ":");
+    lines.line("detail_enabled", "no");
+    lines.line("reqs_per_event", settings.requests_per_turn);
+    lines.line("cas_enabled", yes(settings.cas_enabled));
+    lines.line("tcp_backlog", settings.backlog);
+    lines.line("binding_protocol", "ascii");
+    lines.line("auth_enabled_sasl", "no");
+    lines.line("auth_enabled_ascii", "no");
+    lines.line("item_size_max", store.item_bytes_max);
+    lines.line("maxconns_fast", yes(settings.refused_fast));
+    lines.line("hashpower_init", 0);
+    lines.line("slab_reassign", "no");
+    lines.line("slab_automove", 0);
+    lines.line("slab_chunk_max", 0);
+    lines.line("lru_crawler", "no");
+    lines.line("lru_crawler_sleep", 0);
+    lines.line("lru_crawler_tocrawl", 0);
+    lines.line("tail_repair_time", 0);
+    lines.line("flush_enabled", yes(settings.flush_enabled));
+    lines.line("dump_enabled", "no");
+    lines.line("hash_algorithm", "xxh3");
+    lines.line("lru_maintainer_thread", "no");
+    lines.line("lru_segmented", "no");
+    lines.line("temp_lru", "no");
+    lines.line("idle_timeout", settings.idle_timeout);
+    lines.line("track_sizes", "no");
+    lines.line("client_flags_size", 4);
+    lines.line("memory_max", store.memory_bytes_max);
+    lines.line("wal_max", store.wal_bytes_max);
+    lines.line("durability", store.durability.name());
+    lines
+}

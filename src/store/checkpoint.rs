@@ -1,0 +1,120 @@
+//! Copies the WAL back into the database, beside the commits, and lets the WAL start over.
+//!
+//! A passive checkpoint never waits and never shortens the WAL, and while commits go on it never
+//! catches up with them. So the bulk is copied passively; then, with the writing connection held for
+//! a moment (loops queue their batches meanwhile), the small rest, and the next commit begins the WAL
+//! anew. What decides is the number of frames, not the size of the file.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use r2d2::ManageConnection;
+use rusqlite::Connection;
+
+use crate::clock::Stamp;
+use crate::store::commit::Committer;
+use crate::store::schema::{self, Role};
+use crate::store::shared::Shared;
+use crate::store::writer::CHECKPOINT_FRAMES;
+
+/// Frames that may be copied while the writing connection is held: a few milliseconds' worth.
+const REST_FRAMES_MAX: u64 = 2_048;
+
+/// Passive rounds before the rest is taken as it is.
+const ROUNDS_MAX: u32 = 4;
+
+/// How long a checkpoint that holds the writer may wait for readers of old snapshots. Ours last for
+/// one pass of a loop.
+const READERS_WAIT: Duration = Duration::from_millis(20);
+
+/// The connection that checkpoints.
+#[derive(Debug)]
+pub(super) struct Checkpointer {
+    db: Connection,
+    /// The WAL was full when last looked at: said once, and once when it is over.
+    complained: bool,
+}
+
+/// What a checkpoint found and did.
+struct Progress {
+    /// A reader or writer was in the way.
+    busy: bool,
+    frames: u64,
+    copied: u64,
+}
+
+impl Checkpointer {
+    pub(super) fn connect(path: &Path) -> rusqlite::Result<Self> {
+        let db = schema::manager(path, Role::Checkpointer).connect()?;
+        Ok(Self { db, complained: false })
+    }
+
+    /// Checkpoints if the WAL has grown enough.
+    pub(super) fn step(&mut self, shared: &Shared, committer: &Committer) {
+        if shared.wal_frames.load(Ordering::Relaxed) < CHECKPOINT_FRAMES.min(full(shared)) {
+            return;
+        }
+        let began = Stamp::now();
+        match self.checkpoint(shared, committer) {
+            Ok(()) => shared.metrics.checkpoint.record(began.elapsed()),
+            Err(error) => log::warn!("a checkpoint failed: {error}; it will be tried again"),
+        }
+        self.complain(shared);
+    }
+
+    fn checkpoint(&mut self, shared: &Shared, committer: &Committer) -> rusqlite::Result<()> {
+        for _ in 0..ROUNDS_MAX {
+            let progress = self.run("PRAGMA wal_checkpoint(PASSIVE)")?;
+            if progress.busy || progress.frames - progress.copied <= REST_FRAMES_MAX {
+                break;
+            }
+        }
+        committer.with_writer(|_writer| {
+            self.db.busy_timeout(READERS_WAIT)?;
+            let progress = self.run("PRAGMA wal_checkpoint(RESTART)")?;
+            self.db.busy_timeout(Duration::ZERO)?;
+            // All copied, and no reader needs it any more: the next commit starts at the front.
+            if !progress.busy && progress.frames == progress.copied {
+                shared.wal_frames.store(0, Ordering::Relaxed);
+            }
+            Ok(())
+        })
+    }
+
+    /// Empties the WAL file, at the end.
+    pub(super) fn finish(&self) {
+        if let Err(error) = self.run("PRAGMA wal_checkpoint(TRUNCATE)") {
+            log::warn!("the last checkpoint failed: {error}; nothing is lost, the WAL stays");
+        }
+    }
+
+    fn run(&self, pragma: &str) -> rusqlite::Result<Progress> {
+        self.db.prepare_cached(pragma)?.query_row([], |row| {
+            let count = |index| -> rusqlite::Result<u64> {
+                // -1 where there is no WAL yet.
+                Ok(u64::try_from(row.get::<_, i64>(index)?).unwrap_or(0))
+            };
+            Ok(Progress { busy: count(0)? != 0, frames: count(1)?, copied: count(2)? })
+        })
+    }
+
+    fn complain(&mut self, shared: &Shared) {
+        let is_full = shared.wal_is_full();
+        if is_full && !self.complained {
+            log::error!(
+                "the WAL is at its limit ({} bytes) and cannot be checkpointed: another program \
+                 holds a read transaction on the database. Writes are refused until it ends",
+                shared.wal_bytes_max
+            );
+        } else if !is_full && self.complained {
+            log::warn!("the WAL could be checkpointed: writes go on");
+        }
+        self.complained = is_full;
+    }
+}
+
+/// Frames at which the WAL is full.
+fn full(shared: &Shared) -> u64 {
+    shared.wal_bytes_max / schema::FRAME_BYTES
+}

@@ -1,0 +1,221 @@
+//! Who commits for whom.
+//!
+//! There is one writing connection. A loop puts its batch in the queue and tries for the writer: if it
+//! gets it, it leads, and commits all that is queued in one transaction; if not, the loop that has it
+//! will see to the batch, and this one goes on reading. Nobody waits.
+//!
+//! What must stay true: a batch in the queue is always somebody's business. The leader looks at the
+//! queue after it has let go of the writer, and passes the lead on to the first batch's owner.
+//! Outcomes of one owner arrive in the order in which it submitted.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
+
+use crate::cache::{Exptime, Failure, KeyBuf, Op, Outcome};
+use crate::clock::Stamp;
+use crate::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
+use crate::store::shared::{Shared, lock};
+use crate::store::sync::Syncer;
+use crate::store::writer::{Trouble, Writer};
+
+/// How long another program may hold the write lock before its victims are told.
+const BUSY_MAX: Duration = Duration::from_secs(5);
+
+/// Something to be done in a transaction.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// An operation on a key, with the key's hash.
+    Operate { hash: u64, key: KeyBuf, op: Op },
+    /// `flush_all`: now, or when the exptime says.
+    Flush { delay: Exptime },
+}
+
+/// A task, whose it is, and what became of it.
+#[derive(Debug)]
+pub struct Work {
+    /// Means something to the owner only.
+    pub ticket: u64,
+    /// What to do.
+    pub task: Task,
+    /// What became of it; `None` until it is committed.
+    pub outcome: Option<Outcome>,
+}
+
+/// Gets its batches back, in the order in which it submitted them. Called on any thread; must not
+/// block.
+pub trait Owner: Send + Sync {
+    /// The batch is committed (and synced, where that is promised): its outcomes may be told.
+    fn completed(&self, batch: Batch);
+    /// There are batches that nobody commits: call [`crate::store::Store::lead`] soon.
+    fn please_lead(&self);
+}
+
+/// What one loop gathered in one pass.
+pub struct Batch {
+    pub(super) owner: Arc<dyn Owner>,
+    /// In the order in which it was gathered.
+    pub work: Vec<Work>,
+    /// Bytes of values in it.
+    pub(super) bytes: usize,
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("work", &self.work).finish_non_exhaustive()
+    }
+}
+
+/// The queue and the writing connection.
+#[derive(Debug)]
+pub(super) struct Committer {
+    /// Taken by a loop for one commit and by housekeeping for one step. Inside it the queue's lock
+    /// and the memory tier's guards are taken, never the other way round.
+    writer: Mutex<Writer>,
+    /// Taken for moments, to put a batch in or take some out.
+    queue: Mutex<Queue>,
+    shared: Arc<Shared>,
+    syncer: Arc<Syncer>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    batches: VecDeque<Batch>,
+    /// Since when another program holds the write lock.
+    busy: Option<Stamp>,
+}
+
+impl Committer {
+    pub(super) fn new(writer: Writer, shared: Arc<Shared>, syncer: Arc<Syncer>) -> Self {
+        Self { writer: Mutex::new(writer), queue: Mutex::default(), shared, syncer }
+    }
+
+    /// Commits a batch, or leaves it to the loop that is committing.
+    pub(super) fn submit(&self, batch: Batch) {
+        lock(&self.queue).batches.push_back(batch);
+        if !self.try_lead() {
+            self.shared.metrics.handed_over.up();
+        }
+    }
+
+    /// Commits what is queued, unless somebody is at it.
+    pub(super) fn lead(&self) {
+        self.try_lead();
+    }
+
+    /// Runs `step` with the writing connection, waiting for it: for threads that may wait.
+    pub(super) fn with_writer<R>(&self, step: impl FnOnce(&mut Writer) -> R) -> R {
+        let mut writer = lock(&self.writer);
+        let result = step(&mut writer);
+        drop(writer);
+        self.pass_on();
+        result
+    }
+
+    /// Commits until the queue is empty: for the end, when nobody submits any more.
+    pub(super) fn lead_to_the_end(&self) {
+        let since = Stamp::now();
+        loop {
+            let mut writer = lock(&self.writer);
+            let empty = lock(&self.queue).batches.is_empty();
+            if empty || self.shared.has_failed() || since.elapsed() > BUSY_MAX {
+                return;
+            }
+            self.commit(&mut writer);
+        }
+    }
+
+    /// Another program held the lock a moment ago: tries again, and gives up after a while.
+    pub(super) fn retry_if_busy(&self) {
+        let Some(since) = lock(&self.queue).busy else { return };
+        if since.elapsed() < BUSY_MAX {
+            self.lead();
+            return;
+        }
+        let _writer = lock(&self.writer);
+        let batches = {
+            let mut queue = lock(&self.queue);
+            queue.busy = None;
+            std::mem::take(&mut queue.batches)
+        };
+        log::warn!(
+            "another program has held the database's write lock for {} seconds: writes are refused",
+            BUSY_MAX.as_secs()
+        );
+        for mut batch in batches {
+            for work in &mut batch.work {
+                work.outcome.get_or_insert(Outcome::Failed(Failure::Busy));
+            }
+            self.syncer.deliver(batch);
+        }
+    }
+
+    fn try_lead(&self) -> bool {
+        let mut writer = match self.writer.try_lock() {
+            Ok(writer) => writer,
+            Err(TryLockError::WouldBlock) => return false,
+            Err(TryLockError::Poisoned(_)) => {
+                self.shared.fail("a thread panicked while it was writing");
+                return false;
+            }
+        };
+        self.commit(&mut writer);
+        drop(writer);
+        self.pass_on();
+        true
+    }
+
+    /// One transaction (more, where a flush stands between) for what is queued now.
+    fn commit(&self, writer: &mut MutexGuard<'_, Writer>) {
+        let mut batches = self.take();
+        if batches.is_empty() || self.shared.has_failed() {
+            return;
+        }
+        match writer.commit(&self.shared, &mut batches) {
+            Ok(()) => {
+                lock(&self.queue).busy = None;
+                // Still under the writer's lock: two batches of one owner keep their order.
+                batches.into_iter().for_each(|batch| self.syncer.deliver(batch));
+            }
+            Err(Trouble::Busy) => {
+                let mut queue = lock(&self.queue);
+                queue.busy.get_or_insert_with(Stamp::now);
+                batches.into_iter().rev().for_each(|batch| queue.batches.push_front(batch));
+                drop(queue);
+                self.shared.request_housework();
+            }
+            Err(Trouble::Fatal(why)) => self.shared.fail(&why),
+            Err(Trouble::Refused(_)) => {
+                unreachable!("the writer answers these operation by operation")
+            }
+        }
+    }
+
+    /// Takes batches for one commit: at least one, and more within the bounds.
+    fn take(&self) -> Vec<Batch> {
+        let mut queue = lock(&self.queue);
+        let (mut ops, mut bytes, mut count) = (0, 0, 0);
+        for batch in &queue.batches {
+            ops += batch.work.len();
+            bytes += batch.bytes;
+            if count > 0 && (ops > BATCH_OPS_MAX || bytes > BATCH_BYTES_MAX) {
+                break;
+            }
+            count += 1;
+        }
+        queue.batches.drain(..count).collect()
+    }
+
+    fn pass_on(&self) {
+        let queue = lock(&self.queue);
+        if queue.busy.is_some() {
+            return;
+        }
+        if let Some(first) = queue.batches.front() {
+            let owner = Arc::clone(&first.owner);
+            drop(queue);
+            owner.please_lead();
+        }
+    }
+}

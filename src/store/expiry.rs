@@ -1,0 +1,137 @@
+//! Removes what nobody can read any more: expired items, and what a flush left behind.
+//!
+//! Only housekeeping: a dead item is never served, whether or not this has passed. It goes in small
+//! transactions, so that nobody waits for it.
+
+use rusqlite::Row;
+
+use crate::cache::Key;
+use crate::clock::Seconds;
+use crate::limits::SWEEP_ROWS_MAX;
+use crate::store::shared::Shared;
+use crate::store::sql;
+use crate::store::writer::{Changes, Trouble, Writer, item_bytes};
+
+/// Where the removal of flushed items has come to.
+#[derive(Debug, Default)]
+pub(super) struct Sweeper {
+    /// All rows up to this id have been looked at for this generation.
+    cursor: Option<(i64, i64)>,
+}
+
+struct Dead {
+    id: i64,
+    key: Vec<u8>,
+    value_bytes: u64,
+    fetched: bool,
+}
+
+impl Sweeper {
+    /// Removes some expired items, or looks at some rows for flushed ones. Returns whether there may
+    /// be more to do at once.
+    pub(super) fn step(
+        &mut self,
+        writer: &mut Writer,
+        shared: &Shared,
+        now: Seconds,
+    ) -> Result<bool, Trouble> {
+        if shared.flush_is_due(now) {
+            writer.flush(shared, crate::cache::Exptime(0))?;
+        }
+        let expired = expired(writer, now).map_err(|error| writer.roll_back(&error))?;
+        if !expired.is_empty() {
+            let full = expired.len() as u64 >= SWEEP_ROWS_MAX.cast_unsigned();
+            remove(writer, shared, &expired)?;
+            return Ok(full);
+        }
+        let generation = shared.generation(now);
+        if writer.swept < generation {
+            return self.flushed(writer, shared, generation);
+        }
+        Ok(false)
+    }
+
+    fn flushed(
+        &mut self,
+        writer: &mut Writer,
+        shared: &Shared,
+        generation: i64,
+    ) -> Result<bool, Trouble> {
+        let from = match self.cursor {
+            Some((of, id)) if of == generation => id,
+            _ => i64::MIN,
+        };
+        let (last, dead) =
+            stretch(writer, from, generation).map_err(|error| writer.roll_back(&error))?;
+        if !dead.is_empty() {
+            remove(writer, shared, &dead)?;
+        }
+        if let Some(last) = last {
+            self.cursor = Some((generation, last));
+            return Ok(true);
+        }
+        writer.begin()?;
+        writer
+            .db
+            .prepare_cached(sql::SWEPT)
+            .and_then(|mut swept| swept.execute([generation]))
+            .map_err(|error| writer.roll_back(&error))?;
+        writer.end(shared, &Changes::default())?;
+        writer.swept = generation;
+        self.cursor = None;
+        Ok(false)
+    }
+}
+
+fn dead(row: &Row<'_>) -> rusqlite::Result<Dead> {
+    Ok(Dead {
+        id: row.get(0)?,
+        key: row.get(1)?,
+        value_bytes: row.get::<_, i64>(2)?.cast_unsigned(),
+        fetched: row.get::<_, i64>(3)? != 0,
+    })
+}
+
+fn expired(writer: &Writer, now: Seconds) -> rusqlite::Result<Vec<Dead>> {
+    let mut statement = writer.db.prepare_cached(sql::EXPIRED)?;
+    statement.query_map([now.0, SWEEP_ROWS_MAX], dead)?.collect()
+}
+
+/// A stretch of the table: the last row looked at (none at the end), and the dead ones in it.
+fn stretch(
+    writer: &Writer,
+    from: i64,
+    generation: i64,
+) -> rusqlite::Result<(Option<i64>, Vec<Dead>)> {
+    let mut statement = writer.db.prepare_cached(sql::STRETCH)?;
+    let mut rows = statement.query([from, SWEEP_ROWS_MAX])?;
+    let (mut last, mut found) = (None, Vec::new());
+    while let Some(row) = rows.next()? {
+        last = Some(row.get(0)?);
+        if row.get::<_, i64>(4)? < generation {
+            found.push(dead(row)?);
+        }
+    }
+    Ok((last, found))
+}
+
+fn remove(writer: &Writer, shared: &Shared, found: &[Dead]) -> Result<(), Trouble> {
+    writer.begin()?;
+    let mut changes = Changes::default();
+    for dead in found {
+        // A key of another program's making may be none of ours; its row goes all the same.
+        let bytes = match Key::new(&dead.key) {
+            Some(key) => {
+                changes.row(shared.hash(key), key, None);
+                item_bytes(key, dead.value_bytes)
+            }
+            None => 0,
+        };
+        writer.delete(dead.id, bytes, &mut changes).map_err(|error| writer.roll_back(&error))?;
+    }
+    writer.end(shared, &changes)?;
+    shared.metrics.reclaimed.add(found.len() as u64);
+    let unfetched = found.iter().filter(|dead| !dead.fetched).count();
+    shared.metrics.expired_unfetched.add(unfetched as u64);
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! The thread that looks after the database beside requests: checkpoints, expiry, other programs'
+//! commits, and batches that found the database locked.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::clock::Stamp;
+use crate::store::checkpoint::Checkpointer;
+use crate::store::commit::Committer;
+use crate::store::expiry::Sweeper;
+use crate::store::shared::Shared;
+use crate::store::writer::Trouble;
+
+/// How often it looks without being asked.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How often it looks for expired items and other programs' commits, which are to be seen within a
+/// second.
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
+
+/// Steps of the sweeper before the other duties have their turn.
+const SWEEP_STEPS_MAX: u32 = 64;
+
+struct Housekeeping {
+    shared: Arc<Shared>,
+    committer: Arc<Committer>,
+    checkpointer: Checkpointer,
+    sweeper: Sweeper,
+    swept_at: Stamp,
+    more_to_sweep: bool,
+}
+
+/// Starts the thread.
+pub(super) fn spawn(
+    shared: Arc<Shared>,
+    committer: Arc<Committer>,
+    checkpointer: Checkpointer,
+) -> JoinHandle<()> {
+    let mut housekeeping = Housekeeping {
+        shared,
+        committer,
+        checkpointer,
+        sweeper: Sweeper::default(),
+        swept_at: Stamp::now(),
+        more_to_sweep: false,
+    };
+    super::spawn("housekeeping", move || housekeeping.run())
+}
+
+impl Housekeeping {
+    fn run(&mut self) {
+        while !self.shared.is_stopping() && !self.shared.has_failed() {
+            if !self.more_to_sweep {
+                self.shared.await_housework(TICK);
+            }
+            self.committer.retry_if_busy();
+            self.checkpointer.step(&self.shared, &self.committer);
+            if self.more_to_sweep || self.swept_at.elapsed() >= SWEEP_EVERY {
+                self.swept_at = Stamp::now();
+                self.notice_foreign_commits();
+                self.sweep();
+            }
+        }
+        if !self.shared.has_failed() {
+            self.checkpointer.finish();
+        }
+    }
+
+    fn notice_foreign_commits(&self) {
+        let shared = &self.shared;
+        match self.committer.with_writer(|writer| writer.notice_foreign_commit(shared)) {
+            Ok(true) => {
+                shared.metrics.foreign_commits.up();
+                log::info!(
+                    "another program has changed the database: the memory tier starts empty"
+                );
+            }
+            Ok(false) => {}
+            Err(error) => log::warn!("cannot look for other programs' commits: {error}"),
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.more_to_sweep = false;
+        for _ in 0..SWEEP_STEPS_MAX {
+            if self.shared.is_stopping() {
+                return;
+            }
+            let (shared, sweeper) = (&self.shared, &mut self.sweeper);
+            let now = shared.clock.now();
+            match self.committer.with_writer(|writer| sweeper.step(writer, shared, now)) {
+                Ok(true) => self.more_to_sweep = true,
+                Ok(false) => {
+                    self.more_to_sweep = false;
+                    return;
+                }
+                Err(Trouble::Fatal(why)) => {
+                    self.shared.fail(&why);
+                    return;
+                }
+                // The next turn comes soon enough.
+                Err(Trouble::Busy | Trouble::Refused(_)) => {
+                    self.more_to_sweep = false;
+                    return;
+                }
+            }
+        }
+    }
+}

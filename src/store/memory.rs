@@ -1,0 +1,338 @@
+//! The memory tier: committed rows that were read or written lately.
+//!
+//! Holds only what the database holds. What keeps that true is the guard of a key, one of a fixed
+//! number that keys share:
+//!
+//! - The writer closes the guards of the keys it changes before `COMMIT` and opens them after it has
+//!   put the new rows here. While a guard is closed nobody fills: readers of the old row and readers
+//!   of the new one must not take turns.
+//! - A reader notes the number of the last finished commit before its snapshot begins, and fills only
+//!   if the key's guard is open and was last closed for a commit no later than that. So a late reader
+//!   cannot put an old row back.
+//!
+//! A guard's lock is held while the tier is filled, and for nothing else: never across SQL. The tier's
+//! own locks are taken inside it.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{Equivalent, OptionsBuilder, Weighter};
+
+use crate::cache::{Item, Key};
+
+/// Guards, each shared by the keys of one hash class: far more than one transaction changes.
+const GUARDS: usize = 4_096;
+
+/// What an entry costs beside its key and value: its place in the table and two allocations.
+const ENTRY_BYTES: u64 = 160;
+
+/// An entry must leave room for others in its shard.
+const ENTRIES_PER_SHARD_LEAST: u64 = 4;
+
+/// A committed row, as far as readers need it.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) generation: i64,
+    pub(super) item: Item,
+}
+
+/// The number of the last commit that was finished when a snapshot began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Epoch(u64);
+
+/// The memory tier. Without memory it keeps nothing and answers every question with no.
+#[derive(Debug)]
+pub(super) struct Memory {
+    cache: Option<Cache<Name, Entry, Weight, Hashed, DefaultLifecycle<Name, Entry>>>,
+    guards: Box<[Mutex<Guard>]>,
+    /// Finished commits.
+    commits: AtomicU64,
+    /// Snapshots older than this fill nothing: another program may have changed any row.
+    floor: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Guard {
+    closed: bool,
+    changed_at: u64,
+}
+
+impl Memory {
+    pub(super) fn new(bytes: u64) -> Self {
+        const SHARD_BYTES_LEAST: u64 = 8 << 20;
+        const SHARDS_MAX: u64 = 16;
+        let cache = (bytes > 0).then(|| {
+            let shards = (bytes / SHARD_BYTES_LEAST).clamp(1, SHARDS_MAX);
+            let options = OptionsBuilder::new()
+                .shards(usize::try_from(shards).unwrap_or(1))
+                .estimated_items_capacity(usize::try_from(bytes / 512).unwrap_or(1 << 20).max(1))
+                .weight_capacity(bytes)
+                .build()
+                .expect("capacity and weight are given");
+            Cache::with_options(options, Weight, Hashed, DefaultLifecycle::default())
+        });
+        Self {
+            cache,
+            guards: (0..GUARDS).map(|_| Mutex::default()).collect(),
+            commits: AtomicU64::new(0),
+            floor: AtomicU64::new(0),
+        }
+    }
+
+    /// The row of a key, if it is here.
+    pub(super) fn get(&self, hash: u64, key: Key<'_>) -> Option<Entry> {
+        self.cache.as_ref()?.get(&Sought { hash, key: key.bytes() })
+    }
+
+    /// To be called before a snapshot begins.
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch(self.commits.load(Ordering::Acquire))
+    }
+
+    /// Puts in a row that was read in a snapshot begun after `epoch`, unless it may be old by now.
+    pub(super) fn fill(&self, hash: u64, key: Key<'_>, entry: Entry, epoch: Epoch) {
+        let guard = self.guard(hash);
+        let late = guard.closed || guard.changed_at > epoch.0;
+        if !late && self.floor.load(Ordering::Acquire) <= epoch.0 {
+            self.put(hash, key, entry);
+        }
+    }
+
+    /// Before `COMMIT`: nobody fills this key until [`Memory::finish`] has run for it.
+    pub(super) fn close(&self, hash: u64) {
+        self.guard(hash).closed = true;
+    }
+
+    /// After `COMMIT`, once for all its keys.
+    pub(super) fn committed(&self) -> Epoch {
+        Epoch(self.commits.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+
+    /// After `COMMIT`: the key's new row, or none.
+    pub(super) fn finish(&self, hash: u64, key: Key<'_>, entry: Option<Entry>, epoch: Epoch) {
+        let mut guard = self.guard(hash);
+        guard.closed = false;
+        guard.changed_at = epoch.0;
+        match entry {
+            Some(entry) => self.put(hash, key, entry),
+            None => self.remove(hash, key),
+        }
+    }
+
+    /// After a transaction that did not commit: the key's row is what it was.
+    pub(super) fn reopen(&self, hash: u64) {
+        self.guard(hash).closed = false;
+    }
+
+    /// Another program may have changed any row: forget everything, whatever is being read now.
+    pub(super) fn distrust(&self) {
+        self.floor.store(self.committed().0, Ordering::Release);
+        // Whoever looked at the floor before it rose has filled by the time its guard is free.
+        for guard in &self.guards {
+            drop(guard.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        self.clear();
+    }
+
+    /// Forgets everything; the rows are still in the database.
+    pub(super) fn clear(&self) {
+        if let Some(cache) = &self.cache {
+            cache.clear();
+        }
+    }
+
+    /// Entries and their bytes.
+    pub(super) fn size(&self) -> (u64, u64) {
+        self.cache.as_ref().map_or((0, 0), |cache| (cache.len() as u64, cache.weight()))
+    }
+
+    fn put(&self, hash: u64, key: Key<'_>, entry: Entry) {
+        let Some(cache) = &self.cache else { return };
+        if entry_bytes(key.bytes(), &entry) * ENTRIES_PER_SHARD_LEAST > cache.shard_capacity() {
+            self.remove(hash, key);
+        } else {
+            cache.insert(Name { hash, key: key.bytes().into() }, entry);
+        }
+    }
+
+    fn remove(&self, hash: u64, key: Key<'_>) {
+        if let Some(cache) = &self.cache {
+            cache.remove(&Sought { hash, key: key.bytes() });
+        }
+    }
+
+    fn guard(&self, hash: u64) -> MutexGuard<'_, Guard> {
+        #[allow(clippy::cast_possible_truncation, reason = "some bits of the hash are enough")]
+        let index = (hash >> 16) as usize % GUARDS;
+        // Nothing under this lock can panic half-way.
+        self.guards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn entry_bytes(key: &[u8], entry: &Entry) -> u64 {
+    key.len() as u64 + entry.item.value.len() as u64 + ENTRY_BYTES
+}
+
+/// A key with its hash, which is computed once per request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Name {
+    hash: u64,
+    key: Box<[u8]>,
+}
+
+struct Sought<'a> {
+    hash: u64,
+    key: &'a [u8],
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Hash for Sought<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Equivalent<Name> for Sought<'_> {
+    fn equivalent(&self, name: &Name) -> bool {
+        self.hash == name.hash && *self.key == *name.key
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Weight;
+
+impl Weighter<Name, Entry> for Weight {
+    fn weight(&self, name: &Name, entry: &Entry) -> u64 {
+        entry_bytes(&name.key, entry)
+    }
+}
+
+/// The key's hash is a hash already.
+#[derive(Debug, Clone, Copy)]
+struct Hashed;
+
+impl BuildHasher for Hashed {
+    type Hasher = Same;
+
+    fn build_hasher(&self) -> Same {
+        Same(0)
+    }
+}
+
+struct Same(u64);
+
+impl Hasher for Same {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{Deadline, Head, Marks};
+    use crate::clock::Seconds;
+
+    fn entry(value: &str) -> Entry {
+        let head = Head {
+            flags: 0,
+            deadline: Deadline::NEVER,
+            cas: 1,
+            marks: Marks::default(),
+            stored: Seconds(0),
+            value_bytes: value.len() as u64,
+        };
+        Entry { generation: 0, item: Item { head, value: value.as_bytes().into() } }
+    }
+
+    fn key() -> Key<'static> {
+        Key::new(b"k").expect("one byte is a key")
+    }
+
+    fn value(memory: &Memory) -> Option<Vec<u8>> {
+        memory.get(7, key()).map(|entry| entry.item.value.bytes().to_vec())
+    }
+
+    #[test]
+    fn a_late_reader_cannot_put_an_old_row_back() {
+        let memory = Memory::new(1 << 20);
+        let before = memory.epoch();
+        memory.close(7);
+        memory.fill(7, key(), entry("old, read before the commit"), before);
+        assert_eq!(value(&memory), None, "closed");
+        let during = memory.epoch();
+        let epoch = memory.committed();
+        memory.finish(7, key(), Some(entry("new")), epoch);
+        for late in [before, during] {
+            memory.fill(7, key(), entry("old"), late);
+            assert_eq!(value(&memory).as_deref(), Some(&b"new"[..]));
+        }
+        memory.clear();
+        memory.fill(7, key(), entry("old"), during);
+        assert_eq!(value(&memory), None, "late though it was cleared");
+        memory.fill(7, key(), entry("new"), memory.epoch());
+        assert_eq!(value(&memory).as_deref(), Some(&b"new"[..]));
+    }
+
+    #[test]
+    fn a_foreign_commit_makes_every_reader_late() {
+        let memory = Memory::new(1 << 20);
+        let before = memory.epoch();
+        memory.fill(7, key(), entry("a"), before);
+        memory.distrust();
+        assert_eq!(value(&memory), None);
+        memory.fill(7, key(), entry("a"), before);
+        assert_eq!(value(&memory), None);
+        memory.fill(7, key(), entry("b"), memory.epoch());
+        assert_eq!(value(&memory).as_deref(), Some(&b"b"[..]));
+    }
+
+    #[test]
+    fn a_transaction_that_fails_leaves_the_row() {
+        let memory = Memory::new(1 << 20);
+        memory.fill(7, key(), entry("a"), memory.epoch());
+        memory.close(7);
+        memory.reopen(7);
+        assert_eq!(value(&memory).as_deref(), Some(&b"a"[..]));
+    }
+
+    #[test]
+    fn what_is_too_large_replaces_nothing_and_leaves_nothing_old() {
+        let memory = Memory::new(4 << 20);
+        memory.fill(7, key(), entry("a"), memory.epoch());
+        memory.close(7);
+        let large = "x".repeat(3 << 20);
+        let epoch = memory.committed();
+        memory.finish(7, key(), Some(entry(&large)), epoch);
+        assert_eq!(value(&memory), None);
+    }
+
+    #[test]
+    fn bounded() {
+        let memory = Memory::new(1 << 20);
+        for n in 0..10_000u64 {
+            let name = format!("key{n}");
+            let key = Key::new(name.as_bytes()).expect("short");
+            memory.fill(n << 20, key, entry(&"v".repeat(500)), memory.epoch());
+        }
+        let (entries, bytes) = memory.size();
+        assert!(bytes <= 1 << 20 && entries > 1_000, "{entries} {bytes}");
+    }
+}

@@ -1,0 +1,208 @@
+//! Items in SQLite, hot ones in memory. The only place that knows SQLite.
+//!
+//! An event loop has a [`Session`]: it reads through it at once (memory tier, else a pooled
+//! connection), and gathers what changes anything into a batch. Submitting commits the batch, or
+//! hands it to the loop that is committing just now; either way its [`Owner`] gets it back, with the
+//! outcomes in it, after the transaction that holds them has committed.
+//!
+//! - `open`, `schema`, `sql`: the file, its connections, its statements
+//! - `session`: what a loop reads, and what it wants written
+//! - `commit`, `writer`: who commits for whom; one transaction
+//! - `memory`: the memory tier
+//! - `sync`, `checkpoint`, `expiry`, `housekeeping`: what happens beside requests
+
+mod checkpoint;
+mod commit;
+mod expiry;
+mod housekeeping;
+mod memory;
+mod open;
+mod options;
+pub mod schema;
+mod session;
+mod shared;
+mod sql;
+mod sync;
+mod writer;
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use r2d2::Pool;
+use r2d2_sqlite::SqliteConnectionManager;
+
+use crate::clock::Clock;
+use crate::metrics::Storage;
+use commit::Committer;
+use schema::Role;
+use shared::Shared;
+
+pub use commit::{Batch, Owner, Task, Work};
+pub use open::OpenError;
+pub use options::{Durability, Options};
+pub use session::{Session, Source};
+
+/// An open database and the threads that look after it. Dropping it closes the file.
+#[derive(Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+    committer: Arc<Committer>,
+    readers: Pool<SqliteConnectionManager>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Held for as long as the file is open: keeps a second daemon away.
+    _lock: std::fs::File,
+}
+
+/// What the store knows of itself, for `stats`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Items stored, expired ones that nothing has removed yet included.
+    pub items: u64,
+    /// Their keys and values, and 59 bytes each.
+    pub bytes: u64,
+    /// The item budget in bytes; 0 none.
+    pub bytes_max: u64,
+    /// Items in the memory tier.
+    pub memory_items: u64,
+    /// Bytes in the memory tier.
+    pub memory_bytes: u64,
+    /// The memory tier's limit in bytes.
+    pub memory_bytes_max: u64,
+    /// Bytes of WAL not yet restarted.
+    pub wal_bytes: u64,
+    /// Its limit.
+    pub wal_bytes_max: u64,
+    /// Largest item in bytes, key and header included.
+    pub item_bytes_max: u64,
+    /// What a success reply promises.
+    pub durability: Durability,
+}
+
+impl Store {
+    /// Opens the database, creating it or bringing its schema up to date where needed, and starts the
+    /// threads that sync, checkpoint and sweep.
+    ///
+    /// # Errors
+    ///
+    /// Everything that can be wrong with a file; see [`OpenError`].
+    pub fn open(options: &Options, clock: &Clock) -> Result<Arc<Self>, OpenError> {
+        let opened = open::open(&options.path)?;
+        let failed = |error| open::by_code(&opened.path, &error);
+        let (shared, writer) =
+            writer::Writer::start(opened.writer, options, clock.clone()).map_err(failed)?;
+        let shared = Arc::new(shared);
+        let readers = Pool::builder()
+            .max_size(u32::try_from(options.readers.max(1)).unwrap_or(u32::MAX))
+            .test_on_check_out(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .thread_pool(Arc::new(scheduler()))
+            .build(schema::manager(&opened.path, Role::Reader))
+            .map_err(|error| OpenError::Failed {
+                path: opened.path.clone(),
+                why: error.to_string(),
+            })?;
+        let syncer = sync::Syncer::open(&opened.path, options.durability, Arc::clone(&shared))
+            .map_err(|error| OpenError::Failed {
+                path: opened.path.clone(),
+                why: format!("its WAL cannot be synced: {error}"),
+            })?;
+        let syncer = Arc::new(syncer);
+        let committer = Arc::new(Committer::new(writer, Arc::clone(&shared), Arc::clone(&syncer)));
+        let checkpointer = checkpoint::Checkpointer::connect(&opened.path).map_err(failed)?;
+        let threads = vec![
+            sync::spawn(Arc::clone(&syncer)),
+            housekeeping::spawn(Arc::clone(&shared), Arc::clone(&committer), checkpointer),
+        ];
+        Ok(Arc::new(Self {
+            shared,
+            committer,
+            readers,
+            threads: Mutex::new(threads),
+            _lock: opened.lock,
+        }))
+    }
+
+    /// What one event loop reads and writes through. `owner` gets its batches back.
+    pub fn session(self: &Arc<Self>, owner: Arc<dyn Owner>) -> Session {
+        Session::new(Arc::clone(self), owner)
+    }
+
+    /// Commits what other loops handed over, when the store asked an [`Owner`] to lead.
+    pub fn lead(&self) {
+        self.committer.lead();
+    }
+
+    /// The hash of a key, which every operation on it needs. Compute it once per request.
+    pub fn hash(&self, key: crate::cache::Key<'_>) -> u64 {
+        self.shared.hash(key)
+    }
+
+    /// Largest item in bytes, key and header included.
+    pub fn item_bytes_max(&self) -> u64 {
+        self.shared.item_bytes_max
+    }
+
+    /// Figures for `stats`.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.snapshot()
+    }
+
+    /// Counters and latencies.
+    pub fn metrics(&self) -> &Storage {
+        &self.shared.metrics
+    }
+
+    /// A new item budget in bytes; 0 is none.
+    pub fn set_bytes_max(&self, bytes: u64) {
+        self.shared.disk_bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Empties the memory tier. Nothing is lost: the rows are in the database.
+    pub fn forget_memory(&self) {
+        self.shared.memory.clear();
+    }
+
+    /// Has `hook` called, once, when the store can no longer vouch for what it would answer. Nothing
+    /// is acknowledged from then on; the process should end and be started again.
+    pub fn when_failed(&self, hook: impl FnOnce(&str) + Send + 'static) {
+        self.shared.when_failed(Box::new(hook));
+    }
+
+    /// Commits what is waiting, checkpoints and ends the threads. The file is closed when the last
+    /// session is gone too.
+    pub fn close(&self) {
+        self.committer.lead_to_the_end();
+        self.shared.stop();
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                log::error!("a thread of the store panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// r2d2 wants threads of its own to add connections; one is enough.
+fn scheduler() -> scheduled_thread_pool::ScheduledThreadPool {
+    scheduled_thread_pool::ScheduledThreadPool::builder()
+        .num_threads(1)
+        .thread_name_pattern("reader-pool")
+        .build()
+}
+
+/// Starts a named thread of the store.
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(work)
+        .expect("the system gives the store its two threads when it starts")
+}

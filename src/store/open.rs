@@ -1,0 +1,279 @@
+//! Opening the database: everything that can be wrong with a file is found and named here.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use r2d2::ManageConnection;
+use rusqlite::{Connection, ErrorCode};
+
+use crate::store::schema::{self, Role};
+
+/// Commits and checkpoints of two connections at once can corrupt a WAL before this version.
+const SQLITE_VERSION_LEAST: i32 = 3_051_003;
+
+/// Why a database could not be opened, by who has to act and how.
+#[derive(Debug)]
+pub enum OpenError {
+    /// Another litecached serves this file.
+    Locked { path: PathBuf, owner: String },
+    /// Another program holds the database's write lock.
+    Busy { path: PathBuf },
+    /// The file is not an SQLite database, or damaged beyond opening.
+    NotADatabase { path: PathBuf },
+    /// An SQLite database of another application.
+    NotOurs { path: PathBuf },
+    /// Written by a newer litecached.
+    Newer { path: PathBuf, version: i64, known: u32 },
+    /// On a file system that other machines share.
+    Network { path: PathBuf, kind: &'static str },
+    /// The directory is missing, or the path is no file.
+    CannotCreate { path: PathBuf, why: String },
+    /// The file or its directory may not be written.
+    NotWritable { path: PathBuf, why: String },
+    /// The linked SQLite is too old to be trusted with a WAL.
+    OldSqlite { version: String },
+    /// Reading or writing failed.
+    Failed { path: PathBuf, why: String },
+}
+
+impl std::error::Error for OpenError {}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Locked { path, owner } => write!(
+                f,
+                "{} is in use by another litecached ({owner}); stop it, or choose another file \
+                 with --db",
+                path.display()
+            ),
+            Self::Busy { path } => write!(
+                f,
+                "{} is locked by another program; end its transaction and start again",
+                path.display()
+            ),
+            Self::NotADatabase { path } => write!(
+                f,
+                "{} is not a usable SQLite database (another kind of file, or damaged); move it \
+                 away, or choose another file with --db",
+                path.display()
+            ),
+            Self::NotOurs { path } => write!(
+                f,
+                "{} is an SQLite database of another application; choose another file with --db",
+                path.display()
+            ),
+            Self::Newer { path, version, known } => write!(
+                f,
+                "{} has schema version {version}, and this litecached knows up to {known}; start \
+                 the newer litecached that wrote it, or choose another file with --db",
+                path.display()
+            ),
+            Self::Network { path, kind } => write!(
+                f,
+                "{} is on a network file system ({kind}), where SQLite's WAL does not work; choose \
+                 a file on a local disk with --db",
+                path.display()
+            ),
+            Self::CannotCreate { path, why } => write!(
+                f,
+                "cannot create {}: {why}; make the directory, or choose another file with --db",
+                path.display()
+            ),
+            Self::NotWritable { path, why } => write!(
+                f,
+                "cannot write {}: {why}; give this user the right to write the file and its \
+                 directory, or choose another file with --db",
+                path.display()
+            ),
+            Self::OldSqlite { version } => write!(
+                f,
+                "SQLite {version} can corrupt a WAL; build litecached with its bundled SQLite \
+                 3.51.3 or newer"
+            ),
+            Self::Failed { path, why } => write!(
+                f,
+                "cannot open {}: {why}; check the disk and the file system",
+                path.display()
+            ),
+        }
+    }
+}
+
+/// A database that is open, and locked against a second daemon for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) writer: Connection,
+    pub(super) path: PathBuf,
+    pub(super) lock: File,
+}
+
+/// Opens the database, or creates it, and brings its schema up to date.
+pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
+    if rusqlite::version_number() < SQLITE_VERSION_LEAST {
+        return Err(OpenError::OldSqlite { version: rusqlite::version().to_owned() });
+    }
+    let directory = directory_of(path);
+    if path.is_dir() {
+        return Err(OpenError::CannotCreate { path: path.into(), why: "it is a directory".into() });
+    }
+    if !directory.is_dir() {
+        let why = format!("{} is not a directory", directory.display());
+        return Err(OpenError::CannotCreate { path: path.into(), why });
+    }
+    if let Some(kind) = network_file_system(&directory) {
+        return Err(OpenError::Network { path: path.into(), kind });
+    }
+    // SQLite names the WAL after the path it is given: a link must not make that ambiguous.
+    let path = match path.canonicalize() {
+        Ok(path) => path,
+        Err(_) => match (directory.canonicalize(), path.file_name()) {
+            (Ok(directory), Some(name)) => directory.join(name),
+            _ => path.to_owned(),
+        },
+    };
+    let lock = lock(&path)?;
+    create(&path)?;
+    let writer = connect(&path)?;
+    Ok(Opened { writer, path, lock })
+}
+
+pub(super) fn directory_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// `path` with something behind its name, as SQLite names the files beside a database.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Takes the lock that keeps a second daemon away. It is a file of its own: opening and closing the
+/// database itself would drop SQLite's locks on it.
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let lock_path = beside(path, "-lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&lock_path)
+        .map_err(|error| by_kind(&lock_path, &error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut owner = String::new();
+            // The text is for people only; without it the answer is the same.
+            if (&file).take(64).read_to_string(&mut owner).is_err() || owner.is_empty() {
+                owner = "process unknown".into();
+            }
+            return Err(OpenError::Locked { path: path.into(), owner: owner.trim().into() });
+        }
+        Err(TryLockError::Error(error)) => return Err(by_kind(&lock_path, &error)),
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "process {}", std::process::id()))
+        .map_err(|error| by_kind(&lock_path, &error))?;
+    Ok(file)
+}
+
+/// Makes an empty file, readable by nobody else, where there is none. SQLite gives the files beside it
+/// the same mode.
+fn create(path: &Path) -> Result<(), OpenError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(by_kind(path, &error)),
+    }
+}
+
+fn by_kind(path: &Path, error: &io::Error) -> OpenError {
+    let (path, why) = (path.to_owned(), error.to_string());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            OpenError::NotWritable { path, why }
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            OpenError::CannotCreate { path, why }
+        }
+        _ => OpenError::Failed { path, why },
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, OpenError> {
+    let failed = |error: rusqlite::Error| by_code(path, &error);
+    let mut connection = schema::manager(path, Role::Writer).connect().map_err(failed)?;
+    let number = |pragma: &str| -> Result<i64, OpenError> {
+        connection.query_row(pragma, [], |row| row.get(0)).map_err(failed)
+    };
+    let application = number("PRAGMA application_id")?;
+    let tables = number("SELECT count(*) FROM sqlite_schema")?;
+    let version = number("PRAGMA user_version")?;
+    if application == 0 && tables == 0 && version == 0 {
+        schema::found(&connection).map_err(failed)?;
+    } else if application != i64::from(schema::APPLICATION_ID) {
+        return Err(OpenError::NotOurs { path: path.into() });
+    } else if version > i64::from(schema::VERSION) {
+        let known = schema::VERSION;
+        return Err(OpenError::Newer { path: path.into(), version, known });
+    }
+    let mode: String =
+        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
+    if mode != "wal" {
+        let why = format!("its file system does not support WAL mode (it stays in {mode})");
+        return Err(OpenError::Failed { path: path.into(), why });
+    }
+    schema::migrate(&mut connection).map_err(|error| match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => by_code(path, &err),
+        other => OpenError::Failed { path: path.into(), why: other.to_string() },
+    })?;
+    Ok(connection)
+}
+
+/// An error of SQLite while opening, by who has to act.
+pub(super) fn by_code(path: &Path, error: &rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            OpenError::NotADatabase { path }
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Busy { path },
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            OpenError::NotWritable { path, why: error.to_string() }
+        }
+        _ => OpenError::Failed { path, why: error.to_string() },
+    }
+}
+
+/// The name of the network file system that `directory` is on, if it is on one.
+#[cfg(target_os = "linux")]
+fn network_file_system(directory: &Path) -> Option<&'static str> {
+    // linux/magic.h
+    const NETWORK: [(i64, &str); 9] = [
+        (0x6969, "NFS"),
+        (0x517b, "SMB"),
+        (0xff53_4d42, "CIFS"),
+        (0xfe53_4d42, "SMB2"),
+        (0x00c3_6400, "Ceph"),
+        (0x5346_414f, "AFS"),
+        (0x7375_7245, "Coda"),
+        (0x0102_1997, "9P"),
+        (0x0bd0_0bd0, "Lustre"),
+    ];
+    let kind = nix::sys::statfs::statfs(directory).ok()?.filesystem_type().0;
+    #[allow(clippy::unnecessary_cast, reason = "the type of the number differs by target")]
+    let kind = kind as i64;
+    NETWORK.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn network_file_system(_directory: &Path) -> Option<&'static str> {
+    None
+}

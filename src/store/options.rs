@@ -1,0 +1,59 @@
+//! What the store needs to know before it opens.
+
+use std::path::PathBuf;
+
+use crate::limits;
+
+/// What a success reply promises beyond the death of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Survives any crash of the process; the WAL is synced once a second, so a power cut loses at
+    /// most about a second (Redis: `appendfsync everysec`).
+    Process,
+    /// The WAL is synced before the reply: a power cut loses nothing that was acknowledged.
+    Power,
+}
+
+impl Durability {
+    /// The word for it on the command line and in `stats settings`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Power => "power",
+        }
+    }
+}
+
+/// The store's part of the settings. Numbers are checked by `config`; here they are taken as they are.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The database file (`--db`, memcached's `-e`).
+    pub path: PathBuf,
+    /// Bytes of items kept in memory; 0 turns the tier off (`-m`).
+    pub memory_bytes: u64,
+    /// Bytes of items kept on disk (`--max-disk`); 0 is no limit.
+    pub disk_bytes_max: u64,
+    /// Bytes of WAL beyond which writes are refused (`--wal-max`).
+    pub wal_bytes_max: u64,
+    /// Largest item, key and header included (`-I`).
+    pub item_bytes_max: u64,
+    /// `--durability`.
+    pub durability: Durability,
+    /// Event loops that read: each holds one pooled connection during a pass.
+    pub readers: usize,
+}
+
+impl Options {
+    /// The defaults, with the database at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            memory_bytes: limits::MEMORY_BYTES_DEFAULT,
+            disk_bytes_max: limits::DISK_BYTES_DEFAULT,
+            wal_bytes_max: limits::WAL_BYTES_DEFAULT,
+            item_bytes_max: limits::ITEM_BYTES_DEFAULT,
+            durability: Durability::Process,
+            readers: limits::THREADS_DEFAULT,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What one event loop reads, and what it wants written.
+//!
+//! Reads are answered at once: from the memory tier, else from a pooled connection, in one snapshot
+//! for all that a pass reads. What must stay true: the snapshot begins after the requests it answers
+//! have arrived, so the loop ends it ([`Session::end_reads`]) before it reads from sockets again.
+
+use std::sync::Arc;
+
+use r2d2::PooledConnection;
+use r2d2_sqlite::SqliteConnectionManager;
+
+use crate::cache::{Absence, Failure, Item, Key, Outcome};
+use crate::clock::Seconds;
+use crate::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
+use crate::store::commit::{Batch, Owner, Task, Work};
+use crate::store::memory::{Entry, Epoch};
+use crate::store::writer::{bucket, head};
+use crate::store::{Store, sql};
+
+/// What one event loop reads and writes through.
+pub struct Session {
+    store: Arc<Store>,
+    owner: Arc<dyn Owner>,
+    snapshot: Option<Snapshot>,
+    work: Vec<Work>,
+    bytes: usize,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("work", &self.work).finish_non_exhaustive()
+    }
+}
+
+/// A read transaction on a pooled connection.
+struct Snapshot {
+    connection: PooledConnection<SqliteConnectionManager>,
+    /// Noted before the transaction began: decides what may go into the memory tier.
+    epoch: Epoch,
+}
+
+/// Where a hit came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The memory tier.
+    Memory,
+    /// The database.
+    Disk,
+}
+
+impl Session {
+    pub(super) fn new(store: Arc<Store>, owner: Arc<dyn Owner>) -> Self {
+        Self { store, owner, snapshot: None, work: Vec::new(), bytes: 0 }
+    }
+
+    /// The store behind it.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Reads a key: a [`Outcome::Hit`], a [`Outcome::Miss`], or a failure that the log explains.
+    pub fn fetch(&mut self, key: Key<'_>, now: Seconds) -> (Outcome, Source) {
+        let shared = &self.store.shared;
+        let hash = shared.hash(key);
+        if let Some(entry) = shared.memory.get(hash, key) {
+            return (alive(entry, shared.generation(now), now), Source::Memory);
+        }
+        let outcome = match self.read(hash, key) {
+            Ok(Some((entry, epoch))) => {
+                let shared = &self.store.shared;
+                shared.memory.fill(hash, key, entry.clone(), epoch);
+                alive(entry, shared.generation(now), now)
+            }
+            Ok(None) => Outcome::Miss(Absence::Unknown),
+            Err(failure) => Outcome::Failed(failure),
+        };
+        (outcome, Source::Disk)
+    }
+
+    fn read(&mut self, hash: u64, key: Key<'_>) -> Result<Option<(Entry, Epoch)>, Failure> {
+        let snapshot = match &mut self.snapshot {
+            Some(snapshot) => snapshot,
+            none => {
+                // There is a connection for each loop: an empty pool means that one was lost.
+                let connection = self.store.readers.try_get().ok_or(Failure::Unavailable)?;
+                let epoch = self.store.shared.memory.epoch();
+                connection
+                    .prepare_cached("BEGIN")
+                    .and_then(|mut begin| begin.execute([]))
+                    .map_err(|error| unreadable(&error))?;
+                none.insert(Snapshot { connection, epoch })
+            }
+        };
+        self.store.shared.metrics.reads.up();
+        let entry = find(snapshot, hash, key).map_err(|error| unreadable(&error))?;
+        Ok(entry.map(|entry| (entry, snapshot.epoch)))
+    }
+
+    /// Ends the snapshot, if one was begun. To be called before requests are read again.
+    pub fn end_reads(&mut self) {
+        if let Some(snapshot) = self.snapshot.take()
+            && let Err(error) =
+                snapshot.connection.prepare_cached("COMMIT").and_then(|mut end| end.execute([]))
+        {
+            log::error!("a read transaction could not be ended: {error}");
+        }
+    }
+
+    /// Adds something to the batch.
+    pub fn queue(&mut self, ticket: u64, task: Task) {
+        if let Task::Operate { op, .. } = &task {
+            self.bytes += op.value_bytes();
+        }
+        self.work.push(Work { ticket, task, outcome: None });
+    }
+
+    /// Whether the batch is as large as one transaction should be.
+    pub fn is_full(&self) -> bool {
+        self.work.len() >= BATCH_OPS_MAX || self.bytes >= BATCH_BYTES_MAX
+    }
+
+    /// Commits the batch, or leaves it to the loop that is committing. The owner hears of it either
+    /// way.
+    pub fn submit(&mut self) {
+        if self.work.is_empty() {
+            return;
+        }
+        // A snapshot that is still open would keep the WAL from being restarted.
+        self.end_reads();
+        let batch = Batch {
+            owner: Arc::clone(&self.owner),
+            work: std::mem::take(&mut self.work),
+            bytes: std::mem::take(&mut self.bytes),
+        };
+        self.store.committer.submit(batch);
+    }
+
+    /// Takes a batch's allocation back for the next one.
+    pub fn recycle(&mut self, mut batch: Batch) {
+        if self.work.capacity() == 0 {
+            batch.work.clear();
+            self.work = batch.work;
+        }
+    }
+}
+
+fn find(snapshot: &Snapshot, hash: u64, key: Key<'_>) -> rusqlite::Result<Option<Entry>> {
+    let (first, last) = bucket(hash);
+    let mut statement = snapshot.connection.prepare_cached(sql::FIND_WHOLE)?;
+    let mut rows = statement.query([first, last])?;
+    while let Some(row) = rows.next()? {
+        if row.get_ref(1)?.as_blob()? == key.bytes() {
+            let item = Item { head: head(row)?, value: row.get_ref(9)?.as_blob()?.into() };
+            return Ok(Some(Entry { generation: row.get(2)?, item }));
+        }
+    }
+    Ok(None)
+}
+
+/// An entry as a client may see it: what has expired or was flushed is not there.
+fn alive(entry: Entry, generation: i64, now: Seconds) -> Outcome {
+    if entry.item.head.deadline.is_past(now) {
+        Outcome::Miss(Absence::Expired)
+    } else if entry.generation < generation {
+        Outcome::Miss(Absence::Flushed)
+    } else {
+        Outcome::Hit(entry.item)
+    }
+}
+
+fn unreadable(error: &rusqlite::Error) -> Failure {
+    log::error!("the database cannot be read: {error}");
+    Failure::Unavailable
+}

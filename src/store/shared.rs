@@ -1,0 +1,197 @@
+//! What the store's threads share: figures, bounds and the memory tier.
+//!
+//! Written by whoever holds the writing connection, read by everyone. No lock here is held across SQL.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::cache::Key;
+use crate::clock::{Clock, Seconds};
+use crate::metrics::Storage;
+use crate::store::memory::Memory;
+use crate::store::schema::FRAME_BYTES;
+use crate::store::{Durability, Options, Snapshot};
+
+type FailureHook = Box<dyn FnOnce(&str) + Send>;
+
+/// See the module.
+pub(super) struct Shared {
+    pub(super) clock: Clock,
+    pub(super) memory: Memory,
+    pub(super) metrics: Storage,
+    hash_seed: u64,
+    /// Items of an older generation are gone. Rises after the commit of a flush.
+    generation: AtomicI64,
+    /// When a delayed flush is due, Unix seconds; 0 none.
+    flush_at: AtomicI64,
+    pub(super) items: AtomicI64,
+    pub(super) bytes: AtomicI64,
+    pub(super) disk_bytes_max: AtomicU64,
+    /// Frames in the WAL since it was last restarted.
+    pub(super) wal_frames: AtomicU64,
+    pub(super) wal_bytes_max: u64,
+    pub(super) item_bytes_max: u64,
+    memory_bytes_max: u64,
+    durability: Durability,
+    stopping: AtomicBool,
+    failed: AtomicBool,
+    failure_hook: Mutex<Option<FailureHook>>,
+    /// Wakes the housekeeping thread; the flag says that there is something to do now.
+    housework: (Mutex<bool>, Condvar),
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("snapshot", &self.snapshot()).finish_non_exhaustive()
+    }
+}
+
+/// What the database remembers of the store, as read when it is opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct State {
+    pub(super) hash_seed: i64,
+    pub(super) generation: i64,
+    pub(super) swept: i64,
+    pub(super) flush_at: i64,
+    pub(super) items: i64,
+    pub(super) bytes: i64,
+}
+
+impl Shared {
+    pub(super) fn new(options: &Options, clock: Clock, state: State) -> Self {
+        Self {
+            clock,
+            memory: Memory::new(options.memory_bytes),
+            metrics: Storage::default(),
+            hash_seed: state.hash_seed.cast_unsigned(),
+            generation: AtomicI64::new(state.generation),
+            flush_at: AtomicI64::new(state.flush_at),
+            items: AtomicI64::new(state.items),
+            bytes: AtomicI64::new(state.bytes),
+            disk_bytes_max: AtomicU64::new(options.disk_bytes_max),
+            wal_frames: AtomicU64::new(0),
+            wal_bytes_max: options.wal_bytes_max,
+            item_bytes_max: options.item_bytes_max,
+            memory_bytes_max: options.memory_bytes,
+            durability: options.durability,
+            stopping: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            failure_hook: Mutex::new(None),
+            housework: (Mutex::new(false), Condvar::new()),
+        }
+    }
+
+    pub(super) fn hash(&self, key: Key<'_>) -> u64 {
+        xxh3_64_with_seed(key.bytes(), self.hash_seed)
+    }
+
+    /// The generation an item must have to be alive at `now`. A delayed flush counts from the second
+    /// it is due, whether or not it has been written down.
+    pub(super) fn generation(&self, now: Seconds) -> i64 {
+        self.generation.load(Ordering::Acquire) + i64::from(self.flush_is_due(now))
+    }
+
+    pub(super) fn flush_is_due(&self, now: Seconds) -> bool {
+        let at = self.flush_at.load(Ordering::Acquire);
+        at != 0 && at <= now.0
+    }
+
+    /// A flush has committed. The order of the two stores makes no item look alive in between.
+    pub(super) fn flushed(&self, generation: i64) {
+        self.generation.store(generation, Ordering::Release);
+        self.flush_at.store(0, Ordering::Release);
+    }
+
+    /// A delayed flush has committed.
+    pub(super) fn flush_later(&self, at: i64) {
+        self.flush_at.store(at, Ordering::Release);
+    }
+
+    /// Takes over figures that another program's commit changed.
+    pub(super) fn reload(&self, state: State) {
+        self.items.store(state.items, Ordering::Relaxed);
+        self.bytes.store(state.bytes, Ordering::Relaxed);
+        self.flush_at.store(state.flush_at, Ordering::Release);
+        self.generation.store(state.generation, Ordering::Release);
+    }
+
+    pub(super) fn wal_bytes(&self) -> u64 {
+        self.wal_frames.load(Ordering::Relaxed) * FRAME_BYTES
+    }
+
+    /// Whether writes must be refused until a checkpoint has succeeded.
+    pub(super) fn wal_is_full(&self) -> bool {
+        self.wal_bytes() >= self.wal_bytes_max
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let (memory_items, memory_bytes) = self.memory.size();
+        let figure = |value: &AtomicI64| u64::try_from(value.load(Ordering::Relaxed)).unwrap_or(0);
+        Snapshot {
+            items: figure(&self.items),
+            bytes: figure(&self.bytes),
+            bytes_max: self.disk_bytes_max.load(Ordering::Relaxed),
+            memory_items,
+            memory_bytes,
+            memory_bytes_max: self.memory_bytes_max,
+            wal_bytes: self.wal_bytes(),
+            wal_bytes_max: self.wal_bytes_max,
+            item_bytes_max: self.item_bytes_max,
+            durability: self.durability,
+        }
+    }
+
+    /// The store can no longer vouch for what it would answer. Nothing is acknowledged from here on.
+    pub(super) fn fail(&self, why: &str) {
+        if self.failed.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        log::error!("{why}; nothing more is acknowledged, start again once the cause is gone");
+        if let Some(hook) = lock(&self.failure_hook).take() {
+            hook(why);
+        }
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn when_failed(&self, hook: FailureHook) {
+        *lock(&self.failure_hook) = Some(hook);
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.request_housework();
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Wakes the housekeeping thread.
+    pub(super) fn request_housework(&self) {
+        *lock(&self.housework.0) = true;
+        self.housework.1.notify_one();
+    }
+
+    /// Waits until there is housework or the time has passed.
+    pub(super) fn await_housework(&self, longest: Duration) {
+        let wanted = lock(&self.housework.0);
+        let (mut wanted, _timed_out) = self
+            .housework
+            .1
+            .wait_timeout_while(wanted, longest, |wanted| !*wanted)
+            .unwrap_or_else(PoisonError::into_inner);
+        *wanted = false;
+    }
+}
+
+/// Locks what no panic can leave half-written.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

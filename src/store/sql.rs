@@ -1,0 +1,79 @@
+//! Every statement on the road of a request.
+
+/// All rows that share a hash: nearly always none or one. The key tells them apart.
+pub(super) const FIND: &str = "\
+    SELECT id, key, generation, exptime, flags, cas, stored, marks, length(value) \
+      FROM item WHERE id BETWEEN ?1 AND ?2";
+
+/// The same with the value.
+pub(super) const FIND_WHOLE: &str = "\
+    SELECT id, key, generation, exptime, flags, cas, stored, marks, length(value), value \
+      FROM item WHERE id BETWEEN ?1 AND ?2";
+
+pub(super) const INSERT: &str = "\
+    INSERT INTO item (id, generation, exptime, flags, cas, stored, marks, value, key) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+
+pub(super) const UPDATE: &str = "\
+    UPDATE item SET generation = ?2, exptime = ?3, flags = ?4, cas = ?5, stored = ?6, marks = ?7, \
+                    value = ?8, accessed = 0 \
+     WHERE id = ?1";
+
+pub(super) const TOUCH: &str = "UPDATE item SET exptime = ?2 WHERE id = ?1";
+
+pub(super) const DELETE: &str = "DELETE FROM item WHERE id = ?1";
+
+/// Gives out the next block of cas ids; other programs take theirs from the same row.
+pub(super) const RESERVE_CAS: &str = "UPDATE state SET cas = cas + ?1 RETURNING cas";
+
+/// Changes, not values: another program's triggers write the same row.
+pub(super) const COUNT: &str = "UPDATE state SET items = items + ?1, bytes = bytes + ?2";
+
+pub(super) const STATE: &str =
+    "SELECT hash_seed, cas, generation, swept, flush_at, items, bytes FROM state";
+
+/// A new generation: everything older is gone.
+pub(super) const FLUSH: &str =
+    "UPDATE state SET generation = generation + 1, flush_at = 0 RETURNING generation";
+
+pub(super) const FLUSH_LATER: &str = "UPDATE state SET flush_at = ?1";
+
+pub(super) const SWEPT: &str = "UPDATE state SET swept = ?1";
+
+/// What has expired. The index on exptime makes it cost what it finds.
+pub(super) const EXPIRED: &str = "\
+    SELECT id, key, length(value), accessed FROM item \
+     WHERE exptime > 0 AND exptime <= ?1 LIMIT ?2";
+
+/// A stretch of the table, for removing what a flush left behind.
+pub(super) const STRETCH: &str = "\
+    SELECT id, key, length(value), accessed, generation FROM item \
+     WHERE id > ?1 ORDER BY id LIMIT ?2";
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    /// The query plans that the design rests on.
+    #[test]
+    fn plans() {
+        #[allow(clippy::disallowed_methods, reason = "a plan needs no file")]
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(include_str!("../../migrations/0001_items.sql")).unwrap();
+        for (sql, plan) in [
+            (super::FIND, "SEARCH item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+            (super::FIND_WHOLE, "SEARCH item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+            (super::UPDATE, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
+            (super::DELETE, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
+            (super::EXPIRED, "SEARCH item USING INDEX item_exptime (exptime>? AND exptime<?)"),
+            (super::STRETCH, "SEARCH item USING INTEGER PRIMARY KEY (rowid>?)"),
+        ] {
+            let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let parameters = vec![rusqlite::types::Value::Integer(1); statement.parameter_count()];
+            let seen: String = statement
+                .query_row(rusqlite::params_from_iter(parameters), |row| row.get(3))
+                .unwrap();
+            assert_eq!(seen, plan, "{sql}");
+        }
+    }
+}
