@@ -9,5 +9,5 @@ pub mod logging;
 pub mod metrics;
 pub mod protocol;
 pub mod server;
-mod stats;
+pub mod stats;
 pub mod store;

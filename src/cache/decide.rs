@@ -201,15 +201,24 @@ fn arithmetic(
     Decision { outcome: Outcome::Number(number), effect: Effect::Put(item) }
 }
 
-/// The number that `incr` sees in a value: what C's `strtoull` takes, with spaces on either side and
-/// an optional plus (memcached: `safe_strtoull`). Empty, negative and overflowing values are none.
+/// The number that `incr` sees in a value: what C's `strtoull` takes, up to the end or the first white
+/// space behind it (memcached: `safe_strtoull`). Empty, negative and overflowing values are none.
 pub fn number_in(value: &[u8]) -> Option<u64> {
-    let text = value.trim_ascii();
-    let digits = text.strip_prefix(b"+").unwrap_or(text);
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+    // C's isspace, which has a vertical tab beside what Rust calls ASCII white space.
+    let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
+    let text = &value[value.iter().take_while(|byte| is_space(byte)).count()..];
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    let length = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, rest) = digits.split_at(length);
+    if !rest.first().is_none_or(is_space) {
         return None;
     }
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (!negative || number == 0).then_some(number)
 }
 
 fn fits(value_bytes: usize, context: Context) -> bool {
@@ -317,6 +326,9 @@ mod tests {
             ("+5", Direction::Up, 1, Outcome::Number(6), "6 "),
             ("007", Direction::Up, 1, Outcome::Number(8), "8  "),
             ("7  ", Direction::Up, 1, Outcome::Number(8), "8  "),
+            ("1 2", Direction::Up, 1, Outcome::Number(2), "2  "),
+            ("\t\x0b12\n", Direction::Up, 1, Outcome::Number(13), "13   "),
+            ("-0", Direction::Up, 1, Outcome::Number(1), "1 "),
         ] {
             let decision =
                 decide(Some(&existing(value)), &Op::Arithmetic { direction, delta }, context());
@@ -325,7 +337,7 @@ mod tests {
             assert_eq!(item.value.bytes(), stored.as_bytes(), "{value}");
             assert_eq!((item.head.flags, item.head.cas), (5, 9), "{value}");
         }
-        for value in ["", " ", "12x", "-5", "18446744073709551616", "1 2", "+"] {
+        for value in ["", " ", "12x", "-5", "18446744073709551616", " x", "- 1", "+"] {
             let op = Op::Arithmetic { direction: Direction::Up, delta: 1 };
             let decision = decide(Some(&existing(value)), &op, context());
             assert_eq!(decision, Decision::answer(Outcome::NotNumeric), "{value:?}");

@@ -88,10 +88,9 @@ impl Output {
                 return;
             }
             self.sent -= whole;
+            let is_last = self.sent == 0 && self.length == 0;
             match first {
-                Piece::Bytes(bytes)
-                    if self.length == 0 && bytes.capacity() <= OUTPUT_BYTES_KEPT_MAX =>
-                {
+                Piece::Bytes(bytes) if is_last && bytes.capacity() <= OUTPUT_BYTES_KEPT_MAX => {
                     bytes.clear();
                     return;
                 }
@@ -124,12 +123,12 @@ impl encode::Output for Output {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::encode::Output as _;
 
     /// Takes a few bytes at a time, then none for once.
     struct Narrow {
         taken: Vec<u8>,
         blocked: bool,
+        width: usize,
     }
 
     impl Write for Narrow {
@@ -138,7 +137,7 @@ mod tests {
             if self.blocked {
                 return Err(ErrorKind::WouldBlock.into());
             }
-            let count = bytes.len().min(1_000);
+            let count = bytes.len().min(self.width);
             self.taken.extend_from_slice(&bytes[..count]);
             Ok(count)
         }
@@ -164,12 +163,38 @@ mod tests {
                 out.put(b"\r\n");
             }
         }
-        let mut narrow = Narrow { taken: Vec::new(), blocked: false };
+        let mut narrow = Narrow { taken: Vec::new(), blocked: false, width: 1_000 };
         let mut sent = 0;
         while !output.send(&mut narrow, &mut sent).expect("it only blocks") {}
         assert_eq!(narrow.taken, expected);
         assert_eq!(sent, expected.len() as u64);
         assert!(output.is_empty());
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(32))]
+        #[test]
+        fn any_pieces_in_any_steps(
+            steps in proptest::collection::vec((0usize..9_000, 0usize..3), 1..20),
+            width in 1_000usize..50_000,
+        ) {
+            let mut output = Output::default();
+            let mut expected = Vec::new();
+            let mut narrow = Narrow { taken: Vec::new(), blocked: false, width };
+            let mut sent = 0;
+            for (length, sends) in steps {
+                let value = Value::from(vec![(length % 251) as u8; length]);
+                for out in [&mut output as &mut dyn FnOut, &mut expected as &mut dyn FnOut] {
+                    out.put(b"head");
+                    out.put_value(&value);
+                }
+                for _ in 0..sends {
+                    output.send(&mut narrow, &mut sent).expect("it only blocks");
+                }
+            }
+            while !output.send(&mut narrow, &mut sent).expect("it only blocks") {}
+            assert_eq!(narrow.taken, expected);
+        }
     }
 
     trait FnOut {
