@@ -139,13 +139,21 @@ impl Worker {
         }
     }
 
+    /// Sees to everything in the inbox. What this itself puts there (leading answers batches) wakes
+    /// nobody, so it ends only when the inbox is empty.
     fn messages(&mut self) {
-        for message in self.inbox.take() {
-            match message {
-                Message::Connected { stream, peer } => self.connect(stream, peer),
-                Message::Completed(batch) => self.completed(batch),
-                Message::Lead => self.context.store.lead(),
-                Message::Stop => self.stop(),
+        loop {
+            let messages = self.inbox.take();
+            if messages.is_empty() {
+                return;
+            }
+            for message in messages {
+                match message {
+                    Message::Connected { stream, peer } => self.connect(stream, peer),
+                    Message::Completed(batch) => self.completed(batch),
+                    Message::Lead => self.context.store.lead(),
+                    Message::Stop => self.stop(),
+                }
             }
         }
     }
