@@ -206,9 +206,12 @@ impl Connection {
     pub(super) fn release_input(&mut self, spare: &mut Vec<Input>, kept_max: usize) {
         if self.input.as_ref().is_some_and(|input| input.unused().is_empty())
             && let Some(input) = self.input.take()
-            && spare.len() < kept_max
         {
-            spare.push(input);
+            // A turn may have ended exactly where the bytes did.
+            self.hungry = true;
+            if spare.len() < kept_max {
+                spare.push(input);
+            }
         }
     }
 
