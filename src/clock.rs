@@ -37,13 +37,11 @@ impl Clock {
     /// The time of day.
     #[allow(clippy::disallowed_methods, reason = "this is the door")]
     pub fn now(&self) -> Seconds {
-        match &self.manual {
-            Some(manual) => Seconds(manual.load(Ordering::SeqCst)),
-            None => {
-                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Seconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
-            }
+        if let Some(manual) = &self.manual {
+            return Seconds(manual.load(Ordering::SeqCst));
         }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Seconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
 }
 

@@ -293,7 +293,7 @@ mod tests {
         one.counters.cmd_get.add(2);
         two.counters.cmd_get.up();
         one.latency(Kind::Get).record(Duration::from_micros(10));
-        two.latency(Kind::Get).record_n(Duration::from_micros(1_000), 99);
+        two.latency(Kind::Get).record_n(Duration::from_millis(1), 99);
         assert_eq!(registry.totals().cmd_get, 3);
         let seen = registry.percentiles(Kind::Get);
         assert_eq!(seen.count, 100);

@@ -199,6 +199,8 @@ pub fn latency<'a>(kinds: impl Iterator<Item = (&'a str, Percentiles)>) -> Lines
 
 /// What `stats settings` tells beside the store's figures.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one of memcached's switches")]
+#[allow(missing_docs, reason = "the names are those of the options")]
 pub struct Settings<'a> {
     pub connections_max: u64,
     pub tcp_port: u16,

@@ -72,7 +72,7 @@ pub fn decide(existing: Option<&Existing>, op: &Op, context: Context) -> Decisio
                 compare: *compare,
                 value,
             };
-            store(existing, *mode, wanted, context)
+            store(existing, *mode, &wanted, context)
         }
         Op::Arithmetic { direction, delta } => arithmetic(existing, *direction, *delta, context),
         Op::Touch { exptime } => match existing {
@@ -118,7 +118,7 @@ struct Wanted<'a> {
 fn store(
     existing: Option<&Existing>,
     mode: Mode,
-    wanted: Wanted<'_>,
+    wanted: &Wanted<'_>,
     context: Context,
 ) -> Decision {
     if let Some(compare) = wanted.compare {

@@ -103,7 +103,7 @@ fn serve(flags: &ArgMatches) -> Result<(), Failure> {
     logging::start(settings.server.verbosity);
     settings.warnings.iter().for_each(|line| warn!("{line}"));
     settings.notices.iter().for_each(|line| info!("{line}"));
-    serve::serve(settings)
+    serve::serve(&settings)
 }
 
 /// `litecached [flags]` is `litecached serve [flags]`.

@@ -13,7 +13,7 @@ use crate::server::{Listeners, Server, StartError, StopHandle};
 use crate::store::{OpenError, Store};
 
 /// Serves until a signal or a client's `shutdown` ends it.
-pub(crate) fn serve(settings: Settings) -> Result<(), Failure> {
+pub(crate) fn serve(settings: &Settings) -> Result<(), Failure> {
     // Privileged ports are bound before the privilege is given up, files are made after.
     let listeners = Listeners::bind(&settings.server)?;
     if let Some(user) = &settings.user {
@@ -140,7 +140,11 @@ fn write_ports(path: &Path, server: &Server) -> Result<(), Failure> {
     let mut lines = String::new();
     for address in server.addresses() {
         let family = if address.is_ipv6() { "INET6" } else { "INET" };
-        lines.push_str(&format!("TCP {family}: {}\n", address.port()));
+        lines.push_str("TCP ");
+        lines.push_str(family);
+        lines.push_str(": ");
+        lines.push_str(&address.port().to_string());
+        lines.push('\n');
     }
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".lck");

@@ -83,11 +83,10 @@ pub(super) fn parse(line: &[u8]) -> Line<'_> {
         b"stats" => Line::Session(Session::Stats { arguments: &line[command.len()..] }),
         b"verbosity" => verbosity(line),
         b"cache_memlimit" => cache_memlimit(line),
-        b"shutdown" => match tokens.next() {
-            None => Line::Session(Session::Shutdown),
-            Some(b"graceful") => Line::Session(Session::Shutdown),
-            Some(_) => reject(Reject::InvalidShutdownMode, false),
-        },
+        b"shutdown" => {
+            let known = tokens.next().is_none_or(|mode| mode == b"graceful");
+            Line::Session(Session::Shutdown { known })
+        }
         _ => unknown(line),
     }
 }

@@ -88,7 +88,10 @@ pub enum Session<'b> {
         bytes: u64,
         quiet: bool,
     },
-    Shutdown,
+    /// Whether its mode is one that memcached knows.
+    Shutdown {
+        known: bool,
+    },
 }
 
 /// How the answer to an operation is written.
@@ -209,7 +212,7 @@ impl Decoder {
                 self.state = State::Keys { form, touch, any: false };
                 self.key(bytes, keys_at)
             }
-            Line::Store(store) => self.store(store, bytes, length),
+            Line::Store(store) => self.store(&store, bytes, length),
             Line::Operate { key, op, form } => {
                 let key = RequestKey::Here(key);
                 Step::Request { request: Request::Operate { key, op, form }, used: length }
@@ -284,8 +287,8 @@ impl Decoder {
     }
 
     /// A storage line: the value may be here whole, else it is gathered.
-    fn store<'b>(&mut self, line: StoreLine<'b>, bytes: &'b [u8], used: usize) -> Step<'b> {
-        let StoreLine { key, mode, flags, exptime, compare, value_bytes, form } = line;
+    fn store<'b>(&mut self, line: &StoreLine<'b>, bytes: &'b [u8], used: usize) -> Step<'b> {
+        let &StoreLine { key, mode, flags, exptime, compare, value_bytes, form } = line;
         let item_bytes = key.bytes().len() as u64 + value_bytes + ITEM_HEADER_BYTES as u64;
         let simple = matches!(form, Form::Simple { .. });
         if item_bytes > self.item_bytes_max {

@@ -125,6 +125,7 @@ impl Input {
 
 /// One client.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about the socket")]
 pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) id: u64,

@@ -248,11 +248,16 @@ impl Desk {
                 context.store.set_bytes_max(bytes);
                 output.bytes(if quiet { b"" } else { encode::OK });
             }
-            Command::Shutdown if context.options.shutdown_enabled => {
+            Command::Shutdown { .. } if !context.options.shutdown_enabled => {
+                output.bytes(b"SERVER_ERROR: shutdown not enabled\r\n");
+            }
+            Command::Shutdown { known: false } => {
+                output.bytes(Reject::InvalidShutdownMode.line().unwrap_or_default());
+            }
+            Command::Shutdown { known: true } => {
                 connection.ending = Ending::Owed;
                 context.request_stop();
             }
-            Command::Shutdown => output.bytes(b"SERVER_ERROR: shutdown not enabled\r\n"),
             Command::Stats { arguments } => {
                 let mut text = Vec::new();
                 if !super::report::stats(&context, arguments, &mut text) {

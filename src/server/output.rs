@@ -183,7 +183,7 @@ mod tests {
             let mut narrow = Narrow { taken: Vec::new(), blocked: false, width };
             let mut sent = 0;
             for (length, sends) in steps {
-                let value = Value::from(vec![(length % 251) as u8; length]);
+                let value = Value::from(vec![u8::try_from(length % 251).expect("under 251"); length]);
                 for out in [&mut output as &mut dyn FnOut, &mut expected as &mut dyn FnOut] {
                     out.put(b"head");
                     out.put_value(&value);

@@ -35,9 +35,7 @@ impl Sweeper {
         shared: &Shared,
         now: Seconds,
     ) -> Result<bool, Trouble> {
-        if shared.flush_is_due(now) {
-            writer.flush(shared, crate::cache::Exptime(0))?;
-        }
+        writer.flush_if_due(shared)?;
         let expired = expired(writer, now).map_err(|error| writer.roll_back(&error))?;
         if !expired.is_empty() {
             let full = expired.len() as u64 >= SWEEP_ROWS_MAX.cast_unsigned();

@@ -45,13 +45,15 @@ pub(super) struct Epoch(u64);
 /// The memory tier. Without memory it keeps nothing and answers every question with no.
 #[derive(Debug)]
 pub(super) struct Memory {
-    cache: Option<Cache<Name, Entry, Weight, Hashed, DefaultLifecycle<Name, Entry>>>,
+    cache: Option<Tier>,
     guards: Box<[Mutex<Guard>]>,
     /// Finished commits.
     commits: AtomicU64,
     /// Snapshots older than this fill nothing: another program may have changed any row.
     floor: AtomicU64,
 }
+
+type Tier = Cache<Name, Entry, Weight, Hashed, DefaultLifecycle<Name, Entry>>;
 
 #[derive(Debug, Default)]
 struct Guard {

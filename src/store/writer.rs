@@ -121,6 +121,7 @@ impl Writer {
         let ops = waiting.len() as u64;
         let mut rest = waiting.as_mut_slice();
         while !rest.is_empty() {
+            self.flush_if_due(shared)?;
             let flush = rest.iter().position(|work| matches!(work.task, Task::Flush { .. }));
             let (before, after) = rest.split_at_mut(flush.unwrap_or(rest.len()));
             if !before.is_empty() {
@@ -163,9 +164,6 @@ impl Writer {
 
     fn transact(&mut self, shared: &Shared, work: &mut [&mut Work]) -> Result<(), Trouble> {
         let now = shared.clock.now();
-        if shared.flush_is_due(now) {
-            self.flush(shared, Exptime(0))?;
-        }
         // Neighbours in the table share pages; operations on one key keep their order.
         work.sort_by_key(|work| match &work.task {
             Task::Operate { hash, .. } => *hash,
@@ -179,7 +177,7 @@ impl Writer {
             let Task::Operate { hash, key, op } = &work.task else { continue };
             let outcome = self
                 .operate(shared, now, *hash, key.as_key(), op, &mut cas, &mut changes)
-                .or_else(|error| Err(self.roll_back(&error)))?;
+                .map_err(|error| self.roll_back(&error))?;
             outcomes.push(outcome);
         }
         self.end(shared, &changes)?;
@@ -220,16 +218,8 @@ impl Writer {
         }
         shared.items.fetch_add(changes.items, Ordering::Relaxed);
         shared.bytes.fetch_add(changes.bytes, Ordering::Relaxed);
-        self.note_wal(shared);
+        note_wal(shared);
         Ok(())
-    }
-
-    fn note_wal(&self, shared: &Shared) {
-        let frames = WAL_FRAMES.get();
-        let before = shared.wal_frames.swap(frames, Ordering::Relaxed);
-        if frames >= CHECKPOINT_FRAMES && before < CHECKPOINT_FRAMES {
-            shared.request_housework();
-        }
     }
 
     /// Undoes the transaction, and says what is to become of its operations.
@@ -245,6 +235,18 @@ impl Writer {
 
     fn run(&self, statement: &str) -> rusqlite::Result<()> {
         self.db.prepare_cached(statement)?.execute([]).map(|_| ())
+    }
+
+    /// Writes down a delayed flush whose time has come, before anything that comes after it. Where the
+    /// disk refuses, it stays due: readers hold to it all the same.
+    pub(super) fn flush_if_due(&mut self, shared: &Shared) -> Result<(), Trouble> {
+        if !shared.flush_is_due(shared.clock.now()) {
+            return Ok(());
+        }
+        match self.flush(shared, Exptime(0)) {
+            Err(Trouble::Refused(_)) | Ok(_) => Ok(()),
+            Err(trouble) => Err(trouble),
+        }
     }
 
     /// `flush_all`: everything stored so far is of an old generation from now on, or from a time on.
@@ -470,6 +472,15 @@ impl Changes {
     }
 }
 
+/// Notes the length of the WAL, and asks for a checkpoint when it has become long.
+fn note_wal(shared: &Shared) {
+    let frames = WAL_FRAMES.get();
+    let before = shared.wal_frames.swap(frames, Ordering::Relaxed);
+    if frames >= CHECKPOINT_FRAMES && before < CHECKPOINT_FRAMES {
+        shared.request_housework();
+    }
+}
+
 /// Why an item cannot be written although the rules allow it.
 fn refusal(
     shared: &Shared,
@@ -508,11 +519,11 @@ pub(super) fn head(row: &rusqlite::Row<'_>) -> rusqlite::Result<Head> {
     Ok(Head {
         deadline: Deadline::from_unix(row.get(3)?),
         // Another program may have written any number: its lower bits are taken.
-        #[allow(clippy::cast_possible_truncation, reason = "see above")]
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
         flags: row.get::<_, i64>(4)? as u32,
         cas: row.get::<_, i64>(5)?.cast_unsigned(),
         stored: Seconds(row.get(6)?),
-        #[allow(clippy::cast_possible_truncation, reason = "see above")]
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
         marks: Marks::from_bits(row.get::<_, i64>(7)? as u8),
         value_bytes: row.get::<_, i64>(8)?.cast_unsigned(),
     })
