@@ -1,0 +1,125 @@
+//! The daemon inside the test's own process, on a file of its own, with a clock moved by hand.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use litecached::clock::Clock;
+use litecached::server::{Listen, Options as ServerOptions, Server};
+use litecached::store::{Options as StoreOptions, Store};
+use tempfile::TempDir;
+
+use super::target::Target;
+
+/// The clock's time when a daemon starts first.
+pub const START_TIME: i64 = 1_800_000_000;
+
+/// A running daemon. Dropped, it stops and its file goes.
+#[derive(Debug)]
+pub struct InProcess {
+    clock: Clock,
+    now: i64,
+    store_options: StoreOptions,
+    server_options: ServerOptions,
+    running: Option<(Server, Arc<Store>)>,
+    address: SocketAddr,
+    /// Last, so that it outlives the store.
+    _directory: TempDir,
+}
+
+impl InProcess {
+    /// Starts with the defaults and two event loops.
+    pub fn start() -> Self {
+        Self::start_with(&[], |_, _| {})
+    }
+
+    /// Starts with memcached's `flags`, after `adjust` has changed what it wants of the options.
+    pub fn start_with(
+        flags: &[String],
+        adjust: impl FnOnce(&mut ServerOptions, &mut StoreOptions),
+    ) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let mut store_options = StoreOptions::new(directory.path().join("litecached.db"));
+        let mut server_options = ServerOptions {
+            listen: vec![Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)))],
+            threads: 2,
+            ..ServerOptions::default()
+        };
+        for flag in flags {
+            match flag.as_str() {
+                "-F" => server_options.flush_enabled = false,
+                "-C" => server_options.cas_enabled = false,
+                other => panic!("the harness does not know the flag {other}"),
+            }
+        }
+        adjust(&mut server_options, &mut store_options);
+        let mut daemon = Self {
+            clock: Clock::manual(START_TIME),
+            now: START_TIME,
+            store_options,
+            server_options,
+            running: None,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            _directory: directory,
+        };
+        daemon.run();
+        daemon
+    }
+
+    /// The store, for what only it can do.
+    pub fn store(&self) -> Arc<Store> {
+        let (_, store) = self.running.as_ref().expect("the daemon runs until it is dropped");
+        Arc::clone(store)
+    }
+
+    fn run(&mut self) {
+        let store = Store::open(&self.store_options, &self.clock).expect("the store opens");
+        let server = Server::start(&self.server_options, Arc::clone(&store), self.clock.clone())
+            .expect("the server starts");
+        self.address = server.addresses()[0];
+        self.running = Some((server, store));
+    }
+
+    fn stop(&mut self) {
+        if let Some((server, store)) = self.running.take() {
+            server.stop();
+            drop(server);
+            store.close();
+        }
+    }
+}
+
+impl Target for InProcess {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn now(&mut self) -> i64 {
+        self.now
+    }
+
+    fn advance(&mut self, seconds: i64) -> bool {
+        self.clock.advance(seconds);
+        self.now += seconds;
+        true
+    }
+
+    fn restart(&mut self) -> bool {
+        self.stop();
+        self.run();
+        true
+    }
+
+    fn forget_memory(&mut self) {
+        self.store().forget_memory();
+    }
+
+    fn memcached_version(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl Drop for InProcess {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,13 @@
+//! What the tests share. A test file uses some of it.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+
+pub mod daemon;
+pub mod ground;
+pub mod in_process;
+pub mod ledger;
+pub mod owned;
+pub mod runner;
+pub mod script;
+pub mod target;
+pub mod wire;

@@ -1,0 +1,134 @@
+//! Runs every conversation of `tests/scripts` in every mode.
+//!
+//! `LITECACHED_TEST_ADDR=host:port` holds them with a memcached there instead, in the modes that fit;
+//! `LITECACHED_TEST_FLAGS` says which flags it runs with, and only scripts for these are run.
+//! `LITECACHED_SCRIPT=part-of-a-name` runs some of them, `LITECACHED_SEED` repeats a failing split.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use common::in_process::InProcess;
+use common::runner::{self, Mode};
+use common::script::{self, Script};
+use common::target::Memcached;
+
+/// In `~ not in`: a memcached elsewhere, in any mode; with a mode's name behind it, in that one.
+const MEMCACHED_MODE: &str = "memcached";
+
+/// One mode at a time may use the memcached elsewhere: all share its keys.
+static MEMCACHED: Mutex<()> = Mutex::new(());
+
+#[test]
+fn whole() {
+    run_all(Mode::Whole);
+}
+
+#[test]
+fn byte_by_byte() {
+    run_all(Mode::Bytes);
+}
+
+#[test]
+fn split_at_random() {
+    run_all(Mode::Split);
+}
+
+#[test]
+fn pipelined() {
+    run_all(Mode::Pipelined);
+}
+
+#[test]
+fn memory_tier_off() {
+    run_all(Mode::MemoryOff);
+}
+
+#[test]
+fn memory_tier_emptied_after_each_command() {
+    run_all(Mode::MemoryEmptied);
+}
+
+#[test]
+fn restarted_after_each_command() {
+    run_all(Mode::Restarted);
+}
+
+fn run_all(mode: Mode) {
+    let seed = runner::seed();
+    let elsewhere = std::env::var_os("LITECACHED_TEST_ADDR").is_some();
+    if elsewhere && !mode.fits_memcached() {
+        return;
+    }
+    let wrong: Vec<String> = scripts()
+        .iter()
+        .filter(|script| !script.excluded.iter().any(|name| name == mode.name()))
+        .filter_map(|script| {
+            if elsewhere {
+                run_elsewhere(script, mode, seed).err()
+            } else {
+                run_here(script, mode, seed).err()
+            }
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{} scripts went wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+fn run_here(script: &Script, mode: Mode, seed: u64) -> Result<(), String> {
+    let mut daemon = InProcess::start_with(&script.flags, |_, store| {
+        if mode == Mode::MemoryOff {
+            store.memory_bytes = 0;
+        }
+    });
+    runner::run(script, mode, seed, &mut daemon)
+}
+
+fn run_elsewhere(script: &Script, mode: Mode, seed: u64) -> Result<(), String> {
+    let names = [MEMCACHED_MODE.to_owned(), format!("{MEMCACHED_MODE}-{}", mode.name())];
+    if script.excluded.iter().any(|name| names.contains(name))
+        || script.flags != Memcached::flags_from_environment()
+    {
+        return Ok(());
+    }
+    let _alone = MEMCACHED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut memcached = Memcached::from_environment().expect("its address is in the environment");
+    memcached.empty();
+    runner::run(script, mode, seed, &mut memcached)
+}
+
+#[test]
+fn excluded_modes_exist() {
+    for script in scripts() {
+        for name in &script.excluded {
+            let mode = name
+                .strip_prefix(MEMCACHED_MODE)
+                .map_or(name.as_str(), |rest| rest.strip_prefix('-').unwrap_or("whole"));
+            let known = Mode::ALL.iter().any(|known| known.name() == mode);
+            assert!(known, "{}: there is no mode {name}", script.name);
+        }
+    }
+}
+
+fn scripts() -> Vec<Script> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let wanted = std::env::var("LITECACHED_SCRIPT").unwrap_or_default();
+    let mut paths: Vec<PathBuf> = fs::read_dir(&directory)
+        .expect("the scripts can be listed")
+        .map(|entry| entry.expect("the scripts can be listed").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
+        .collect();
+    paths.sort();
+    let scripts: Vec<Script> = paths
+        .iter()
+        .map(|path| {
+            let name = path.file_name().expect("a listed file has a name").to_string_lossy();
+            let text = fs::read_to_string(path).expect("a script is text");
+            script::parse(&name, &text).unwrap_or_else(|malformed| panic!("{malformed}"))
+        })
+        .filter(|script| script.name.contains(&wanted))
+        .collect();
+    assert!(!scripts.is_empty(), "no script is named like {wanted:?}");
+    scripts
+}
