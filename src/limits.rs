@@ -94,5 +94,8 @@ const _: () = assert!(BATCH_BYTES_MAX as u64 <= WAL_BYTES_LEAST);
 /// Replies of one connection that wait for a commit. Beyond it its further requests wait unread.
 pub const PENDING_REPLIES_MAX: usize = 1_024;
 
+/// Of these, replies that carry a value, whose size nobody knows yet.
+pub const PENDING_VALUES_MAX: usize = 32;
+
 /// Connections that a loop reads from before it answers them: their reads share a snapshot.
 pub const CONNECTIONS_PER_ROUND_MAX: usize = 64;

@@ -239,6 +239,8 @@ pub struct Storage {
     pub handed_over: Counter,
     /// Lookups in the database.
     pub reads: Counter,
+    /// Of these, failed.
+    pub read_failures: Counter,
     /// Expired or flushed items removed.
     pub reclaimed: Counter,
     /// Of these, never fetched.
@@ -269,6 +271,7 @@ impl Storage {
             &self.commit_ops,
             &self.handed_over,
             &self.reads,
+            &self.read_failures,
             &self.reclaimed,
             &self.expired_unfetched,
             &self.foreign_commits,

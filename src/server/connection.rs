@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::clock::Stamp;
-use crate::limits::{OUTPUT_BYTES_HIGH, PENDING_REPLIES_MAX, READ_BUFFER_BYTES};
+use crate::limits::{
+    OUTPUT_BYTES_HIGH, PENDING_REPLIES_MAX, PENDING_VALUES_MAX, READ_BUFFER_BYTES,
+};
 use crate::metrics::Kind;
 use crate::protocol::{Decoder, Form};
 use crate::server::context::Card;
@@ -134,6 +136,8 @@ pub(super) struct Connection {
     pub(super) input: Option<Input>,
     pub(super) output: Output,
     pub(super) pending: VecDeque<Slot>,
+    /// Of these, how many will carry a value.
+    pub(super) pending_values: usize,
     pub(super) ending: Ending,
     /// The socket may have bytes for us.
     pub(super) readable: bool,
@@ -159,6 +163,7 @@ impl Connection {
             input: None,
             output: Output::default(),
             pending: VecDeque::new(),
+            pending_values: 0,
             ending: Ending::Open,
             readable: true,
             end_in_sight: false,
@@ -216,9 +221,19 @@ impl Connection {
         }
     }
 
+    /// An idle connection holds no memory of its busy times.
+    pub(super) fn release_pending(&mut self) {
+        const KEPT_MAX: usize = 8;
+        if self.pending.is_empty() && self.pending.capacity() > KEPT_MAX {
+            self.pending = VecDeque::new();
+        }
+    }
+
     /// Whether it must take what it has asked for before more is read from it.
     pub(super) fn is_blocked(&self) -> bool {
-        self.output.len() >= OUTPUT_BYTES_HIGH || self.pending.len() >= PENDING_REPLIES_MAX
+        self.output.len() >= OUTPUT_BYTES_HIGH
+            || self.pending.len() >= PENDING_REPLIES_MAX
+            || self.pending_values >= PENDING_VALUES_MAX
     }
 
     /// Whether a turn would get it further.

@@ -194,6 +194,7 @@ impl Desk {
         logged: Option<Box<str>>,
     ) {
         let began = self.round;
+        connection.pending_values += usize::from(carries_value(form));
         connection.pending.push_back(Slot::Task(Pending { form, kind, counted, began, logged }));
         self.session.queue(ticket, task);
     }
@@ -205,6 +206,7 @@ impl Desk {
                 "an outcome comes only for what waits, and ready replies do not wait first"
             )
         };
+        connection.pending_values -= usize::from(carries_value(pending.form));
         let mut outcome = work.outcome.clone().expect("a batch comes back with all its outcomes");
         if let Outcome::Hit(item) = &mut outcome
             && !self.context.options.cas_enabled
@@ -335,6 +337,10 @@ fn say(connection: &mut Connection, line: &'static [u8]) {
     } else {
         connection.pending.push_back(Slot::Ready(line));
     }
+}
+
+fn carries_value(form: Form) -> bool {
+    matches!(form, Form::Retrieval { .. })
 }
 
 fn kind_of(op: &Op) -> (Kind, Counted) {

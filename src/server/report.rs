@@ -146,6 +146,7 @@ fn storage(context: &Context) -> Lines {
         ("memory_bytes_max", snapshot.memory_bytes_max),
         ("memory_hits", context.metrics.totals().memory_hits),
         ("disk_reads", metrics.reads.get()),
+        ("disk_read_failures", metrics.read_failures.get()),
         ("wal_bytes", snapshot.wal_bytes),
         ("wal_bytes_max", snapshot.wal_bytes_max),
         ("commits", metrics.commits.get()),

@@ -245,6 +245,7 @@ impl Worker {
             let sent = connection.send();
             self.desk.metrics.counters.bytes_written.add(sent);
         }
+        connection.release_pending();
         if connection.is_finished() {
             self.close(place);
         } else if connection.has_work() {

@@ -28,10 +28,17 @@ const ROUNDS_MAX: u32 = 4;
 /// one pass of a loop.
 const READERS_WAIT: Duration = Duration::from_millis(20);
 
+/// How soon to try again after a reader was in the way, if the WAL has not grown much since: the
+/// attempt itself holds the writer for a moment.
+const HINDERED_WAIT: Duration = Duration::from_millis(500);
+
 /// The connection that checkpoints.
 #[derive(Debug)]
 pub(super) struct Checkpointer {
     db: Connection,
+    /// After a checkpoint that a reader hindered: not again before there are so many frames, or
+    /// before this long.
+    hindered: Option<(u64, Stamp)>,
     /// The WAL was full when last looked at: said once, and once when it is over.
     complained: bool,
 }
@@ -47,12 +54,18 @@ struct Progress {
 impl Checkpointer {
     pub(super) fn connect(path: &Path) -> rusqlite::Result<Self> {
         let db = schema::manager(path, Role::Checkpointer).connect()?;
-        Ok(Self { db, complained: false })
+        Ok(Self { db, hindered: None, complained: false })
     }
 
     /// Checkpoints if the WAL has grown enough.
     pub(super) fn step(&mut self, shared: &Shared, committer: &Committer) {
         if shared.wal_frames.load(Ordering::Relaxed) < CHECKPOINT_FRAMES.min(full(shared)) {
+            return;
+        }
+        if let Some((frames, since)) = self.hindered
+            && shared.wal_frames.load(Ordering::Relaxed) < frames
+            && since.elapsed() < HINDERED_WAIT
+        {
             return;
         }
         let began = Stamp::now();
@@ -77,6 +90,10 @@ impl Checkpointer {
             // All copied, and no reader needs it any more: the next commit starts at the front.
             if !progress.busy && progress.frames == progress.copied {
                 shared.wal_frames.store(0, Ordering::Relaxed);
+                self.hindered = None;
+            } else {
+                let frames = progress.frames + CHECKPOINT_FRAMES / 4;
+                self.hindered = Some((frames, Stamp::now()));
             }
             Ok(())
         })

@@ -36,11 +36,10 @@ impl Sweeper {
         now: Seconds,
     ) -> Result<bool, Trouble> {
         writer.flush_if_due(shared)?;
-        let expired = expired(writer, now).map_err(|error| writer.roll_back(&error))?;
-        if !expired.is_empty() {
-            let full = expired.len() as u64 >= SWEEP_ROWS_MAX.cast_unsigned();
-            remove(writer, shared, &expired)?;
-            return Ok(full);
+        let look = |writer: &Writer| expired(writer, now);
+        if !look(writer).map_err(|error| writer.roll_back(&error))?.is_empty() {
+            let removed = remove(writer, shared, look)?;
+            return Ok(removed >= SWEEP_ROWS_MAX.cast_unsigned());
         }
         let generation = shared.generation(now);
         if writer.swept < generation {
@@ -59,10 +58,10 @@ impl Sweeper {
             Some((of, id)) if of == generation => id,
             _ => i64::MIN,
         };
-        let (last, dead) =
-            stretch(writer, from, generation).map_err(|error| writer.roll_back(&error))?;
+        let look = |writer: &Writer| stretch(writer, from, generation);
+        let (last, dead) = look(writer).map_err(|error| writer.roll_back(&error))?;
         if !dead.is_empty() {
-            remove(writer, shared, &dead)?;
+            remove(writer, shared, |writer| look(writer).map(|(_, dead)| dead))?;
         }
         if let Some(last) = last {
             self.cursor = Some((generation, last));
@@ -113,10 +112,17 @@ fn stretch(
     Ok((last, found))
 }
 
-fn remove(writer: &Writer, shared: &Shared, found: &[Dead]) -> Result<(), Trouble> {
+/// Removes what `look` finds inside the transaction: another program may have changed rows since
+/// somebody last looked. Returns how many there were.
+fn remove(
+    writer: &Writer,
+    shared: &Shared,
+    look: impl Fn(&Writer) -> rusqlite::Result<Vec<Dead>>,
+) -> Result<u64, Trouble> {
     writer.begin()?;
+    let found = look(writer).map_err(|error| writer.roll_back(&error))?;
     let mut changes = Changes::default();
-    for dead in found {
+    for dead in &found {
         // A key of another program's making may be none of ours; its row goes all the same.
         let bytes = match Key::new(&dead.key) {
             Some(key) => {
@@ -128,8 +134,9 @@ fn remove(writer: &Writer, shared: &Shared, found: &[Dead]) -> Result<(), Troubl
         writer.delete(dead.id, bytes, &mut changes).map_err(|error| writer.roll_back(&error))?;
     }
     writer.end(shared, &changes)?;
-    shared.metrics.reclaimed.add(found.len() as u64);
+    let count = found.len() as u64;
+    shared.metrics.reclaimed.add(count);
     let unfetched = found.iter().filter(|dead| !dead.fetched).count();
     shared.metrics.expired_unfetched.add(unfetched as u64);
-    Ok(())
+    Ok(count)
 }

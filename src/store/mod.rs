@@ -25,6 +25,9 @@ mod sql;
 mod sync;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;

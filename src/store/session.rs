@@ -12,6 +12,7 @@ use r2d2_sqlite::SqliteConnectionManager;
 use crate::cache::{Absence, Failure, Item, Key, Outcome};
 use crate::clock::Seconds;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
+use crate::metrics::Storage;
 use crate::store::commit::{Batch, Owner, Task, Work};
 use crate::store::memory::{Entry, Epoch};
 use crate::store::writer::{bucket, head};
@@ -87,12 +88,13 @@ impl Session {
                 connection
                     .prepare_cached("BEGIN")
                     .and_then(|mut begin| begin.execute([]))
-                    .map_err(|error| unreadable(&error))?;
+                    .map_err(|error| unreadable(&self.store.shared.metrics, &error))?;
                 none.insert(Snapshot { connection, epoch })
             }
         };
         self.store.shared.metrics.reads.up();
-        let entry = find(snapshot, hash, key).map_err(|error| unreadable(&error))?;
+        let entry = find(snapshot, hash, key)
+            .map_err(|error| unreadable(&self.store.shared.metrics, &error))?;
         Ok(entry.map(|entry| (entry, snapshot.epoch)))
     }
 
@@ -168,7 +170,12 @@ fn alive(entry: Entry, generation: i64, now: Seconds) -> Outcome {
     }
 }
 
-fn unreadable(error: &rusqlite::Error) -> Failure {
-    log::error!("the database cannot be read: {error}");
+/// A client may ask for what cannot be read as often as it likes: it is logged ever more rarely.
+fn unreadable(metrics: &Storage, error: &rusqlite::Error) -> Failure {
+    metrics.read_failures.up();
+    let times = metrics.read_failures.get();
+    if times.is_power_of_two() {
+        log::error!("the database cannot be read: {error} ({times} times so far)");
+    }
     Failure::Unavailable
 }

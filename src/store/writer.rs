@@ -31,8 +31,9 @@ const ROW_VALUE_BYTES_MAX: u64 = 999_990_000;
 pub(super) const CHECKPOINT_FRAMES: u64 = (32 << 20) / crate::store::schema::FRAME_BYTES;
 
 thread_local! {
-    /// Frames in the WAL after the last commit on this thread: SQLite's hook can only be told so.
-    static WAL_FRAMES: Cell<u64> = const { Cell::new(0) };
+    /// Frames in the WAL after a commit on this thread that has not been noted yet: SQLite's hook has
+    /// no other way to tell.
+    static WAL_FRAMES: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 /// Why a transaction did not commit.
@@ -99,13 +100,13 @@ impl Writer {
         clock: Clock,
     ) -> rusqlite::Result<(Shared, Self)> {
         db.wal_hook(Some(|_, frames| {
-            WAL_FRAMES.set(u64::try_from(frames).unwrap_or(0));
+            WAL_FRAMES.set(u64::try_from(frames).ok());
             Ok(())
         }));
         let state = state(&db)?;
         let cas = reserve_cas(&db)?;
         let shared = Shared::new(options, clock, state);
-        shared.wal_frames.store(WAL_FRAMES.get(), Ordering::Relaxed);
+        note_wal(&shared);
         let data_version = data_version(&db)?;
         Ok((shared, Self { db, cas, swept: state.swept, data_version }))
     }
@@ -474,7 +475,8 @@ impl Changes {
 
 /// Notes the length of the WAL, and asks for a checkpoint when it has become long.
 fn note_wal(shared: &Shared) {
-    let frames = WAL_FRAMES.get();
+    // A transaction that changed nothing tells nothing.
+    let Some(frames) = WAL_FRAMES.take() else { return };
     let before = shared.wal_frames.swap(frames, Ordering::Relaxed);
     if frames >= CHECKPOINT_FRAMES && before < CHECKPOINT_FRAMES {
         shared.request_housework();

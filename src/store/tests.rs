@@ -1,0 +1,307 @@
+//! What the store does when things go wrong beneath it, and what no client can bring about.
+//!
+//! Faults are made by SQLite itself: a hook that refuses commits, a page limit for a full disk, a
+//! second connection that holds a lock.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::*;
+use crate::cache::{Exptime, Failure, Key, KeyBuf, Mode, Op, Outcome};
+use crate::clock::Stamp;
+
+struct Returned(Sender<Batch>);
+
+impl Owner for Returned {
+    fn completed(&self, batch: Batch) {
+        self.0.send(batch).expect("the test waits for it");
+    }
+
+    fn please_lead(&self) {}
+}
+
+struct Bench {
+    directory: tempfile::TempDir,
+    clock: Clock,
+    store: Arc<Store>,
+    session: Session,
+    batches: Receiver<Batch>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(1_800_000_000);
+        let mut options = Options::new(directory.path().join("cache.db"));
+        change(&mut options);
+        let store = Store::open(&options, &clock).unwrap();
+        let (sender, batches) = channel();
+        let session = store.session(Arc::new(Returned(sender)));
+        Self { directory, clock, store, session, batches }
+    }
+
+    fn reopened(self) -> Self {
+        let Self { directory, clock, store, session, .. } = self;
+        drop((session, store));
+        let options = Options::new(directory.path().join("cache.db"));
+        let store = Store::open(&options, &clock).unwrap();
+        let (sender, batches) = channel();
+        let session = store.session(Arc::new(Returned(sender)));
+        Self { directory, clock, store, session, batches }
+    }
+
+    /// What became of the operations, if the batch comes back.
+    fn try_run(&mut self, ops: Vec<(&str, Op)>) -> Option<Vec<Outcome>> {
+        for (key, op) in ops {
+            let key = key_buf(key);
+            let hash = self.store.hash(key.as_key());
+            self.session.queue(0, Task::Operate { hash, key, op });
+        }
+        self.session.submit();
+        let batch = self.batches.recv_timeout(Duration::from_secs(20)).ok()?;
+        Some(batch.work.into_iter().map(|work| work.outcome.unwrap()).collect())
+    }
+
+    fn run(&mut self, ops: Vec<(&str, Op)>) -> Vec<Outcome> {
+        self.try_run(ops).expect("the batch comes back")
+    }
+
+    fn get(&mut self, key: &str) -> Option<String> {
+        let outcome = self.session.fetch(Key::new(key.as_bytes()).unwrap(), self.clock.now()).0;
+        self.session.end_reads();
+        match outcome {
+            Outcome::Hit(item) => Some(String::from_utf8(item.value.bytes().to_vec()).unwrap()),
+            _ => None,
+        }
+    }
+
+    fn elsewhere(&self) -> Connection {
+        #[allow(clippy::disallowed_methods, reason = "another program, as far as SQLite can tell")]
+        Connection::open(self.directory.path().join("cache.db")).unwrap()
+    }
+
+    /// Waits for what housekeeping does on its own time.
+    fn until(&mut self, what: &str, holds: impl Fn(&mut Self) -> bool) {
+        let since = Stamp::now();
+        while !holds(self) {
+            assert!(since.elapsed() < Duration::from_secs(20), "never: {what}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn key_buf(key: &str) -> KeyBuf {
+    Key::new(key.as_bytes()).unwrap().to_owned()
+}
+
+fn set(value: &str) -> Op {
+    set_until(value, 0)
+}
+
+fn set_until(value: &str, exptime: i32) -> Op {
+    let value = value.as_bytes().into();
+    let exptime = Exptime(exptime);
+    Op::Store { mode: Mode::Set, flags: 0, exptime, compare: None, value }
+}
+
+fn is_stored(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Stored { .. })
+}
+
+#[test]
+fn keys_that_share_a_hash_do_not_mix() {
+    let mut bench = Bench::new();
+    let names: Vec<String> = (0..9).map(|n| format!("key{n}")).collect();
+    let mut run = |ops: Vec<(&str, Op)>| {
+        for (key, op) in ops {
+            bench.session.queue(0, Task::Operate { hash: 1 << 40, key: key_buf(key), op });
+        }
+        bench.session.submit();
+        let batch = bench.batches.recv().unwrap();
+        batch.work.into_iter().map(|work| work.outcome.unwrap()).collect::<Vec<_>>()
+    };
+    let stored = run(names.iter().map(|name| (name.as_str(), set(name))).collect());
+    assert_eq!(stored.iter().filter(|outcome| is_stored(outcome)).count(), 8);
+    assert_eq!(stored[8], Outcome::Failed(Failure::NoMemory), "a bucket has eight places");
+    assert_eq!(run(vec![("key3", Op::Delete)]), [Outcome::Deleted]);
+    assert!(is_stored(&run(vec![("key8", set("key8"))])[0]), "the free place is found");
+    let found = run(names.iter().map(|name| (name.as_str(), Op::Fetch)).collect());
+    for (name, outcome) in names.iter().zip(found) {
+        match outcome {
+            Outcome::Hit(item) => assert_eq!(item.value.bytes(), name.as_bytes()),
+            _ => assert_eq!(name, "key3"),
+        }
+    }
+}
+
+#[test]
+fn a_commit_that_fails_is_not_acknowledged_and_stops_the_store() {
+    let mut bench = Bench::new();
+    bench.run(vec![("k", set("old"))]);
+    let (sender, failures) = channel();
+    bench.store.when_failed(move |why| sender.send(why.to_owned()).unwrap());
+    bench.store.committer.with_writer(|writer| writer.db.commit_hook(Some(|| true))).unwrap();
+    bench.session.queue(0, task(&bench.store, "k", set("new")));
+    bench.session.submit();
+    assert!(failures.recv().unwrap().contains("commit"), "the reason is given");
+    assert!(bench.batches.try_recv().is_err(), "nobody is told anything");
+    assert_eq!(bench.get("k").as_deref(), Some("old"), "what was acknowledged is still served");
+    bench.session.queue(0, task(&bench.store, "k", set("newer")));
+    bench.session.submit();
+    assert!(bench.batches.try_recv().is_err(), "and nothing is acknowledged any more");
+    let mut bench = bench.reopened();
+    assert_eq!(bench.get("k").as_deref(), Some("old"));
+}
+
+fn task(store: &Store, key: &str, op: Op) -> Task {
+    let key = key_buf(key);
+    Task::Operate { hash: store.hash(key.as_key()), key, op }
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers() {
+    let mut bench = Bench::new();
+    bench.run(vec![("small", set("1"))]);
+    let limit = |bench: &Bench, pages: u32| {
+        bench.store.committer.with_writer(|writer| {
+            writer.db.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+        });
+    };
+    limit(&bench, 40);
+    let large = "x".repeat(60_000);
+    let outcomes = bench.run(vec![("a", set(&large)), ("small", set("2")), ("b", set(&large))]);
+    let full = Outcome::Failed(Failure::NoMemory);
+    assert_eq!((&outcomes[0], &outcomes[2]), (&full, &full), "too large for the disk");
+    assert!(is_stored(&outcomes[1]), "what has room beside them is stored");
+    assert_eq!(bench.get("small").as_deref(), Some("2"));
+    assert_eq!(bench.get("a"), None);
+    limit(&bench, 4_000_000);
+    assert!(is_stored(&bench.run(vec![("a", set(&large))])[0]));
+    assert_eq!(bench.get("a"), Some(large));
+}
+
+#[test]
+fn a_lock_held_elsewhere_is_waited_for() {
+    let mut bench = Bench::new();
+    bench.run(vec![("k", set("1"))]);
+    let other = bench.elsewhere();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    bench.session.queue(0, task(&bench.store, "k", set("2")));
+    bench.session.submit();
+    assert!(bench.batches.try_recv().is_err(), "not answered before it is committed");
+    assert_eq!(bench.get("k").as_deref(), Some("1"), "reads go on");
+    other.execute_batch("COMMIT").unwrap();
+    assert!(is_stored(&bench.run(vec![])[0]));
+    assert_eq!(bench.get("k").as_deref(), Some("2"));
+    // Held for too long.
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(bench.run(vec![("k", set("3"))]), [Outcome::Failed(Failure::Busy)]);
+    other.execute_batch("ROLLBACK").unwrap();
+    assert!(is_stored(&bench.run(vec![("k", set("4"))])[0]));
+}
+
+#[test]
+fn a_foreign_commit_is_seen_and_changes_the_cas() {
+    let mut bench = Bench::new();
+    let first = bench.run(vec![("k", set("1"))]);
+    assert_eq!(bench.get("k").as_deref(), Some("1"));
+    let before = bench.store.snapshot();
+    let other = bench.elsewhere();
+    other.execute_batch("UPDATE item SET value = x'61626364' WHERE key = x'6b'").unwrap();
+    bench.until("the foreign commit is seen", |bench| bench.get("k").as_deref() == Some("abcd"));
+    assert_eq!(bench.store.snapshot().bytes, before.bytes + 3, "the figures follow");
+    let Outcome::Stored { cas } = first[0] else { panic!("{first:?}") };
+    let stale = Op::Store {
+        mode: Mode::Set,
+        flags: 0,
+        exptime: Exptime(0),
+        compare: Some(cas),
+        value: b"mine"[..].into(),
+    };
+    assert_eq!(bench.run(vec![("k", stale)]), [Outcome::Exists]);
+    other.execute_batch("DELETE FROM item").unwrap();
+    bench.until("the figures are read again", |bench| bench.store.snapshot().items == 0);
+    assert_eq!(bench.store.snapshot().bytes, 0);
+}
+
+#[test]
+fn what_is_dead_is_removed_and_not_counted() {
+    let mut bench = Bench::new();
+    let names: Vec<String> = (0..1_000).map(|n| format!("key{n}")).collect();
+    let all = |exptime| names.iter().map(|name| (name.as_str(), set_until("v", exptime))).collect();
+    bench.run(all(10));
+    bench.run(vec![("stays", set("v"))]);
+    assert_eq!(bench.store.snapshot().items, 1_001);
+    bench.clock.advance(10);
+    assert_eq!(bench.get("key1"), None, "gone before anything has removed it");
+    bench.until("expired items go", |bench| bench.store.snapshot().items == 1);
+    bench.run(all(0));
+    bench.session.queue(0, Task::Flush { delay: Exptime(0) });
+    assert_eq!(bench.run(vec![("new", set("v"))])[1], Outcome::Stored { cas: 2_002 });
+    assert_eq!((bench.get("key1"), bench.get("stays")), (None, None));
+    bench.until("flushed items go", |bench| bench.store.snapshot().items == 1);
+    assert_eq!(bench.get("new").as_deref(), Some("v"));
+    let counted: (i64, i64) = bench
+        .elsewhere()
+        .query_row("SELECT count(*), sum(length(key) + length(value) + 59) FROM item", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    let snapshot = bench.store.snapshot();
+    assert_eq!(counted, (snapshot.items.cast_signed(), snapshot.bytes.cast_signed()));
+}
+
+#[test]
+fn the_wal_is_bounded_even_if_somebody_reads_for_ever() {
+    let mut bench = Bench::with(|options| options.wal_bytes_max = 4 << 20);
+    let value = "x".repeat(20_000);
+    let mut write = |bench: &mut Bench, n: usize| {
+        bench.run(vec![(&format!("k{}", n % 50), set(&value))])[0].clone()
+    };
+    for n in 0..1_000 {
+        assert!(is_stored(&write(&mut bench, n)), "20 MB pass through a WAL of 4");
+        bench.until("there is room", |bench| !bench.store.shared.wal_is_full());
+    }
+    let reader = bench.elsewhere();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM item").unwrap();
+    let refused = (0..1_000).map(|n| write(&mut bench, n)).find(|outcome| !is_stored(outcome));
+    assert_eq!(refused, Some(Outcome::Failed(Failure::WalFull)));
+    let wal = bench.directory.path().join("cache.db-wal").metadata().unwrap().len();
+    assert!(wal < 6 << 20, "{wal}");
+    assert!(bench.get("k1").is_some(), "reads go on");
+    reader.execute_batch("COMMIT").unwrap();
+    bench.until("writes go on", |bench| is_stored(&write(bench, 1)));
+}
+
+#[test]
+fn the_budget_refuses_what_it_cannot_hold() {
+    let mut bench = Bench::with(|options| options.disk_bytes_max = 2 * (1 + 100 + 59));
+    let value = "x".repeat(100);
+    let full = Outcome::Failed(Failure::NoMemory);
+    assert!(bench.run(vec![("a", set(&value)), ("b", set(&value))]).iter().all(is_stored));
+    assert_eq!(bench.run(vec![("c", set(&value))]), [full.clone()]);
+    assert_eq!(bench.run(vec![("a", set(&"y".repeat(101)))]), [full], "one byte more");
+    assert_eq!(bench.get("a"), None, "memcached, too, drops what it could not replace");
+    assert!(is_stored(&bench.run(vec![("c", set(&value))])[0]), "which made room");
+}
+
+#[test]
+fn acknowledged_is_committed_at_any_moment() {
+    let mut bench = Bench::new();
+    for n in 0..50 {
+        let value = n.to_string();
+        bench.run(vec![("k", set(&value))]);
+        // Another connection sees only what is committed.
+        let seen: String = bench
+            .elsewhere()
+            .query_row("SELECT CAST(value AS TEXT) FROM item", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(seen, value);
+    }
+}
