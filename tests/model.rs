@@ -20,7 +20,7 @@ const CONNECTIONS: usize = 3;
 
 #[test]
 fn with_the_memory_tier() {
-    follow(|| InProcess::start());
+    follow(InProcess::start);
 }
 
 #[test]

@@ -261,7 +261,7 @@ fn what_is_dead_is_removed_and_not_counted() {
 fn the_wal_is_bounded_even_if_somebody_reads_for_ever() {
     let mut bench = Bench::with(|options| options.wal_bytes_max = 4 << 20);
     let value = "x".repeat(20_000);
-    let mut write = |bench: &mut Bench, n: usize| {
+    let write = |bench: &mut Bench, n: usize| {
         bench.run(vec![(&format!("k{}", n % 50), set(&value))])[0].clone()
     };
     for n in 0..1_000 {
@@ -285,7 +285,7 @@ fn the_budget_refuses_what_it_cannot_hold() {
     let value = "x".repeat(100);
     let full = Outcome::Failed(Failure::NoMemory);
     assert!(bench.run(vec![("a", set(&value)), ("b", set(&value))]).iter().all(is_stored));
-    assert_eq!(bench.run(vec![("c", set(&value))]), [full.clone()]);
+    assert_eq!(bench.run(vec![("c", set(&value))]), std::slice::from_ref(&full));
     assert_eq!(bench.run(vec![("a", set(&"y".repeat(101)))]), [full], "one byte more");
     assert_eq!(bench.get("a"), None, "memcached, too, drops what it could not replace");
     assert!(is_stored(&bench.run(vec![("c", set(&value))])[0]), "which made room");

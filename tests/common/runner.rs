@@ -406,7 +406,7 @@ impl Connection {
 
     /// Reads some more; false at the end.
     fn read(&mut self) -> Result<bool, String> {
-        let mut some = [0; 65_536];
+        let mut some = [0; 16_384];
         match self.stream.read(&mut some) {
             Ok(0) => Ok(false),
             Ok(length) => {

@@ -174,7 +174,8 @@ impl Parser {
         let name_length = line.bytes().take_while(u8::is_ascii_lowercase).count();
         let (connection, rest) = line.split_at(name_length);
         if let Some(request) = after_mark(rest, ">") {
-            self.request(number, connection, pieces_of_line(request)?)
+            self.request(number, connection, pieces_of_line(request)?);
+            Ok(())
         } else if rest == "<close>" {
             self.exchange(number, connection).reply.closes = true;
             Ok(())
@@ -198,18 +199,13 @@ impl Parser {
         }
     }
 
-    fn request(
-        &mut self,
-        number: usize,
-        connection: &str,
-        pieces: Vec<Piece>,
-    ) -> Result<(), String> {
+    fn request(&mut self, number: usize, connection: &str, pieces: Vec<Piece>) {
         if self.difference.is_none()
             && let Some(open) = self.last_exchange(connection)
             && open.reply.is_open()
         {
             open.request.extend(pieces);
-            return Ok(());
+            return;
         }
         let exchange = Exchange {
             connection: connection.to_owned(),
@@ -218,7 +214,6 @@ impl Parser {
             difference: self.difference.take(),
         };
         self.push(number, Action::Exchange(exchange));
-        Ok(())
     }
 
     /// The exchange that a reply on this connection belongs to: the one just before, or else a new

@@ -56,7 +56,8 @@ impl Memcached {
             .and_then(|mut addresses| addresses.next())
             .unwrap_or_else(|| panic!("LITECACHED_TEST_ADDR is no host:port: {name}"));
         let mut memcached = Self { address, version: String::new() };
-        memcached.version = memcached.ask("version").trim_start_matches("VERSION ").to_owned();
+        let answer = memcached.ask("version");
+        answer.trim_start_matches("VERSION ").clone_into(&mut memcached.version);
         Some(memcached)
     }
 
