@@ -90,10 +90,15 @@ impl Lines {
 
 impl Log for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.inner.enabled(metadata)
+        // Libraries may warn; what else they have to say is about themselves.
+        let ours = metadata.target().starts_with(env!("CARGO_PKG_NAME"));
+        (ours || metadata.level() <= Level::Warn) && self.inner.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
         let prefix = if self.has_priorities { priority(record.level()) } else { "" };
         let line = OneLine(record.args());
         self.inner.log(
@@ -239,7 +244,8 @@ mod tests {
     fn logged(has_priorities: bool, level: Level, text: &str) -> String {
         let sink = Sink::default();
         let lines = Lines::new(sink.clone(), has_priorities);
-        lines.log(&Record::builder().level(level).args(format_args!("{text}")).build());
+        let line = format_args!("{text}");
+        lines.log(&Record::builder().target("litecached::test").level(level).args(line).build());
         let bytes = sink.0.lock().expect("sink").clone();
         String::from_utf8(bytes).expect("UTF-8")
     }

@@ -79,7 +79,7 @@ impl Desk {
                 Some(used)
             }
             Step::Reject { reject, quiet, used } => {
-                self.reject(connection, reject, quiet);
+                self.reject(connection, reject, quiet, &input.unused()[..used]);
                 Some(used)
             }
             Step::Request { request, used } => {
@@ -93,7 +93,7 @@ impl Desk {
         used.is_some()
     }
 
-    fn reject(&mut self, connection: &mut Connection, reject: Reject, quiet: bool) {
+    fn reject(&mut self, connection: &mut Connection, reject: Reject, quiet: bool, bytes: &[u8]) {
         if reject == Reject::BadDataChunk {
             self.metrics.counters.cmd_set.up();
         }
@@ -108,7 +108,7 @@ impl Desk {
         if reject.closes() {
             connection.ending = Ending::Owed;
         }
-        self.log(connection, || format!("refused: {reject:?}"), self.round);
+        log::debug!("client {}: {reject:?}: {}", connection.id, Client(bytes.trim_ascii_end()));
     }
 
     fn handle(&mut self, connection: &mut Connection, ticket: u64, request: Request<'_>) -> bool {
@@ -156,7 +156,7 @@ impl Desk {
                 let began = Stamp::now();
                 self.command(connection, command);
                 self.metrics.latency(Kind::Other).record(began.elapsed());
-                self.log(connection, || format!("{command:?}"), began);
+                self.log(connection, || session_line(command), began);
             }
         }
         true
@@ -371,6 +371,13 @@ fn command_line(op: &Op, key: Key<'_>) -> String {
         Op::Touch { exptime } => format!("touch {key} {}", exptime.0),
         Op::Delete => format!("delete {key}"),
         Op::Discard => format!("set {key} (too large)"),
+    }
+}
+
+fn session_line(command: Command<'_>) -> String {
+    match command {
+        Command::Stats { arguments } => format!("stats{}", Client(arguments)),
+        other => format!("{other:?}").to_lowercase(),
     }
 }
 

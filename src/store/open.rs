@@ -230,6 +230,9 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
         let why = format!("its file system does not support WAL mode (it stays in {mode})");
         return Err(OpenError::Failed { path: path.into(), why });
     }
+    if version < i64::from(schema::VERSION) {
+        log::info!("{}: schema version {version} becomes {}", path.display(), schema::VERSION);
+    }
     schema::migrate(&mut connection).map_err(|error| match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => by_code(path, &err),
         other => OpenError::Failed { path: path.into(), why: other.to_string() },
