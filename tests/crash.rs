@@ -1,0 +1,84 @@
+//! `kill -9` at any moment loses nothing that was acknowledged.
+//!
+//! Does not test power loss: the kernel keeps what the dead process wrote. `power_cut.rs` does that.
+//! More rounds: `LITECACHED_CRASH_ROUNDS=1000 cargo test --release --test crash`.
+
+mod common;
+
+use std::time::Duration;
+
+use common::daemon::{Launch, check_integrity};
+use common::ground::{now, rounds, seed};
+use common::ledger::Ledger;
+use fastrand::Rng;
+use nix::sys::signal::{Signal, kill};
+
+/// Connections that work at once.
+const WORKERS: usize = 6;
+
+#[test]
+fn killed_under_load_keeps_what_it_acknowledged() {
+    let seed = seed();
+    let mut rng = Rng::with_seed(seed);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut daemon = Launch::new(folder.path()).start();
+    let port = daemon.port();
+    let mut ledger = Ledger::new(seed, WORKERS);
+    ledger.settle(&mut daemon.client());
+    let (mut slowest, mut replies) = (Duration::ZERO, 0);
+    let rounds = rounds("LITECACHED_CRASH_ROUNDS", 20);
+    for _ in 0..rounds {
+        let pid = daemon.pid();
+        let spins = rng.u32(..20_000);
+        let blow = || {
+            // Not only just after a reply: also in the middle of what comes next.
+            (0..spins).for_each(|_| std::hint::spin_loop());
+            kill(pid, Signal::SIGKILL).expect("the daemon runs until now");
+        };
+        replies += ledger.load(port, rng.u64(1..4_000), &blow);
+        daemon.kill();
+        let start = now();
+        daemon.restart();
+        let mut client = daemon.client();
+        assert!(client.ask("version\r\n").starts_with("VERSION "));
+        slowest = slowest.max(start.elapsed());
+        assert_eq!(daemon.port(), port, "the same port is bound at once");
+        ledger.settle(&mut client);
+    }
+    println!("{rounds} kills, {replies} replies, at most {slowest:?} from start to first answer");
+    daemon.stop();
+    check_integrity(daemon.launch().database_path());
+}
+
+#[test]
+fn killed_while_starting_starts_again() {
+    let seed = seed();
+    let mut rng = Rng::with_seed(seed);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let launch = Launch::new(folder.path());
+    // The first starts are killed while the database is being made.
+    for _ in 0..10 {
+        let starting = launch.spawn();
+        (0..rng.u32(..400_000)).for_each(|_| std::hint::spin_loop());
+        starting.kill();
+    }
+    let mut daemon = launch.start();
+    let mut ledger = Ledger::new(seed, WORKERS);
+    ledger.settle(&mut daemon.client());
+    let launch = launch.port(daemon.port());
+    for _ in 0..5 {
+        let pid = daemon.pid();
+        let blow = || kill(pid, Signal::SIGKILL).expect("the daemon runs until now");
+        ledger.load(daemon.port(), rng.u64(1..1_000), &blow);
+        daemon.kill();
+        for _ in 0..2 {
+            let starting = launch.spawn();
+            (0..rng.u32(..400_000)).for_each(|_| std::hint::spin_loop());
+            starting.kill();
+        }
+        daemon.restart();
+        ledger.settle(&mut daemon.client());
+    }
+    daemon.stop();
+    check_integrity(daemon.launch().database_path());
+}

@@ -1,0 +1,263 @@
+//! A start that cannot succeed fails at once, with one line that says what to do and an exit code by
+//! kind, and leaves what it found as it was.
+
+mod common;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
+use common::daemon::{Launch, Refused, check_integrity, open_database};
+use common::ground::{in_namespace, needs, run};
+use nix::unistd::geteuid;
+use tempfile::TempDir;
+
+/// The command line is wrong.
+const USAGE: i32 = 64;
+/// The database is not one of ours, or not one we can read.
+const DATA: i32 = 65;
+/// The address cannot be had.
+const ADDRESS: i32 = 69;
+/// The database cannot be created.
+const CREATE: i32 = 73;
+/// Another daemon has the database.
+const LOCKED: i32 = 75;
+/// Not allowed.
+const PERMISSION: i32 = 77;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// One line, one of these codes, and all of these words.
+fn assert_refused(refused: &Refused, codes: &[i32], words: &[&str]) {
+    assert!(refused.code.is_some_and(|code| codes.contains(&code)), "{codes:?}: {refused:?}");
+    assert_eq!(refused.log.lines().count(), 1, "one line: {refused:?}");
+    assert!(refused.log.ends_with('\n'), "a whole line: {refused:?}");
+    for word in words {
+        assert!(refused.log.contains(word), "says {word:?}: {refused:?}");
+    }
+}
+
+/// What a launch that must not touch its database file leaves behind is what was there.
+fn assert_untouched(path: &Path, before: &[u8]) {
+    assert_eq!(fs::read(path).expect("the file is still there"), before, "{}", path.display());
+}
+
+#[test]
+fn a_wrong_command_line_is_refused_before_anything_is_made() {
+    let table = [
+        ("-l 127.0.0.1:notaport", "notaport"),
+        ("-p 70000", "70000"),
+        ("-t 0", "-t"),
+        ("-t fooble", "-t"),
+        ("-c 0", "-c"),
+        ("-c -1", "-c"),
+        ("-I 1000", "-I"),
+        ("-I 1025m", "-I"),
+        ("-m 64 -I 256m", "-I"),
+        ("-B http", "-B"),
+        ("-o fooble", "fooble"),
+        ("-o no_such_option=1", "no_such_option"),
+        ("--durability never", "never"),
+        ("--max-disk plenty", "--max-disk"),
+        ("--fooble", "--fooble"),
+        ("fooble", "fooble"),
+    ];
+    for (arguments, word) in table {
+        let folder = folder();
+        let launch = Launch::new(folder.path()).with(arguments);
+        let refused = launch.refused();
+        assert_refused(&refused, &[USAGE], &[word]);
+        assert!(!launch.database_path().exists(), "{arguments}: nothing was created");
+    }
+}
+
+#[test]
+fn help_and_version_are_no_failures() {
+    for argument in ["-h", "--help", "-V", "--version"] {
+        let folder = folder();
+        let launch = Launch::new(folder.path()).with(argument);
+        let ended = launch.refused();
+        assert_eq!(ended.code, Some(0), "{argument}: {ended:?}");
+        assert!(ended.answer.contains("litecached"), "{argument} answers on stdout: {ended:?}");
+        assert_eq!(ended.log, "", "{argument} has nothing to complain about");
+        assert!(!launch.database_path().exists(), "{argument} creates nothing");
+    }
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let folder = folder();
+    let other = TcpListener::bind("127.0.0.1:0").expect("some port is free");
+    let port = other.local_addr().expect("it has an address").port();
+    let refused = Launch::new(folder.path()).port(port).refused();
+    assert_refused(&refused, &[ADDRESS], &[&port.to_string()]);
+}
+
+#[test]
+fn an_address_that_is_none_is_named() {
+    let folder = folder();
+    let launch = Launch::new(folder.path()).with("-l fooble");
+    // Not an address; whether it is a name is for the system to say.
+    assert_refused(&launch.refused(), &[USAGE, ADDRESS], &["fooble"]);
+    assert!(!launch.database_path().exists(), "nothing was created");
+}
+
+#[test]
+fn an_address_of_another_machine_is_named() {
+    let folder = folder();
+    // Reserved for documentation: no machine has it.
+    let refused = Launch::new(folder.path()).with("-l 192.0.2.1").refused();
+    assert_refused(&refused, &[ADDRESS], &["192.0.2.1"]);
+}
+
+#[test]
+fn a_database_has_one_daemon() {
+    let folder = folder();
+    let first = Launch::new(folder.path()).start();
+    let mut client = first.client();
+    client.set("k", "kept");
+    let second = Launch::new(folder.path()).refused();
+    assert_refused(&second, &[LOCKED], &["cache.db"]);
+    assert_eq!(client.get("k").as_deref(), Some(&b"kept"[..]), "the first goes on");
+    client.set("k", "changed");
+    drop(first);
+    let third = Launch::new(folder.path()).start();
+    assert_eq!(third.client().get("k").as_deref(), Some(&b"changed"[..]));
+}
+
+#[test]
+fn a_newer_database_is_left_alone() {
+    let folder = folder();
+    let launch = Launch::new(folder.path());
+    launch.start().stop();
+    open_database(launch.database_path())
+        .pragma_update(None, "user_version", 1_000)
+        .expect("the file can be written");
+    let before = fs::read(launch.database_path()).expect("the file is there");
+    let refused = launch.refused();
+    assert_refused(&refused, &[DATA], &["cache.db", "1000"]);
+    assert_untouched(launch.database_path(), &before);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_left_alone() {
+    let folder = folder();
+    let launch = Launch::new(folder.path());
+    let text = "a letter to somebody\n".repeat(500);
+    fs::write(launch.database_path(), &text).expect("the folder can be written");
+    let refused = launch.refused();
+    assert_refused(&refused, &[DATA], &["cache.db"]);
+    assert_untouched(launch.database_path(), text.as_bytes());
+}
+
+#[test]
+fn a_database_of_another_program_is_left_alone() {
+    for pragma in ["PRAGMA application_id = 0", "PRAGMA application_id = 1196444487"] {
+        let folder = folder();
+        let launch = Launch::new(folder.path());
+        fs::write(launch.database_path(), "").expect("the folder can be written");
+        open_database(launch.database_path())
+            .execute_batch(&format!(
+                "{pragma}; CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)"
+            ))
+            .expect("an empty file is an empty database");
+        let before = fs::read(launch.database_path()).expect("the file is there");
+        let refused = launch.refused();
+        assert_refused(&refused, &[DATA], &["cache.db"]);
+        assert_untouched(launch.database_path(), &before);
+    }
+}
+
+#[test]
+fn an_empty_file_is_a_new_database() {
+    let folder = folder();
+    let launch = Launch::new(folder.path());
+    fs::write(launch.database_path(), "").expect("the folder can be written");
+    let mut daemon = launch.start();
+    daemon.client().set("k", "v");
+    daemon.stop();
+    check_integrity(launch.database_path());
+}
+
+#[test]
+fn a_missing_folder_is_named() {
+    let folder = folder();
+    let missing = folder.path().join("missing").join("cache.db");
+    let refused = Launch::new(folder.path()).database(&missing).refused();
+    assert_refused(&refused, &[CREATE], &["missing"]);
+}
+
+#[test]
+fn a_folder_in_place_of_the_database_is_named() {
+    let folder = folder();
+    let launch = Launch::new(folder.path());
+    fs::create_dir(launch.database_path()).expect("the folder can be written");
+    let refused = launch.refused();
+    assert_refused(&refused, &[DATA, CREATE], &["cache.db"]);
+}
+
+/// A launch that permissions hold for, also when root runs the tests.
+fn unprivileged(launch: Launch) -> Option<Launch> {
+    if !geteuid().is_root() {
+        return Some(launch);
+    }
+    let words = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"];
+    needs("setpriv").then(|| launch.through(words))
+}
+
+#[test]
+fn a_file_that_may_not_be_written_is_named() {
+    let folder = folder();
+    let launch = Launch::new(folder.path());
+    let Some(held) = unprivileged(launch.clone()) else { return };
+    launch.start().stop();
+    permit(launch.database_path(), "0400");
+    let refused = held.refused();
+    assert_refused(&refused, &[PERMISSION], &["cache.db"]);
+    permit(launch.database_path(), "0000");
+    let refused = held.refused();
+    assert_refused(&refused, &[PERMISSION], &["cache.db"]);
+}
+
+#[test]
+fn a_folder_that_may_not_be_written_is_named() {
+    let folder = folder();
+    let closed = folder.path().join("closed");
+    fs::create_dir(&closed).expect("the folder can be written");
+    let launch = Launch::new(folder.path()).database(closed.join("cache.db"));
+    let Some(held) = unprivileged(launch.clone()) else { return };
+    permit(&closed, "0500");
+    assert_refused(&held.refused(), &[CREATE, PERMISSION], &["closed"]);
+    // The same with a database in it: SQLite has to create the log beside it.
+    permit(&closed, "0700");
+    launch.start().stop();
+    permit(&closed, "0500");
+    assert_refused(&held.refused(), &[CREATE, PERMISSION], &["closed"]);
+    permit(&closed, "0700");
+}
+
+fn permit(path: &Path, mode: &str) {
+    run("chmod", &[mode, &path.to_string_lossy()]);
+}
+
+#[test]
+fn a_read_only_disk_is_named() {
+    if !in_namespace("--mount", "a_read_only_disk_is_named") {
+        return;
+    }
+    let folder = folder();
+    let disk = folder.path().join("disk");
+    fs::create_dir(&disk).expect("the folder can be written");
+    let place = disk.to_string_lossy();
+    run("mount", &["-t", "tmpfs", "-o", "size=16m", "none", &place]);
+    let launch = Launch::new(folder.path()).database(disk.join("cache.db"));
+    run("mount", &["-o", "remount,ro", &place]);
+    assert_refused(&launch.refused(), &[CREATE, PERMISSION], &["disk"]);
+    run("mount", &["-o", "remount,rw", &place]);
+    launch.start().stop();
+    run("mount", &["-o", "remount,ro", &place]);
+    assert_refused(&launch.refused(), &[CREATE, PERMISSION], &["disk"]);
+    run("umount", &[&place]);
+}
