@@ -29,11 +29,7 @@ fuzz_target!(|data: &[u8]| {
     let (cuts, bytes) = data.split_at(data.len().min(CUTS));
     let whole = decode(bytes, std::iter::repeat(bytes.len().max(1)));
     let sizes = cuts.iter().cycle().map(|&cut| usize::from(cut) + 1);
-    assert_eq!(
-        whole,
-        decode(bytes, sizes.chain(std::iter::repeat(1))),
-        "cut"
-    );
+    assert_eq!(whole, decode(bytes, sizes.chain(std::iter::repeat(1))), "cut");
     assert_eq!(whole, decode(bytes, std::iter::repeat(1)), "byte by byte");
 });
 
@@ -55,17 +51,10 @@ fn decode(bytes: &[u8], sizes: impl Iterator<Item = usize>) -> Vec<Said> {
             let (step, used) = match decoder.decode(given) {
                 Step::NeedMore { used } => (None, used),
                 Step::Request { request, used } => (Some(request_said(request)), used),
-                Step::Reject {
-                    reject,
-                    quiet,
-                    used,
-                } => (Some(Said::Reject(reject, quiet)), used),
+                Step::Reject { reject, quiet, used } => (Some(Said::Reject(reject, quiet)), used),
             };
             assert!(used <= given.len(), "used more than was given");
-            assert!(
-                decoder.arriving_bytes() as u64 <= ITEM_BYTES_LEAST,
-                "keeps too much"
-            );
+            assert!(decoder.arriving_bytes() as u64 <= ITEM_BYTES_LEAST, "keeps too much");
             start += used;
             stuck = if used == 0 { stuck + 1 } else { 0 };
             let Some(step) = step else { break };
@@ -98,13 +87,6 @@ fn request_said(request: Request<'_>) -> Said {
 }
 
 fn check_key(key: &[u8]) {
-    assert!(
-        (1..=KEY_BYTES_MAX).contains(&key.len()),
-        "a key of {} bytes",
-        key.len()
-    );
-    assert!(
-        !key.iter().any(|byte| matches!(byte, b' ' | b'\n')),
-        "not a key: {key:?}"
-    );
+    assert!((1..=KEY_BYTES_MAX).contains(&key.len()), "a key of {} bytes", key.len());
+    assert!(!key.iter().any(|byte| matches!(byte, b' ' | b'\n')), "not a key: {key:?}");
 }
