@@ -480,7 +480,11 @@ fn matched(pieces: &[Piece], input: &[u8], at: usize, words: &mut Words) -> Matc
         }
         Piece::AnyLines => {
             let ends = (at..=input.len()).filter(|&end| end == at || input[end - 1] == b'\n');
-            matched_somewhere(rest, input, ends, words)
+            match matched_somewhere(rest, input, ends, words) {
+                // A line that has arrived in part may be one of them.
+                Match::Mismatch if !input.ends_with(b"\n") => Match::NeedMore,
+                matched => matched,
+            }
         }
     }
 }
