@@ -81,14 +81,28 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(failure.exit as u8)
 }
 
+/// A subcommand other than `serve`.
+struct Tool {
+    name: &'static str,
+    /// Its arguments and its help.
+    command: fn() -> Command,
+    run: fn(&ArgMatches) -> Result<(), Failure>,
+}
+
+/// One row, one file or folder beside this one.
+const TOOLS: &[Tool] = &[];
+
 fn execute(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => return answer(&error),
     };
     match matches.subcommand() {
-        Some((_, flags)) => serve(flags),
         None => serve(&matches),
+        Some((name, flags)) => match TOOLS.iter().find(|tool| tool.name == name) {
+            Some(tool) => (tool.run)(flags),
+            None => serve(flags),
+        },
     }
 }
 
@@ -116,6 +130,7 @@ fn command() -> Command {
         .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true)
         .subcommand(serve)
+        .subcommands(TOOLS.iter().map(|tool| (tool.command)().name(tool.name)))
 }
 
 fn with_flags(command: Command) -> Command {
