@@ -14,6 +14,7 @@ use crate::store::{OpenError, Store};
 
 /// Serves until a signal or a client's `shutdown` ends it.
 pub(crate) fn serve(settings: &Settings) -> Result<(), Failure> {
+    end_on_panic();
     // Privileged ports are bound before the privilege is given up, files are made after.
     let listeners = Listeners::bind(&settings.server)?;
     if let Some(user) = &settings.user {
@@ -46,6 +47,16 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), Failure> {
     store.close();
     drop(pid_file);
     Ok(())
+}
+
+/// A thread that panicked leaves a state that nobody can judge: the process ends, and is started
+/// again by its supervisor.
+fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 impl From<StartError> for Failure {

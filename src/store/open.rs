@@ -230,13 +230,23 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
         let why = format!("its file system does not support WAL mode (it stays in {mode})");
         return Err(OpenError::Failed { path: path.into(), why });
     }
-    if version < i64::from(schema::VERSION) {
+    let is_new_schema = version < i64::from(schema::VERSION);
+    if is_new_schema {
+        // What everything else stands on reaches the disk at once, in the database file itself: SQLite
+        // takes the WAL beside an empty file for a leftover.
+        connection.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
         log::info!("{}: schema version {version} becomes {}", path.display(), schema::VERSION);
     }
     schema::migrate(&mut connection).map_err(|error| match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => by_code(path, &err),
         other => OpenError::Failed { path: path.into(), why: other.to_string() },
     })?;
+    if is_new_schema {
+        connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .and_then(|()| connection.execute_batch("PRAGMA synchronous = NORMAL"))
+            .map_err(failed)?;
+    }
     Ok(connection)
 }
 
