@@ -7,7 +7,7 @@
 pub const KEY_BYTES_MAX: usize = 250;
 
 /// A command line without a newline in this many bytes closes the connection, as in memcached. Lines
-/// that begin with `get` or `gets` are exempt.
+/// that begin with `get`, `gets`, `gat` or `gats` are exempt.
 pub const LINE_BYTES_MAX: usize = 2_048;
 
 /// What memcached counts against `-I` beside key and value: its item header with a cas id, the line
@@ -70,8 +70,13 @@ pub const OUTPUT_BYTES_KEPT_MAX: usize = 1 << 10;
 /// announced, in steps of at least this.
 pub const VALUE_STEP_BYTES: usize = 64 << 10;
 
-/// Values that are arriving on all connections together. Beyond it a value is swallowed and refused.
-pub const ARRIVING_BYTES_MAX: u64 = 1 << 30;
+/// What is held for clients on all connections together: values that are arriving, values that wait
+/// for their commit, replies that are not sent. Beyond it a value that is arriving is swallowed and
+/// refused, and a client that does not take its replies is let go. Never less than two items.
+pub const HELD_BYTES_MAX: u64 = 512 << 20;
+
+/// Values of one connection that wait for their commit. Beyond it its further requests wait unread.
+pub const PENDING_BYTES_MAX: usize = 4 << 20;
 
 /// Operations that one transaction commits: enough that one commit serves many clients, few enough
 /// that it ends within milliseconds.
@@ -95,7 +100,7 @@ const _: () = assert!(BATCH_BYTES_MAX as u64 <= WAL_BYTES_LEAST);
 pub const PENDING_REPLIES_MAX: usize = 1_024;
 
 /// Of these, replies that carry a value, whose size nobody knows yet.
-pub const PENDING_VALUES_MAX: usize = 32;
+pub const PENDING_VALUES_MAX: usize = 8;
 
 /// Connections that a loop reads from before it answers them: their reads share a snapshot.
 pub const CONNECTIONS_PER_ROUND_MAX: usize = 64;

@@ -7,7 +7,9 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, LineWriter};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
@@ -24,7 +26,7 @@ const LINE_BYTES: usize = 4096;
 /// Starts logging. Later calls only change the verbosity.
 pub(crate) fn start(verbosity: u8) {
     // A process has one logger, and the first one stays.
-    drop(log::set_boxed_logger(Box::new(Lines::to_stderr())));
+    drop(log::set_boxed_logger(Box::new(Aside::new(Lines::to_stderr()))));
     set_verbosity(verbosity);
 }
 
@@ -60,6 +62,60 @@ fn level(verbosity: u8) -> LevelFilter {
     }
 }
 
+/// Lines about single requests that wait to be written. What comes beyond is left out and counted.
+const WAITING_LINES_MAX: usize = 4_096;
+
+/// Writes what clients cause (`Debug`, `Trace`) on a thread of its own: where stderr takes nothing, such
+/// lines are left out, and nobody waits for them. What an operator needs is written at once.
+struct Aside {
+    lines: Arc<Lines>,
+    waiting: SyncSender<(Level, String)>,
+    left_out: Arc<AtomicU64>,
+}
+
+impl Aside {
+    fn new(lines: Lines) -> Self {
+        let (waiting, written) = sync_channel::<(Level, String)>(WAITING_LINES_MAX);
+        let aside = Self { lines: Arc::new(lines), waiting, left_out: Arc::new(AtomicU64::new(0)) };
+        let (lines, left_out) = (Arc::clone(&aside.lines), Arc::clone(&aside.left_out));
+        let write = move || {
+            for (level, line) in written {
+                lines.write(level, format_args!("{line}"));
+                let count = left_out.swap(0, Ordering::Relaxed);
+                if count > 0 {
+                    lines.write(Level::Debug, format_args!("{count} lines like these left out"));
+                }
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("log".into()).spawn(write) {
+            let why = format_args!("commands are not logged: no thread for it: {error}");
+            aside.lines.write(Level::Warn, why);
+        }
+        aside
+    }
+}
+
+impl Log for Aside {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.lines.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        if record.level() <= Level::Info {
+            self.lines.log(record);
+        } else if self.waiting.try_send((record.level(), record.args().to_string())).is_err() {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn flush(&self) {
+        self.lines.flush();
+    }
+}
+
 /// Makes one line of each record, and leaves the rest to simplelog.
 struct Lines {
     inner: Box<dyn Log>,
@@ -85,6 +141,10 @@ impl Lines {
         }
         let inner = WriteLogger::new(LevelFilter::Trace, config.build(), writer);
         Self { inner, has_priorities }
+    }
+
+    fn write(&self, level: Level, line: std::fmt::Arguments<'_>) {
+        self.log(&Record::builder().level(level).target(REQUEST).args(line).build());
     }
 }
 

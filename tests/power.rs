@@ -123,9 +123,11 @@ fn assert_synced_first(events: &[Event], markers: &HashMap<u16, Vec<String>>) ->
 
 /// The text of a trace once it is complete: the first thread's end comes last.
 fn whole_trace(path: &Path, daemon: &Daemon) -> String {
-    let end = format!("{} +++", daemon.pid());
+    // A short process id is padded.
+    let begin = format!("{} ", daemon.pid());
+    let is_end = |line: &str| line.starts_with(&begin) && line.contains(" +++ ");
     until("strace writes the end", PATIENCE, || {
-        fs::read_to_string(path).ok().filter(|text| text.contains(&end))
+        fs::read_to_string(path).ok().filter(|text| text.lines().any(is_end))
     })
 }
 

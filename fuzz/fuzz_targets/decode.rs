@@ -49,7 +49,7 @@ fn decode(bytes: &[u8], sizes: impl Iterator<Item = usize>) -> Vec<Said> {
         loop {
             let given = &bytes[start..end];
             let (step, used) = match decoder.decode(given) {
-                Step::NeedMore { used } => (None, used),
+                Step::NeedMore { used } | Step::Skip { used } => (None, used),
                 Step::Request { request, used } => (Some(request_said(request)), used),
                 Step::Reject { reject, quiet, used } => (Some(Said::Reject(reject, quiet)), used),
             };

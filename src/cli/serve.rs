@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -17,9 +18,11 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), Failure> {
     end_on_panic();
     // Privileged ports are bound before the privilege is given up, files are made after.
     let listeners = Listeners::bind(&settings.server)?;
+    raise_open_files(settings.server.connections_max)?;
     if let Some(user) = &settings.user {
-        become_user(user)?;
+        become_user(user, &listeners)?;
     }
+    let unix_sockets: Vec<_> = listeners.paths().map(std::path::Path::to_owned).collect();
     let clock = Clock::system();
     let store = Store::open(&settings.store, &clock)?;
     store.when_failed(|_| {
@@ -31,6 +34,9 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), Failure> {
     watch_signals(server.stop_handle())?;
     for address in server.addresses() {
         log::info!("listening on {address}");
+    }
+    for path in unix_sockets {
+        log::info!("listening on {}", path.display());
     }
     log::info!(
         "database {}, durability {}",
@@ -112,13 +118,42 @@ fn watch_signals(stop: StopHandle) -> Result<(), Failure> {
     Ok(())
 }
 
-fn become_user(name: &str) -> Result<(), Failure> {
+/// Descriptors beside one per client: database, sockets, epoll.
+const OPEN_FILES_BESIDE: u64 = 128;
+
+/// Sees that as many clients as `-c` allows can be accepted.
+fn raise_open_files(connections_max: usize) -> Result<(), Failure> {
+    let wanted = connections_max as u64 + OPEN_FILES_BESIDE;
+    let refused = |error: nix::Error| {
+        let what =
+            format!("the limit of open files cannot be read or raised: {error}; see ulimit -n");
+        Failure::new(Exit::System, what)
+    };
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(refused)?;
+    if soft >= wanted {
+        return Ok(());
+    }
+    if hard < wanted {
+        let what = format!(
+            "{connections_max} connections need {wanted} open files, and {hard} are allowed; raise \
+             the limit (LimitNOFILE=, ulimit -Hn), or ask for fewer with -c"
+        );
+        return Err(Failure::new(Exit::System, what));
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).map_err(refused)
+}
+
+fn become_user(name: &str, listeners: &Listeners) -> Result<(), Failure> {
     let refused = |why: String| {
         Failure::new(Exit::Permission, format!("cannot become user {name}: {why}; see -u"))
     };
     let user = nix::unistd::User::from_name(name)
         .map_err(|error| refused(error.to_string()))?
         .ok_or_else(|| refused("there is no such user".into()))?;
+    for path in listeners.paths() {
+        nix::unistd::chown(path, Some(user.uid), Some(user.gid))
+            .map_err(|error| refused(format!("{}: {error}", path.display())))?;
+    }
     nix::unistd::setgroups(&[user.gid])
         .and_then(|()| nix::unistd::setgid(user.gid))
         .and_then(|()| nix::unistd::setuid(user.uid))

@@ -19,6 +19,11 @@ pub enum Step<'b> {
     /// The bytes end inside a request. `used` of them are remembered here; come back with the rest
     /// when there are more.
     NeedMore { used: usize },
+    /// Bytes that belong to something refused, and are dropped. There may be more behind them.
+    ///
+    /// A step of its own, so that a request always begins at the first of the bytes: whoever cannot
+    /// take it yet leaves them unused, and finds the same request there again.
+    Skip { used: usize },
     /// One request, and how many bytes it used.
     Request { request: Request<'b>, used: usize },
     /// Not acceptable. `reject` knows the line to answer (unless `quiet`) and whether the connection
@@ -379,29 +384,24 @@ impl Decoder {
         let State::Swallow { bytes: left } = &mut self.state else {
             unreachable!("only called while swallowing")
         };
-        let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-        *left -= taken as u64;
-        if *left > 0 || taken == bytes.len() {
-            if *left == 0 {
-                self.state = State::Command;
-            }
+        let taken = take(left, bytes);
+        if *left > 0 {
             return Step::NeedMore { used: taken };
         }
         self.state = State::Command;
-        self.command(&bytes[taken..]).after(taken)
+        Step::Skip { used: taken }
     }
 
     fn swallow_simple<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
         let State::SwallowSimple { bytes: left } = &mut self.state else {
             unreachable!("only called while swallowing")
         };
-        let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-        *left -= taken as u64;
+        let taken = take(left, bytes);
         if *left > 0 {
             return Step::NeedMore { used: taken };
         }
         self.state = State::SwallowLine;
-        self.swallow_line(&bytes[taken..]).after(taken)
+        Step::Skip { used: taken }
     }
 
     fn swallow_line<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
@@ -409,21 +409,15 @@ impl Decoder {
             return Step::NeedMore { used: bytes.len() };
         };
         self.state = State::Command;
-        self.command(&bytes[newline + 1..]).after(newline + 1)
+        Step::Skip { used: newline + 1 }
     }
 }
 
-impl Step<'_> {
-    /// The same step, found behind `bytes` more.
-    fn after(self, bytes: usize) -> Self {
-        match self {
-            Self::NeedMore { used } => Self::NeedMore { used: used + bytes },
-            Self::Request { request, used } => Self::Request { request, used: used + bytes },
-            Self::Reject { reject, quiet, used } => {
-                Self::Reject { reject, quiet, used: used + bytes }
-            }
-        }
-    }
+/// As many bytes as are left to drop, and are there.
+fn take(left: &mut u64, bytes: &[u8]) -> usize {
+    let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+    *left -= taken as u64;
+    taken
 }
 
 /// What stands behind a value.

@@ -49,7 +49,9 @@ impl Reject {
             Self::InvalidDelta => b"CLIENT_ERROR invalid numeric delta argument\r\n",
             Self::InvalidShutdownMode => b"CLIENT_ERROR invalid shutdown mode\r\n",
             Self::MemlimitTooSmall => b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n",
-            Self::MemlimitFailed => b"MEMLIMIT_ADJUST_FAILED input value is too large\r\n",
+            Self::MemlimitFailed => {
+                b"MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n"
+            }
             Self::LineTooLong | Self::Http => return None,
         })
     }

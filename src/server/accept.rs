@@ -184,7 +184,7 @@ impl Acceptor {
         if let Some(left_out) = COMPLAINTS.admit(now_ms) {
             log::warn!(
                 "a client cannot be accepted: {error}; those that are connected are served on \
-                 ({left_out} lines like this left out)"
+                 {left_out}"
             );
         }
     }

@@ -13,7 +13,8 @@ use std::sync::atomic::Ordering;
 
 use crate::clock::Stamp;
 use crate::limits::{
-    OUTPUT_BYTES_HIGH, PENDING_REPLIES_MAX, PENDING_VALUES_MAX, READ_BUFFER_BYTES,
+    OUTPUT_BYTES_HIGH, PENDING_BYTES_MAX, PENDING_REPLIES_MAX, PENDING_VALUES_MAX,
+    READ_BUFFER_BYTES,
 };
 use crate::metrics::Kind;
 use crate::protocol::{Decoder, Form};
@@ -51,6 +52,8 @@ pub(super) enum Slot {
     Task(Pending),
     /// Ready, but behind one that waits.
     Ready(&'static [u8]),
+    /// The end of a retrieval line, behind one of its keys that waits.
+    EndOfKeys,
 }
 
 /// What is needed to answer an operation once its outcome is known.
@@ -58,6 +61,8 @@ pub(super) enum Slot {
 pub(super) struct Pending {
     pub(super) form: Form,
     pub(super) kind: Kind,
+    /// Bytes of value that wait with it.
+    pub(super) bytes: usize,
     pub(super) counted: Counted,
     pub(super) began: Stamp,
     /// The command, where commands are logged.
@@ -138,6 +143,12 @@ pub(super) struct Connection {
     pub(super) pending: VecDeque<Slot>,
     /// Of these, how many will carry a value.
     pub(super) pending_values: usize,
+    /// Bytes of values that wait for their commit.
+    pub(super) pending_bytes: usize,
+    /// What comes next must see what waits: until then there is nothing to do.
+    pub(super) stalled: bool,
+    /// A key of the retrieval line could not be read: the error stands for the rest of the reply.
+    pub(super) line_failed: bool,
     pub(super) ending: Ending,
     /// The socket may have bytes for us.
     pub(super) readable: bool,
@@ -149,8 +160,8 @@ pub(super) struct Connection {
     pub(super) hungry: bool,
     /// It stands in the loop's queue.
     pub(super) queued: bool,
-    /// Bytes of a value that the server's account of arriving values holds for it.
-    pub(super) arriving_bytes: u64,
+    /// What the server's account of held bytes has for it.
+    pub(super) held_bytes: u64,
 }
 
 impl Connection {
@@ -164,13 +175,16 @@ impl Connection {
             output: Output::default(),
             pending: VecDeque::new(),
             pending_values: 0,
+            pending_bytes: 0,
+            stalled: false,
+            line_failed: false,
             ending: Ending::Open,
             readable: true,
             end_in_sight: false,
             half_closed: false,
             hungry: true,
             queued: false,
-            arriving_bytes: 0,
+            held_bytes: 0,
         }
     }
 
@@ -234,11 +248,13 @@ impl Connection {
         self.output.len() >= OUTPUT_BYTES_HIGH
             || self.pending.len() >= PENDING_REPLIES_MAX
             || self.pending_values >= PENDING_VALUES_MAX
+            || self.pending_bytes >= PENDING_BYTES_MAX
     }
 
     /// Whether a turn would get it further.
     pub(super) fn has_work(&self) -> bool {
-        if self.ending != Ending::Open || self.is_blocked() {
+        let waits = self.stalled && !self.pending.is_empty();
+        if self.ending != Ending::Open || self.is_blocked() || waits {
             return false;
         }
         if self.hungry { self.readable } else { self.input.is_some() }

@@ -8,7 +8,7 @@ use crate::clock::{Clock, Seconds};
 use crate::metrics::Registry;
 use crate::server::Options;
 use crate::server::accept::Door;
-use crate::server::connection::Peer;
+use crate::server::connection::{Address, Peer};
 use crate::store::Store;
 
 /// See the module.
@@ -22,8 +22,10 @@ pub(super) struct Context {
     pub(super) connections: Connections,
     /// `-v` and the `verbosity` command.
     pub(super) verbosity: AtomicU8,
-    /// Bytes of values that are arriving, on all connections.
-    pub(super) arriving_bytes: AtomicU64,
+    /// See [`crate::limits::HELD_BYTES_MAX`].
+    pub(super) held_bytes: AtomicU64,
+    /// Where it listens, as bound.
+    pub(super) addresses: Vec<Address>,
     stop: Arc<Stop>,
     door: OnceLock<Arc<Door>>,
 }
@@ -47,7 +49,12 @@ impl StopHandle {
 }
 
 impl Context {
-    pub(super) fn new(options: Options, store: Arc<Store>, clock: Clock) -> Self {
+    pub(super) fn new(
+        options: Options,
+        store: Arc<Store>,
+        clock: Clock,
+        addresses: Vec<Address>,
+    ) -> Self {
         Self {
             started: clock.now(),
             verbosity: AtomicU8::new(options.verbosity),
@@ -55,8 +62,12 @@ impl Context {
             store,
             clock,
             metrics: Registry::default(),
-            connections: Connections::default(),
-            arriving_bytes: AtomicU64::new(0),
+            connections: Connections {
+                listeners: addresses.len() as u64,
+                ..Connections::default()
+            },
+            held_bytes: AtomicU64::new(0),
+            addresses,
             stop: Arc::default(),
             door: OnceLock::new(),
         }
@@ -99,6 +110,8 @@ impl Context {
 /// The clients, for `-c` and `stats`.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
+    /// Sockets that listen have the first numbers in `stats conns`.
+    listeners: u64,
     /// Clients now.
     pub(super) current: AtomicU64,
     /// Clients so far.
@@ -126,7 +139,7 @@ pub(super) struct Card {
 impl Connections {
     /// Counts a client in and gives it a number that no other client has.
     pub(super) fn enter(&self, peer: Peer, now: Seconds) -> (u64, Arc<Card>) {
-        let id = self.total.fetch_add(1, Ordering::SeqCst) + 1;
+        let id = self.listeners + self.total.fetch_add(1, Ordering::SeqCst) + 1;
         let card = Arc::new(Card {
             peer,
             last_command: AtomicI64::new(now.0),

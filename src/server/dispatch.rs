@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use crate::cache::{Absence, Direction, Failure, Key, Mode, Op, Outcome};
 use crate::clock::{Seconds, Stamp};
-use crate::limits::ARRIVING_BYTES_MAX;
+use crate::limits::{HELD_BYTES_MAX, OUTPUT_BYTES_HIGH};
 use crate::logging::{self, Client};
 use crate::metrics::{Counters, Kind, Thread};
 use crate::protocol::encode::{self, Output as _};
@@ -50,6 +50,7 @@ impl Desk {
     /// Answers requests of one connection until it has no more, has had its turn, or must wait.
     pub(super) fn turn(&mut self, connection: &mut Connection, ticket: u64) {
         let mut requests = 0;
+        connection.stalled = false;
         while !connection.hungry && connection.ending == Ending::Open && !connection.is_blocked() {
             if requests == self.context.options.requests_per_turn || self.session.is_full() {
                 self.metrics.counters.conn_yields.up();
@@ -63,7 +64,7 @@ impl Desk {
         if requests > 0 {
             connection.card.last_command.store(self.now.0, Ordering::Relaxed);
         }
-        self.account_for_value(connection);
+        self.account(connection);
     }
 
     /// Decodes and handles one request. `false` if it has to wait for what is before it.
@@ -78,6 +79,7 @@ impl Desk {
                 connection.hungry = true;
                 Some(used)
             }
+            Step::Skip { used } => Some(used),
             Step::Reject { reject, quiet, used } => {
                 self.reject(connection, reject, quiet, &input.unused()[..used]);
                 Some(used)
@@ -135,7 +137,8 @@ impl Desk {
                     say(connection, Reject::TooLarge.line().unwrap_or_default());
                 }
             }
-            Request::EndOfKeys => say(connection, encode::END),
+            Request::EndOfKeys if connection.pending.is_empty() => end_of_keys(connection),
+            Request::EndOfKeys => connection.pending.push_back(Slot::EndOfKeys),
             Request::FlushAll { delay, quiet } => {
                 self.metrics.counters.cmd_flush.up();
                 if !self.context.options.flush_enabled {
@@ -151,7 +154,10 @@ impl Desk {
                 self.queue(connection, ticket, task, form, kind, counted, logged);
             }
             // What a session command shows includes what its own connection did before.
-            Request::Session(_) if !connection.pending.is_empty() => return false,
+            Request::Session(_) if !connection.pending.is_empty() => {
+                connection.stalled = true;
+                return false;
+            }
             Request::Session(command) => {
                 let began = Stamp::now();
                 self.command(connection, command);
@@ -175,7 +181,7 @@ impl Desk {
             }
         }
         count(&self.metrics.counters, Counted::Fetch, &outcome);
-        encode::outcome(form, key, &outcome, &mut connection.output);
+        retrieved(connection, form, key, &outcome);
         if let Some(began) = began {
             self.metrics.latency(Kind::Get).record(began.elapsed());
             self.log(connection, || format!("get {}", Client(key.bytes())), began);
@@ -195,7 +201,10 @@ impl Desk {
     ) {
         let began = self.round;
         connection.pending_values += usize::from(carries_value(form));
-        connection.pending.push_back(Slot::Task(Pending { form, kind, counted, began, logged }));
+        let bytes = task.value_bytes();
+        connection.pending_bytes += bytes;
+        let pending = Pending { form, kind, bytes, counted, began, logged };
+        connection.pending.push_back(Slot::Task(pending));
         self.session.queue(ticket, task);
     }
 
@@ -207,6 +216,7 @@ impl Desk {
             )
         };
         connection.pending_values -= usize::from(carries_value(pending.form));
+        connection.pending_bytes -= pending.bytes;
         let mut outcome = work.outcome.clone().expect("a batch comes back with all its outcomes");
         if let Outcome::Hit(item) = &mut outcome
             && !self.context.options.cas_enabled
@@ -215,6 +225,9 @@ impl Desk {
         }
         count(&self.metrics.counters, pending.counted, &outcome);
         match &work.task {
+            Task::Operate { key, .. } if carries_value(pending.form) => {
+                retrieved(connection, pending.form, key.as_key(), &outcome);
+            }
             Task::Operate { key, .. } => {
                 encode::outcome(pending.form, key.as_key(), &outcome, &mut connection.output);
             }
@@ -225,9 +238,11 @@ impl Desk {
             let name = outcome_name(&outcome);
             self.log(connection, || format!("{logged}: {name}"), pending.began);
         }
-        while let Some(Slot::Ready(_)) = connection.pending.front() {
-            if let Some(Slot::Ready(line)) = connection.pending.pop_front() {
-                connection.output.bytes(line);
+        while !matches!(connection.pending.front(), None | Some(Slot::Task(_))) {
+            match connection.pending.pop_front() {
+                Some(Slot::Ready(line)) => connection.output.bytes(line),
+                Some(Slot::EndOfKeys) => end_of_keys(connection),
+                Some(Slot::Task(_)) | None => {}
             }
         }
     }
@@ -242,6 +257,8 @@ impl Desk {
             Command::Help => output.bytes(HELP.as_bytes()),
             Command::Quit => connection.ending = Ending::Owed,
             Command::Verbosity { level, quiet } => {
+                // A client may have less logged than the operator asked for, never more.
+                let level = level.min(context.options.verbosity);
                 context.verbosity.store(level, Ordering::Relaxed);
                 logging::set_verbosity(level);
                 output.bytes(if quiet { b"" } else { encode::OK });
@@ -282,31 +299,33 @@ impl Desk {
         }
     }
 
-    /// Keeps the values that are arriving on all connections within their bound: a value beyond it is
-    /// refused while it arrives.
-    fn account_for_value(&self, connection: &mut Connection) {
-        let bytes = connection.decoder.arriving_bytes() as u64;
-        let before = std::mem::replace(&mut connection.arriving_bytes, bytes);
-        let account = &self.context.arriving_bytes;
-        let now = if bytes >= before {
-            account.fetch_add(bytes - before, Ordering::Relaxed) + bytes - before
-        } else {
-            account.fetch_sub(before - bytes, Ordering::Relaxed) - (before - bytes)
-        };
-        if now > ARRIVING_BYTES_MAX
-            && bytes > before
-            && let Some(form) = connection.decoder.abandon_value()
-        {
-            account.fetch_sub(bytes, Ordering::Relaxed);
-            connection.arriving_bytes = 0;
+    /// Keeps what is held for all clients within its bound: beyond it a value that is arriving is
+    /// refused, and a client that does not take its replies is let go.
+    pub(super) fn account(&self, connection: &mut Connection) {
+        let arriving = connection.decoder.arriving_bytes();
+        let bytes = (arriving + connection.pending_bytes + connection.output.len()) as u64;
+        let before = std::mem::replace(&mut connection.held_bytes, bytes);
+        connection.note_in_value();
+        let account = &self.context.held_bytes;
+        if bytes <= before {
+            account.fetch_sub(before - bytes, Ordering::Relaxed);
+            return;
+        }
+        let held = account.fetch_add(bytes - before, Ordering::Relaxed) + bytes - before;
+        if held <= HELD_BYTES_MAX.max(2 * self.context.store.item_bytes_max()) {
+            return;
+        }
+        if let Some(form) = connection.decoder.abandon_value() {
             self.metrics.counters.store_no_memory.up();
             match form {
                 Form::Classic { quiet: false } => say(connection, encode::NO_MEMORY_READING),
                 Form::Simple { quiet: false } => say(connection, b"NOT STORED\r\n"),
                 _ => {}
             }
+        } else if connection.output.len() >= OUTPUT_BYTES_HIGH {
+            log::debug!("client {} does not take its replies and is let go", connection.id);
+            connection.ending = Ending::Now;
         }
-        connection.note_in_value();
     }
 
     fn logs(&self) -> bool {
@@ -327,6 +346,20 @@ impl Desk {
                 began.micros()
             );
         }
+    }
+}
+
+/// A key's part of a retrieval's reply. An error takes the place of all that would follow it.
+fn retrieved(connection: &mut Connection, form: Form, key: Key<'_>, outcome: &Outcome) {
+    if !connection.line_failed {
+        encode::outcome(form, key, outcome, &mut connection.output);
+        connection.line_failed = matches!(outcome, Outcome::Failed(_));
+    }
+}
+
+fn end_of_keys(connection: &mut Connection) {
+    if !std::mem::take(&mut connection.line_failed) {
+        connection.output.bytes(encode::END);
     }
 }
 
@@ -445,7 +478,7 @@ incr|decr <key> <number> [noreply]            change a number\r\n\
 touch <key> <exptime> [noreply]               give an item a new expiry\r\n\
 delete <key> [noreply]                        remove an item\r\n\
 flush_all [exptime] [noreply]                 remove everything, now or later\r\n\
-stats [settings|conns|items|slabs|sizes|latency|reset]     figures\r\n\
+stats [settings|conns|items|slabs|sizes|latency|storage|reset]   figures\r\n\
 cache_memlimit <megabytes> [noreply]          change the item budget\r\n\
 verbosity <level> [noreply]                   0 quiet, 1 more, 2 every command\r\n\
 version                                       the server's version\r\n\

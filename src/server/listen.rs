@@ -3,13 +3,13 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::clock::Stamp;
+use crate::server::connection::Address;
 use crate::server::{Listen, Options};
 
 /// How long an address may be in use with nobody listening there.
@@ -52,6 +52,9 @@ impl std::fmt::Display for StartError {
                  reserve the port: sysctl net.ipv4.ip_local_reserved_ports={}",
                 address.port()
             ),
+            Self::Unavailable { address, error } if address.contains('/') => {
+                write!(f, "cannot listen on {address}: {error}; choose another path with -s")
+            }
             Self::Unavailable { address, error } => write!(
                 f,
                 "cannot listen on {address}: {error}; choose an address of this machine with -l \
@@ -108,6 +111,16 @@ impl Listeners {
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
+
+    /// The Unix sockets' paths.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.unix.iter().map(|(_, path)| path.as_path())
+    }
+
+    pub(super) fn bound(&self) -> Vec<Address> {
+        let tcp = self.addresses.iter().map(|address| Address::Tcp(*address));
+        tcp.chain(self.paths().map(|path| Address::Unix(path.to_owned()))).collect()
+    }
 }
 
 /// Binds a TCP address, giving a port that is only left over from something a few seconds.
@@ -158,12 +171,22 @@ fn somebody_listens(address: SocketAddr) -> bool {
     }
 }
 
+/// Whether a connection is refused. One that is accepted or has to wait shows that somebody is there.
+fn is_left_over(path: &Path) -> io::Result<bool> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let result = socket.connect(&SockAddr::unix(path)?);
+    Ok(result.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
+}
+
 fn bind_unix(path: &Path, mode: u32, backlog: u32) -> io::Result<std::os::unix::net::UnixListener> {
-    let is_socket =
-        std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    // A socket that nobody answers on was left by a daemon that was killed.
-    if is_socket && UnixStream::connect(path).is_err() {
-        std::fs::remove_file(path)?;
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::other("a file that is no socket is in the way"));
+        }
+        // A socket that nobody answers on was left by a daemon that was killed.
+        Ok(_) if is_left_over(path)? => std::fs::remove_file(path)?,
+        _ => {}
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;

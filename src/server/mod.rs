@@ -68,7 +68,8 @@ impl Server {
         clock: Clock,
     ) -> Result<Self, StartError> {
         let addresses = listeners.addresses().to_vec();
-        let context = Arc::new(Context::new(options.clone(), store, clock));
+        let bound = listeners.bound();
+        let context = Arc::new(Context::new(options.clone(), store, clock, bound));
         let mut threads = Vec::new();
         let mut workers = Vec::new();
         for number in 0..options.threads {

@@ -16,6 +16,9 @@ const REFERRED_BYTES_LEAST: usize = 4_096;
 /// Pieces handed to the system in one call.
 const PIECES_MAX: usize = 16;
 
+/// Places for pieces that an empty output keeps.
+const PIECES_KEPT_MAX: usize = 4;
+
 #[derive(Debug, Default)]
 pub(super) struct Output {
     pieces: VecDeque<Piece>,
@@ -66,6 +69,9 @@ impl Output {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+        }
+        if self.pieces.capacity() > PIECES_KEPT_MAX {
+            self.pieces = VecDeque::new();
         }
         Ok(true)
     }

@@ -76,10 +76,14 @@ fn general(context: &Context) -> Lines {
 fn settings(context: &Context) -> Lines {
     let options = &context.options;
     let (mut port, mut interface, mut socket, mut umask) = (0, None, None, 0o700);
+    for address in &context.addresses {
+        if let Address::Tcp(address) = address {
+            port = address.port();
+        }
+    }
     for listen in &options.listen {
         match listen {
             Listen::Tcp(address) => {
-                port = address.port();
                 interface.get_or_insert_with(|| address.ip().to_string());
             }
             Listen::Unix { path, mode } => {
@@ -110,14 +114,11 @@ fn settings(context: &Context) -> Lines {
 fn connections(context: &Context) -> Lines {
     let now = context.clock.now().0;
     let mut lines = Lines::default();
-    for listen in &context.options.listen {
-        let address = match listen {
-            Listen::Tcp(address) => Address::Tcp(*address),
-            Listen::Unix { path, .. } => Address::Unix(path.clone()),
-        };
-        lines.line("0:addr", address);
-        lines.line("0:state", "conn_listening");
-        lines.line("0:secs_since_last_cmd", now - context.started.0);
+    for (index, address) in context.addresses.iter().enumerate() {
+        let id = index + 1;
+        lines.line(format_args!("{id}:addr"), address);
+        lines.line(format_args!("{id}:state"), "conn_listening");
+        lines.line(format_args!("{id}:secs_since_last_cmd"), now - context.started.0);
     }
     context.connections.for_each(|id, card| {
         let state = if card.in_value.load(Ordering::Relaxed) { "conn_nread" } else { "conn_read" };

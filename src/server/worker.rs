@@ -47,6 +47,8 @@ pub(super) struct Worker {
     /// Places of connections that were answered by a commit and have bytes to send.
     answered: Vec<usize>,
     spare: Vec<Input>,
+    /// The store asked this loop to commit what is queued.
+    asked_to_lead: bool,
     stopping: Option<Stamp>,
     ticked: Stamp,
 }
@@ -76,6 +78,7 @@ impl Worker {
             queue: VecDeque::new(),
             answered: Vec::new(),
             spare: Vec::new(),
+            asked_to_lead: false,
             stopping: None,
             ticked: Stamp::now(),
         };
@@ -98,6 +101,11 @@ impl Worker {
             }
             self.desk.begin_round();
             self.messages();
+            if std::mem::take(&mut self.asked_to_lead) {
+                // Once a pass: connections have their turn between two commits.
+                self.context.store.lead();
+                self.messages();
+            }
             self.finish_answered();
             self.round();
             self.tick();
@@ -106,7 +114,7 @@ impl Worker {
 
     /// How long to wait for events.
     fn patience(&self) -> Option<Duration> {
-        if !self.queue.is_empty() {
+        if !self.queue.is_empty() || self.asked_to_lead {
             Some(Duration::ZERO)
         } else if self.stopping.is_some() || self.context.options.idle_timeout_seconds > 0 {
             Some(TICK)
@@ -139,8 +147,8 @@ impl Worker {
         }
     }
 
-    /// Sees to everything in the inbox. What this itself puts there (leading answers batches) wakes
-    /// nobody, so it ends only when the inbox is empty.
+    /// Sees to everything in the inbox. What this thread itself puts there wakes nobody, so it ends only
+    /// when the inbox is empty.
     fn messages(&mut self) {
         loop {
             let messages = self.inbox.take();
@@ -151,7 +159,7 @@ impl Worker {
                 match message {
                     Message::Connected { stream, peer } => self.connect(stream, peer),
                     Message::Completed(batch) => self.completed(batch),
-                    Message::Lead => self.context.store.lead(),
+                    Message::Lead => self.asked_to_lead = true,
                     Message::Stop => self.stop(),
                 }
             }
@@ -246,6 +254,7 @@ impl Worker {
             self.desk.metrics.counters.bytes_written.add(sent);
         }
         connection.release_pending();
+        self.desk.account(connection);
         if connection.is_finished() {
             self.close(place);
         } else if connection.has_work() {
@@ -259,7 +268,7 @@ impl Worker {
         at.tenancy = at.tenancy.wrapping_add(1);
         self.vacant.push(place);
         self.open -= 1;
-        self.context.arriving_bytes.fetch_sub(connection.arriving_bytes, Ordering::Relaxed);
+        self.context.held_bytes.fetch_sub(connection.held_bytes, Ordering::Relaxed);
         if let Err(error) = self.poll.registry().deregister(&mut connection.stream) {
             log::debug!("a client's socket was not watched any more: {error}");
         }
@@ -290,7 +299,8 @@ impl Worker {
             self.ticked = Stamp::now();
             let kicked = self.close_where(|connection, now| {
                 let last = connection.card.last_command.load(Ordering::Relaxed);
-                connection.pending.is_empty() && now - last >= idle_timeout
+                let owes_nothing = connection.pending.is_empty() && connection.output.is_empty();
+                owes_nothing && now - last > idle_timeout
             });
             self.desk.metrics.counters.idle_kicks.add(kicked);
         }

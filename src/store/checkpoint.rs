@@ -10,13 +10,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use r2d2::ManageConnection;
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use crate::clock::Stamp;
 use crate::store::commit::Committer;
 use crate::store::schema::{self, Role};
 use crate::store::shared::Shared;
-use crate::store::writer::CHECKPOINT_FRAMES;
 
 /// Frames that may be copied while the writing connection is held: a few milliseconds' worth.
 const REST_FRAMES_MAX: u64 = 2_048;
@@ -59,7 +58,7 @@ impl Checkpointer {
 
     /// Checkpoints if the WAL has grown enough.
     pub(super) fn step(&mut self, shared: &Shared, committer: &Committer) {
-        if shared.wal_frames.load(Ordering::Relaxed) < CHECKPOINT_FRAMES.min(full(shared)) {
+        if shared.wal_frames.load(Ordering::Relaxed) < shared.checkpoint_frames() {
             return;
         }
         if let Some((frames, since)) = self.hindered
@@ -71,9 +70,26 @@ impl Checkpointer {
         let began = Stamp::now();
         match self.checkpoint(shared, committer) {
             Ok(()) => shared.metrics.checkpoint.record(began.elapsed()),
-            Err(error) => log::warn!("a checkpoint failed: {error}; it will be tried again"),
+            Err(error) => self.failed(shared, &error),
         }
         self.complain(shared);
+    }
+
+    /// After a write or a sync that failed nobody knows what the disk holds: a checkpoint that seems to
+    /// succeed later may have lost pages, and would let the WAL that still has them be overwritten.
+    fn failed(&mut self, shared: &Shared, error: &rusqlite::Error) {
+        match error.sqlite_error_code() {
+            Some(
+                ErrorCode::DiskFull
+                | ErrorCode::ReadOnly
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked,
+            ) => {
+                log::warn!("a checkpoint failed: {error}; it will be tried again");
+                self.hindered = Some((u64::MAX, Stamp::now()));
+            }
+            _ => shared.fail(&format!("a checkpoint failed: {error}")),
+        }
     }
 
     fn checkpoint(&mut self, shared: &Shared, committer: &Committer) -> rusqlite::Result<()> {
@@ -92,7 +108,7 @@ impl Checkpointer {
                 shared.wal_frames.store(0, Ordering::Relaxed);
                 self.hindered = None;
             } else {
-                let frames = progress.frames + CHECKPOINT_FRAMES / 4;
+                let frames = progress.frames + shared.checkpoint_frames() / 4;
                 self.hindered = Some((frames, Stamp::now()));
             }
             Ok(())
@@ -117,7 +133,9 @@ impl Checkpointer {
     }
 
     fn complain(&mut self, shared: &Shared) {
+        // Full, and a checkpoint has just been tried: somebody reads an old snapshot.
         let is_full = shared.wal_is_full();
+        shared.refuse_writes(is_full);
         if is_full && !self.complained {
             log::error!(
                 "the WAL is at its limit ({} bytes) and cannot be checkpointed: another program \
@@ -129,9 +147,4 @@ impl Checkpointer {
         }
         self.complained = is_full;
     }
-}
-
-/// Frames at which the WAL is full.
-fn full(shared: &Shared) -> u64 {
-    shared.wal_bytes_max / schema::FRAME_BYTES
 }

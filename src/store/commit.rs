@@ -23,6 +23,12 @@ use crate::store::writer::{Trouble, Writer};
 /// How long another program may hold the write lock before its victims are told.
 const BUSY_MAX: Duration = Duration::from_secs(5);
 
+/// The same when the daemon stops.
+const END_MAX: Duration = Duration::from_millis(1_500);
+
+/// How soon to try again while another program holds the write lock.
+pub(super) const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
 /// Something to be done in a transaction.
 #[derive(Debug, Clone)]
 pub enum Task {
@@ -30,6 +36,31 @@ pub enum Task {
     Operate { hash: u64, key: KeyBuf, op: Op },
     /// `flush_all`: now, or when the exptime says.
     Flush { delay: Exptime },
+}
+
+impl Task {
+    /// Whether it may change what is stored.
+    pub(super) fn changes(&self) -> bool {
+        match self {
+            Self::Operate { op, .. } => op.changes(),
+            Self::Flush { .. } => true,
+        }
+    }
+
+    /// Bytes of value it carries.
+    pub fn value_bytes(&self) -> usize {
+        match self {
+            Self::Operate { op, .. } => op.value_bytes(),
+            Self::Flush { .. } => 0,
+        }
+    }
+
+    pub(super) fn hash(&self) -> u64 {
+        match self {
+            Self::Operate { hash, .. } => *hash,
+            Self::Flush { .. } => 0,
+        }
+    }
 }
 
 /// A task, whose it is, and what became of it.
@@ -61,6 +92,12 @@ pub struct Batch {
     pub(super) bytes: usize,
 }
 
+impl Batch {
+    fn is_done(&self) -> bool {
+        self.work.iter().all(|work| work.outcome.is_some())
+    }
+}
+
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch").field("work", &self.work).finish_non_exhaustive()
@@ -84,6 +121,18 @@ struct Queue {
     batches: VecDeque<Batch>,
     /// Since when another program holds the write lock.
     busy: Option<Stamp>,
+}
+
+impl Queue {
+    /// Puts back what was taken and not finished. The first of it has had its turn: it goes behind the
+    /// other owners' batches, and stays before its own owner's.
+    fn give_way(&mut self, left: Vec<Batch>) {
+        let mut left = left.into_iter();
+        let Some(first) = left.next() else { return };
+        left.rev().for_each(|batch| self.batches.push_front(batch));
+        let next = self.batches.iter().position(|batch| Arc::ptr_eq(&batch.owner, &first.owner));
+        self.batches.insert(next.unwrap_or(self.batches.len()), first);
+    }
 }
 
 impl Committer {
@@ -119,11 +168,20 @@ impl Committer {
         loop {
             let mut writer = lock(&self.writer);
             let empty = lock(&self.queue).batches.is_empty();
-            if empty || self.shared.has_failed() || since.elapsed() > BUSY_MAX {
+            if empty || self.shared.has_failed() || since.elapsed() > END_MAX {
                 return;
             }
             self.commit(&mut writer);
+            drop(writer);
+            if self.is_busy() {
+                self.shared.await_housework(BUSY_PAUSE);
+            }
         }
+    }
+
+    /// Whether another program held the lock when a commit was last tried.
+    pub(super) fn is_busy(&self) -> bool {
+        lock(&self.queue).busy.is_some()
     }
 
     /// Another program held the lock a moment ago: tries again, and gives up after a while.
@@ -173,20 +231,21 @@ impl Committer {
             return;
         }
         match writer.commit(&self.shared, &mut batches) {
-            Ok(()) => {
+            Ok(_) => {
                 lock(&self.queue).busy = None;
+                let left = batches.iter().position(|batch| !batch.is_done());
+                let left = batches.split_off(left.unwrap_or(batches.len()));
                 // Still under the writer's lock: two batches of one owner keep their order.
                 batches.into_iter().for_each(|batch| self.syncer.deliver(batch));
+                lock(&self.queue).give_way(left);
             }
             Err(Trouble::Busy) => {
                 let mut queue = lock(&self.queue);
                 queue.busy.get_or_insert_with(Stamp::now);
                 batches.into_iter().rev().for_each(|batch| queue.batches.push_front(batch));
-                drop(queue);
-                self.shared.request_housework();
             }
             Err(Trouble::Fatal(why)) => self.shared.fail(&why),
-            Err(Trouble::Refused(_)) => {
+            Err(Trouble::Refused(_) | Trouble::TooMuch) => {
                 unreachable!("the writer answers these operation by operation")
             }
         }

@@ -8,9 +8,10 @@ use rusqlite::Row;
 use crate::cache::Key;
 use crate::clock::Seconds;
 use crate::limits::SWEEP_ROWS_MAX;
+use crate::store::rows::{Changes, delete, item_bytes};
 use crate::store::shared::Shared;
 use crate::store::sql;
-use crate::store::writer::{Changes, Trouble, Writer, item_bytes};
+use crate::store::writer::{Trouble, Writer};
 
 /// Where the removal of flushed items has come to.
 #[derive(Debug, Default)]
@@ -35,6 +36,9 @@ impl Sweeper {
         shared: &Shared,
         now: Seconds,
     ) -> Result<bool, Trouble> {
+        if shared.wal_is_full() {
+            return Ok(false);
+        }
         writer.flush_if_due(shared)?;
         let look = |writer: &Writer| expired(writer, now);
         if !look(writer).map_err(|error| writer.roll_back(&error))?.is_empty() {
@@ -131,7 +135,8 @@ fn remove(
             }
             None => 0,
         };
-        writer.delete(dead.id, bytes, &mut changes).map_err(|error| writer.roll_back(&error))?;
+        delete(&writer.db, dead.id, bytes, &mut changes)
+            .map_err(|error| writer.roll_back(&error))?;
     }
     writer.end(shared, &changes)?;
     let count = found.len() as u64;

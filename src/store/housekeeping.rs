@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Stamp;
 use crate::store::checkpoint::Checkpointer;
-use crate::store::commit::Committer;
+use crate::store::commit::{BUSY_PAUSE, Committer};
 use crate::store::expiry::Sweeper;
 use crate::store::shared::Shared;
 use crate::store::writer::Trouble;
@@ -52,7 +52,8 @@ impl Housekeeping {
     fn run(&mut self) {
         while !self.shared.is_stopping() && !self.shared.has_failed() {
             if !self.more_to_sweep {
-                self.shared.await_housework(TICK);
+                let busy = self.committer.is_busy();
+                self.shared.await_housework(if busy { BUSY_PAUSE } else { TICK });
             }
             self.committer.retry_if_busy();
             self.checkpointer.step(&self.shared, &self.committer);
@@ -100,7 +101,7 @@ impl Housekeeping {
                     return;
                 }
                 // The next turn comes soon enough.
-                Err(Trouble::Busy | Trouble::Refused(_)) => {
+                Err(Trouble::Busy | Trouble::Refused(_) | Trouble::TooMuch) => {
                     self.more_to_sweep = false;
                     return;
                 }

@@ -7,7 +7,7 @@
 //!
 //! - `open`, `schema`, `sql`: the file, its connections, its statements
 //! - `session`: what a loop reads, and what it wants written
-//! - `commit`, `writer`: who commits for whom; one transaction
+//! - `commit`, `writer`, `rows`: who commits for whom; transactions; what they do to rows
 //! - `memory`: the memory tier
 //! - `sync`, `checkpoint`, `expiry`, `housekeeping`: what happens beside requests
 
@@ -18,6 +18,7 @@ mod housekeeping;
 mod memory;
 mod open;
 mod options;
+mod rows;
 pub mod schema;
 mod session;
 mod shared;

@@ -15,7 +15,7 @@ use crate::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
 use crate::metrics::Storage;
 use crate::store::commit::{Batch, Owner, Task, Work};
 use crate::store::memory::{Entry, Epoch};
-use crate::store::writer::{bucket, head};
+use crate::store::rows::{bucket, head};
 use crate::store::{Store, sql};
 
 /// What one event loop reads and writes through.

@@ -16,6 +16,10 @@ use crate::store::memory::Memory;
 use crate::store::schema::FRAME_BYTES;
 use crate::store::{Durability, Options, Snapshot};
 
+/// A WAL of this many bytes is checkpointed. A page that is written often is then copied into the
+/// database once for many writes; a start after a crash reads no more than this.
+const CHECKPOINT_BYTES: u64 = 32 << 20;
+
 type FailureHook = Box<dyn FnOnce(&str) + Send>;
 
 /// See the module.
@@ -37,6 +41,7 @@ pub(super) struct Shared {
     pub(super) item_bytes_max: u64,
     memory_bytes_max: u64,
     durability: Durability,
+    refusing_writes: AtomicBool,
     stopping: AtomicBool,
     failed: AtomicBool,
     failure_hook: Mutex<Option<FailureHook>>,
@@ -78,6 +83,7 @@ impl Shared {
             item_bytes_max: options.item_bytes_max,
             memory_bytes_max: options.memory_bytes,
             durability: options.durability,
+            refusing_writes: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             failure_hook: Mutex::new(None),
@@ -123,9 +129,24 @@ impl Shared {
         self.wal_frames.load(Ordering::Relaxed) * FRAME_BYTES
     }
 
-    /// Whether writes must be refused until a checkpoint has succeeded.
+    /// Whether writes must wait for a checkpoint.
     pub(super) fn wal_is_full(&self) -> bool {
         self.wal_bytes() >= self.wal_bytes_max
+    }
+
+    /// Whether that checkpoint was tried in vain: writes are refused until one succeeds.
+    pub(super) fn refuses_writes(&self) -> bool {
+        self.refusing_writes.load(Ordering::Relaxed) && self.wal_is_full()
+    }
+
+    /// Says how the last checkpoint left the WAL.
+    pub(super) fn refuse_writes(&self, refuse: bool) {
+        self.refusing_writes.store(refuse, Ordering::Relaxed);
+    }
+
+    /// Frames at which housekeeping is told to checkpoint: early enough that writes seldom wait.
+    pub(super) fn checkpoint_frames(&self) -> u64 {
+        (self.wal_bytes_max / 4).min(CHECKPOINT_BYTES) / FRAME_BYTES
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -161,7 +182,13 @@ impl Shared {
     }
 
     pub(super) fn when_failed(&self, hook: FailureHook) {
-        *lock(&self.failure_hook) = Some(hook);
+        let mut kept = lock(&self.failure_hook);
+        if self.has_failed() {
+            drop(kept);
+            hook("the store failed while it started");
+        } else {
+            *kept = Some(hook);
+        }
     }
 
     pub(super) fn stop(&self) {

@@ -33,8 +33,7 @@ pub(super) const STATE: &str =
     "SELECT hash_seed, cas, generation, swept, flush_at, items, bytes FROM state";
 
 /// A new generation: everything older is gone.
-pub(super) const FLUSH: &str =
-    "UPDATE state SET generation = generation + 1, flush_at = 0 RETURNING generation";
+pub(super) const FLUSH: &str = "UPDATE state SET generation = ?1, flush_at = 0";
 
 pub(super) const FLUSH_LATER: &str = "UPDATE state SET flush_at = ?1";
 

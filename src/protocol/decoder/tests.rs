@@ -17,6 +17,7 @@ fn decoded(bytes: &[u8], sizes: &[usize], item_bytes_max: u64) -> Vec<String> {
         loop {
             let (used, ended) = match decoder.decode(&waiting) {
                 Step::NeedMore { used } => (used, true),
+                Step::Skip { used } => (used, false),
                 Step::Request { request, used } => {
                     seen.push(words(&request));
                     (used, false)
@@ -134,6 +135,19 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         1 => prop::collection::vec(Just(b'v'), 0..300),
         1 => Just(b"\r\n".to_vec()),
     ]
+}
+
+#[test]
+fn a_request_begins_where_what_was_refused_ends() {
+    let mut decoder = Decoder::new(1 << 20);
+    let bytes = b"set k bad 0 3\r\nxyz\r\nversion\r\n";
+    let Step::Reject { used, .. } = decoder.decode(bytes) else { panic!("bad flags") };
+    let Step::Skip { used: skipped } = decoder.decode(&bytes[used..]) else { panic!("a value") };
+    // Asked twice without using it, the decoder says the same twice.
+    for _ in 0..2 {
+        let step = decoder.decode(&bytes[used + skipped..]);
+        assert_eq!(step, Step::Request { request: Request::Session(Session::Version), used: 9 });
+    }
 }
 
 proptest! {

@@ -1,0 +1,302 @@
+//! Rows of items inside a transaction: find the one under a key, ask the rule book, do what it says.
+//!
+//! Knows nothing of how transactions begin and end. What must stay true: what a transaction has changed
+//! is in its [`Changes`], each key once with its last row.
+
+use std::sync::atomic::Ordering;
+
+use rusqlite::Connection;
+
+use crate::cache::{
+    Absence, Context, Deadline, Decision, Effect, Existing, Failure, Head, Item, Key, KeyBuf,
+    Marks, Mode, Op, Outcome, Value, decide,
+};
+use crate::clock::Seconds;
+use crate::limits::{ITEM_HEADER_BYTES, KEYS_PER_BUCKET};
+use crate::store::memory::Entry;
+use crate::store::shared::Shared;
+use crate::store::sql;
+
+/// Cas ids given out between two writes of the figure that says so.
+const CAS_BLOCK: u64 = 1 << 20;
+
+/// SQLite's own limit for a row, with room for its other columns.
+const ROW_VALUE_BYTES_MAX: u64 = 999_990_000;
+
+/// Cas ids that may be given out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CasBlock {
+    next: u64,
+    end: u64,
+}
+
+/// What a transaction will have changed.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) items: i64,
+    pub(super) bytes: i64,
+    /// Bytes of values read and written.
+    pub(super) moved: usize,
+    /// Each changed key once, with its new row.
+    pub(super) rows: Vec<Changed>,
+}
+
+#[derive(Debug)]
+pub(super) struct Changed {
+    pub(super) hash: u64,
+    pub(super) key: KeyBuf,
+    pub(super) entry: Option<Entry>,
+}
+
+/// The row under a key, as far as it was looked for.
+struct Found {
+    id: Option<i64>,
+    /// What it holds, unless it is dead.
+    existing: Option<Existing>,
+    absence: Absence,
+    generation: i64,
+    item_bytes: i64,
+    /// Where a new row would go; `None` if too many keys share the hash.
+    free: Option<i64>,
+}
+
+/// The rows, as one transaction sees them.
+pub(super) struct Rows<'a> {
+    pub(super) db: &'a Connection,
+    pub(super) shared: &'a Shared,
+    pub(super) now: Seconds,
+}
+
+impl Rows<'_> {
+    /// Does one operation.
+    pub(super) fn operate(
+        &self,
+        hash: u64,
+        key: Key<'_>,
+        op: &Op,
+        cas: &mut CasBlock,
+        changes: &mut Changes,
+    ) -> rusqlite::Result<Outcome> {
+        if op.changes() && self.shared.refuses_writes() {
+            return Ok(Outcome::Failed(Failure::WalFull));
+        }
+        let found = self.find(hash, key, op.needs_value())?;
+        if cas.next == cas.end {
+            *cas = reserve_cas(self.db)?;
+        }
+        let context = Context {
+            now: self.now,
+            next_cas: cas.next,
+            key_bytes: key.bytes().len(),
+            item_bytes_max: self.shared.item_bytes_max,
+        };
+        let Decision { mut outcome, mut effect } = decide(found.existing.as_ref(), op, context);
+        if let Outcome::Miss(absence) = &mut outcome {
+            *absence = found.absence;
+        }
+        changes.moved += found
+            .existing
+            .as_ref()
+            .map_or(0, |existing| existing.value.as_ref().map_or(0, Value::len));
+        if let Effect::Put(item) = &effect {
+            changes.moved += item.value.len();
+            cas.next += 1;
+            if let Some(refusal) = refusal(self.shared, key, item, &found, changes) {
+                outcome = refusal;
+                // memcached, too, drops what a set that found no room would have replaced.
+                effect = match op {
+                    Op::Store { mode: Mode::Set, compare: None, .. } => Effect::Remove,
+                    _ => Effect::None,
+                };
+            }
+        }
+        self.apply(hash, key, &found, effect, changes)?;
+        Ok(outcome)
+    }
+
+    /// Looks at the rows that share the key's hash.
+    fn find(&self, hash: u64, key: Key<'_>, whole: bool) -> rusqlite::Result<Found> {
+        let (first, last) = bucket(hash);
+        let mut statement =
+            self.db.prepare_cached(if whole { sql::FIND_WHOLE } else { sql::FIND })?;
+        let mut rows = statement.query([first, last])?;
+        let mut found = Found {
+            id: None,
+            existing: None,
+            absence: Absence::Unknown,
+            generation: 0,
+            item_bytes: 0,
+            free: Some(first),
+        };
+        while let Some(row) = rows.next()? {
+            let id: i64 = row.get(0)?;
+            if row.get_ref(1)?.as_blob()? != key.bytes() {
+                if found.free == Some(id) {
+                    found.free = (id < last).then_some(id + 1);
+                }
+                continue;
+            }
+            found.id = Some(id);
+            found.generation = row.get(2)?;
+            let head = head(row)?;
+            found.item_bytes = item_bytes(key, head.value_bytes);
+            if head.deadline.is_past(self.now) {
+                found.absence = Absence::Expired;
+            } else if found.generation < self.shared.generation(self.now) {
+                found.absence = Absence::Flushed;
+            } else {
+                let value = if whole { Some(row.get_ref(9)?.as_blob()?.into()) } else { None };
+                found.existing = Some(Existing { head, value });
+            }
+        }
+        Ok(found)
+    }
+
+    fn apply(
+        &self,
+        hash: u64,
+        key: Key<'_>,
+        found: &Found,
+        effect: Effect,
+        changes: &mut Changes,
+    ) -> rusqlite::Result<()> {
+        match effect {
+            Effect::None => {}
+            Effect::Put(item) => {
+                let generation = self.shared.generation(self.now);
+                let bytes = item_bytes(key, item.head.value_bytes);
+                if let Some(id) = found.id {
+                    self.write(sql::UPDATE, id, generation, &item, None)?;
+                    changes.bytes += bytes - found.item_bytes;
+                } else {
+                    let id = found.free.expect("refusal() sees to full buckets");
+                    self.write(sql::INSERT, id, generation, &item, Some(key))?;
+                    changes.items += 1;
+                    changes.bytes += bytes;
+                }
+                changes.row(hash, key, Some(Entry { generation, item }));
+            }
+            Effect::Touch(deadline) => {
+                let id = found.id.expect("only what exists is touched");
+                self.db.prepare_cached(sql::TOUCH)?.execute([id, deadline.unix()])?;
+                let entry = found.existing.as_ref().and_then(|existing| {
+                    let head = Head { deadline, ..existing.head };
+                    let item = Item { head, value: existing.value.clone()? };
+                    Some(Entry { generation: found.generation, item })
+                });
+                changes.row(hash, key, entry);
+            }
+            Effect::Remove => {
+                if let Some(id) = found.id {
+                    delete(self.db, id, found.item_bytes, changes)?;
+                    changes.row(hash, key, None);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        statement: &str,
+        id: i64,
+        generation: i64,
+        item: &Item,
+        key: Option<Key<'_>>,
+    ) -> rusqlite::Result<()> {
+        let mut statement = self.db.prepare_cached(statement)?;
+        let head = &item.head;
+        statement.raw_bind_parameter(1, id)?;
+        statement.raw_bind_parameter(2, generation)?;
+        statement.raw_bind_parameter(3, head.deadline.unix())?;
+        statement.raw_bind_parameter(4, head.flags)?;
+        statement.raw_bind_parameter(5, head.cas.cast_signed())?;
+        statement.raw_bind_parameter(6, head.stored.0)?;
+        statement.raw_bind_parameter(7, head.marks.bits())?;
+        statement.raw_bind_parameter(8, item.value.bytes())?;
+        if let Some(key) = key {
+            statement.raw_bind_parameter(9, key.bytes())?;
+        }
+        statement.raw_execute().map(|_| ())
+    }
+}
+
+impl Changes {
+    /// Notes a key's new row. Operations are sorted: an earlier one on the same key is the last noted.
+    pub(super) fn row(&mut self, hash: u64, key: Key<'_>, entry: Option<Entry>) {
+        match self.rows.last_mut() {
+            Some(last) if last.hash == hash && last.key.as_key() == key => last.entry = entry,
+            _ => self.rows.push(Changed { hash, key: key.to_owned(), entry }),
+        }
+    }
+}
+
+/// Why an item cannot be written although the rules allow it.
+fn refusal(
+    shared: &Shared,
+    key: Key<'_>,
+    item: &Item,
+    found: &Found,
+    changes: &Changes,
+) -> Option<Outcome> {
+    if item.head.value_bytes > ROW_VALUE_BYTES_MAX {
+        return Some(Outcome::TooLarge);
+    }
+    if found.id.is_none() && found.free.is_none() {
+        return Some(Outcome::Failed(Failure::NoMemory));
+    }
+    let limit = shared.disk_bytes_max.load(Ordering::Relaxed);
+    let more = item_bytes(key, item.head.value_bytes) - found.item_bytes;
+    let bytes = shared.bytes.load(Ordering::Relaxed) + changes.bytes + more;
+    let over = limit > 0 && more > 0 && u64::try_from(bytes).is_ok_and(|bytes| bytes > limit);
+    over.then_some(Outcome::Failed(Failure::NoMemory))
+}
+
+/// Removes a row.
+pub(super) fn delete(
+    db: &Connection,
+    id: i64,
+    item_bytes: i64,
+    changes: &mut Changes,
+) -> rusqlite::Result<()> {
+    db.prepare_cached(sql::DELETE)?.execute([id])?;
+    changes.items -= 1;
+    changes.bytes -= item_bytes;
+    Ok(())
+}
+
+/// What an item is charged: key, value and memcached's header.
+pub(super) fn item_bytes(key: Key<'_>, value_bytes: u64) -> i64 {
+    let bytes = key.bytes().len() as u64 + value_bytes + ITEM_HEADER_BYTES as u64;
+    bytes.cast_signed()
+}
+
+/// The rowids of the keys that share a hash.
+pub(super) fn bucket(hash: u64) -> (i64, i64) {
+    let first = hash.cast_signed() & !(KEYS_PER_BUCKET - 1);
+    (first, first + KEYS_PER_BUCKET - 1)
+}
+
+/// The head of an item, from a row of [`sql::FIND`] or [`sql::FIND_WHOLE`].
+pub(super) fn head(row: &rusqlite::Row<'_>) -> rusqlite::Result<Head> {
+    Ok(Head {
+        deadline: Deadline::from_unix(row.get(3)?),
+        // Another program may have written any number: its lower bits are taken.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
+        flags: row.get::<_, i64>(4)? as u32,
+        cas: row.get::<_, i64>(5)?.cast_unsigned(),
+        stored: Seconds(row.get(6)?),
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
+        marks: Marks::from_bits(row.get::<_, i64>(7)? as u8),
+        value_bytes: row.get::<_, i64>(8)?.cast_unsigned(),
+    })
+}
+
+/// Takes the next block of cas ids.
+pub(super) fn reserve_cas(db: &Connection) -> rusqlite::Result<CasBlock> {
+    let end: i64 = db
+        .prepare_cached(sql::RESERVE_CAS)?
+        .query_row([CAS_BLOCK.cast_signed()], |row| row.get(0))?;
+    let end = end.cast_unsigned() + 1;
+    Ok(CasBlock { next: end - CAS_BLOCK, end })
+}
