@@ -191,7 +191,7 @@ impl Committer {
             self.lead();
             return;
         }
-        let _writer = lock(&self.writer);
+        let writer = lock(&self.writer);
         let batches = {
             let mut queue = lock(&self.queue);
             queue.busy = None;
@@ -207,6 +207,8 @@ impl Committer {
             }
             self.syncer.deliver(batch);
         }
+        drop(writer);
+        self.pass_on();
     }
 
     fn try_lead(&self) -> bool {
