@@ -27,6 +27,8 @@ pub(crate) enum Exit {
     Usage = 64,
     /// 65: the file is no database, not ours, of a newer version, or damaged.
     Data = 65,
+    /// 66: a file that is to be read is not there.
+    NoInput = 66,
     /// 69: an address is taken, or not to be had on this machine.
     Unavailable = 69,
     /// 71: the system refused something it should give: threads, descriptors, memory.
