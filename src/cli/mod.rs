@@ -3,7 +3,10 @@
 //! Every failure is one line on stderr, `litecached: <what is wrong>; <what to do>`, and an exit code
 //! that tells a supervisor its kind.
 
+mod export;
+mod import;
 mod serve;
+mod transfer;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -92,7 +95,10 @@ struct Tool {
 }
 
 /// One row, one file or folder beside this one.
-const TOOLS: &[Tool] = &[];
+const TOOLS: &[Tool] = &[
+    Tool { name: "import", command: import::command, run: import::run },
+    Tool { name: "export", command: export::command, run: export::run },
+];
 
 fn execute(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
     let matches = match command().try_get_matches_from(arguments) {
