@@ -330,6 +330,31 @@ fn a_snapshot_ends_with_its_budget_while_nobody_reads() {
 }
 
 #[test]
+fn a_snapshot_ends_when_the_log_grows_under_it() {
+    let folder = folder();
+    let at = folder.path();
+    random_items(&at.join("in"), 2_000, 1);
+    done(at, &["import", "--from", "jsonl", "in", "--db", "cache.db"]);
+    let daemon = Launch::new(at).start();
+    let mut client = daemon.client();
+    let words = ["export", "--to", "jsonl", "--db", "cache.db", "--wal-limit", "1k"];
+    let mut child = command(at, &words)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut number = 0;
+    let status = until("it gives up", PATIENCE, || {
+        number += 1;
+        client.set(&format!("k{number}"), "x".repeat(10_000));
+        child.try_wait().expect("a child")
+    });
+    let (_, err) = texts(&child.wait_with_output().expect("it ended"));
+    assert_eq!(status.code(), Some(75), "{err}");
+    assert!(err.contains("the WAL grew"), "{err}");
+}
+
+#[test]
 fn a_large_key_store_is_imported_in_little_memory() {
     // 200 MB with LITECACHED_IMPORT_MB=200.
     let megabytes = rounds("LITECACHED_IMPORT_MB", 24);

@@ -12,13 +12,13 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::import::report::Report;
 use super::import::server::Server;
 use super::import::{
-    Conflict, Sink, database_path, db_argument, draw_target, log_trouble, size_argument, switch,
+    Conflict, ITEMS_TEMPLATE, Sink, database_path, db_argument, log_trouble, progress_bar,
+    size_argument, switch,
 };
 use super::transfer::pattern::Pattern;
 use super::transfer::{Position, Record, jsonl, lines};
@@ -153,10 +153,7 @@ fn write_all(
     out: &mut Out,
     summary: &mut Summary,
 ) -> Result<(), Stop> {
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} items {per_sec} {eta}")
-        .expect("constant templates are valid");
-    let progress =
-        ProgressBar::with_draw_target(Some(view.items()), draw_target()).with_style(style);
+    let progress = progress_bar(Some(view.items()), ITEMS_TEMPLATE);
     let result = view.each(|seen| {
         progress.inc(1);
         if pattern.matches(seen.key) { out.write(seen, summary) } else { Ok(()) }
@@ -266,12 +263,13 @@ impl Destination {
 
     fn finish(mut self) -> Result<(), Stop> {
         self.out.flush().map_err(|error| unwritable(&error))?;
-        if let Some((part, name)) = self.names.take() {
-            let named = File::open(&part)
+        if let Some((part, name)) = &self.names {
+            let named = File::open(part)
                 .and_then(|file| file.sync_all())
-                .and_then(|()| fs::rename(&part, &name));
+                .and_then(|()| fs::rename(part, name));
             named.map_err(|error| unwritable(&error))?;
         }
+        self.names = None;
         Ok(())
     }
 }

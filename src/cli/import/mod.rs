@@ -8,13 +8,14 @@ mod memcached;
 pub(crate) mod report;
 pub(crate) mod server;
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::transfer::{Halt, Parsed, Position, Record, Refusal, jsonl, key_store, lines};
 use super::{Exit, Failure, print};
@@ -77,15 +78,16 @@ pub(super) fn command() -> Command {
                 .long("to-server")
                 .visible_alias("server")
                 .value_name("ADDRESS")
-                .help("Import into the server at host:port or at a Unix socket's path"),
+                .help("Import into this server (host:port or a path)"),
         )
         .arg(
             Arg::new("on-conflict")
                 .long("on-conflict")
-                .value_name("WHAT")
+                .value_name("DO")
+                .hide_possible_values(true)
                 .default_value("skip")
                 .value_parser(["skip", "replace", "newer"])
-                .help("Where there is an item already"),
+                .help("Where there is an item: skip, replace, newer"),
         )
         .arg(switch("dry-run", "Only say what would happen"))
         .arg(switch("strict", "Stop at the first item that is refused"))
@@ -311,19 +313,16 @@ impl Source {
         }
     }
 
-    /// Drawn on stderr where that is a terminal, else not at all.
+    /// How far it has been read.
     fn progress(&self) -> ProgressBar {
         let (length, template) = match self {
             Self::File { bytes, .. } => {
                 (Some(*bytes), "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {msg} {eta}")
             }
             Self::Stdin => (None, "{spinner} {bytes} {bytes_per_sec} {msg}"),
-            Self::Memcached { items, .. } => {
-                (Some(*items), "{wide_bar} {pos}/{len} items {per_sec} {eta}")
-            }
+            Self::Memcached { items, .. } => (Some(*items), ITEMS_TEMPLATE),
         };
-        let style = ProgressStyle::with_template(template).expect("constant templates are valid");
-        ProgressBar::with_draw_target(length, draw_target()).with_style(style)
+        progress_bar(length, template)
     }
 
     fn read(
@@ -344,12 +343,22 @@ impl Source {
     }
 }
 
-pub(super) fn draw_target() -> ProgressDrawTarget {
-    if io::stderr().is_terminal() {
+/// For a source that counts items.
+pub(super) const ITEMS_TEMPLATE: &str = "{wide_bar} {pos}/{len} items {rate} {eta}";
+
+/// Drawn on stderr where that is a terminal, else not at all.
+pub(super) fn progress_bar(length: Option<u64>, template: &str) -> ProgressBar {
+    let target = if io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()
     } else {
         ProgressDrawTarget::hidden()
-    }
+    };
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // Into the bar's own text, which takes everything.
+        write!(out, "{:.0}/s", state.per_sec()).expect("a text can grow");
+    };
+    let style = ProgressStyle::with_template(template).expect("constant templates are valid");
+    ProgressBar::with_draw_target(length, target).with_style(style.with_key("rate", rate))
 }
 
 fn read_file(
