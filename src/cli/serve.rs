@@ -84,6 +84,7 @@ impl From<OpenError> for Failure {
             | OpenError::Newer { .. } => Exit::Data,
             OpenError::Network { .. } => Exit::Configuration,
             OpenError::CannotCreate { .. } => Exit::CannotCreate,
+            OpenError::Missing { .. } => Exit::NoInput,
             OpenError::NotWritable { .. } => Exit::Permission,
             OpenError::OldSqlite { .. } => Exit::System,
             OpenError::Failed { .. } => Exit::Io,

@@ -9,6 +9,7 @@
 //! - `session`: what a loop reads, and what it wants written
 //! - `commit`, `writer`, `rows`: who commits for whom; transactions; what they do to rows
 //! - `memory`: the memory tier
+//! - `view`: one consistent look from outside, for tools
 //! - `sync`, `checkpoint`, `expiry`, `housekeeping`: what happens beside requests
 
 mod checkpoint;
@@ -24,6 +25,7 @@ mod session;
 mod shared;
 mod sql;
 mod sync;
+mod view;
 mod writer;
 
 #[cfg(test)]
@@ -46,6 +48,7 @@ pub use commit::{Batch, Owner, Task, Work};
 pub use open::OpenError;
 pub use options::{Durability, Options};
 pub use session::{Session, Source};
+pub use view::{Budget, Seen, View, ViewError};
 
 /// An open database and the threads that look after it. Dropping it closes the file.
 #[derive(Debug)]

@@ -30,6 +30,8 @@ pub enum OpenError {
     Network { path: PathBuf, kind: &'static str },
     /// The directory is missing, or the path is no file.
     CannotCreate { path: PathBuf, why: String },
+    /// There is no such file, and it is not to be made.
+    Missing { path: PathBuf },
     /// The file or its directory may not be written.
     NotWritable { path: PathBuf, why: String },
     /// The linked SQLite is too old to be trusted with a WAL.
@@ -82,6 +84,9 @@ impl std::fmt::Display for OpenError {
                 "cannot create {}: {why}; make the directory, or choose another file with --db",
                 path.display()
             ),
+            Self::Missing { path } => {
+                write!(f, "there is no database {}; name one with --db", path.display())
+            }
             Self::NotWritable { path, why } => write!(
                 f,
                 "cannot write {}: {why}; give this user the right to write the file and its \

@@ -23,6 +23,8 @@ pub(super) const FRAME_BYTES: u64 = PAGE_BYTES as u64 + 24;
 const READER_CACHE_KIB: u32 = 16 << 10;
 /// Page cache of the writing connection, in KiB.
 const WRITER_CACHE_KIB: u32 = 32 << 10;
+/// Page cache of a connection that goes through the table once, in KiB.
+const VIEWER_CACHE_KIB: u32 = 1 << 10;
 
 /// The numbered files of `migrations/`. `user_version` is how many have been applied.
 const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("../../migrations/0001_items.sql"))];
@@ -37,11 +39,17 @@ pub(super) enum Role {
     Reader,
     Writer,
     Checkpointer,
+    /// Reads what another process may be serving, and changes nothing.
+    Viewer,
 }
 
 /// Makes connections of one role. The file must exist.
 pub(super) fn manager(path: &Path, role: Role) -> SqliteConnectionManager {
-    let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let access = match role {
+        Role::Viewer => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        _ => OpenFlags::SQLITE_OPEN_READ_WRITE,
+    };
+    let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | access;
     flags.set(OpenFlags::SQLITE_OPEN_EXRESCODE, true);
     SqliteConnectionManager::file(path)
         .with_flags(flags)
@@ -57,6 +65,7 @@ fn prepare(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {
     let cache_kib = match role {
         Role::Reader => READER_CACHE_KIB,
         Role::Writer => WRITER_CACHE_KIB,
+        Role::Viewer => VIEWER_CACHE_KIB,
         Role::Checkpointer => 256,
     };
     connection.execute_batch(&format!(

@@ -49,6 +49,11 @@ pub(super) const STRETCH: &str = "\
     SELECT id, key, length(value), accessed, generation FROM item \
      WHERE id > ?1 ORDER BY id LIMIT ?2";
 
+/// Everything that is alive: of generation ?1 or newer, and not expired at ?2.
+pub(super) const ALIVE: &str = "\
+    SELECT key, value, flags, exptime, stored FROM item \
+     WHERE generation >= ?1 AND (exptime = 0 OR exptime > ?2)";
+
 #[cfg(test)]
 mod tests {
     use rusqlite::Connection;

@@ -1,0 +1,114 @@
+//! Items on their way in or out: what a record is, and how each file format writes one.
+//!
+//! The formats (`key_store`, `lines`, `jsonl`) are pure: bytes become records or reasons, and know no
+//! database and no socket; `wire` is the client's side of a server. What must stay true: a source of any
+//! size and any content needs a bounded amount of memory.
+
+pub(crate) mod bounded;
+pub(crate) mod jsonl;
+pub(crate) mod key_store;
+pub(crate) mod lines;
+pub(crate) mod pattern;
+pub(crate) mod wire;
+
+use std::fmt;
+
+use crate::cache::Key;
+use crate::limits::{ITEM_HEADER_BYTES, KEY_BYTES_MAX};
+
+/// An item outside of any database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+    pub(crate) flags: u32,
+    /// Unix seconds; 0 never.
+    pub(crate) exptime: i64,
+    /// When it was stored, Unix seconds, where the source says so.
+    pub(crate) stored: Option<i64>,
+}
+
+impl Record {
+    /// Without flags and expiry.
+    pub(crate) fn plain(key: Vec<u8>, value: Vec<u8>) -> Self {
+        Self { key, value, flags: 0, exptime: 0, stored: None }
+    }
+
+    /// Why it cannot be an item, if it cannot.
+    pub(crate) fn refused(&self, item_bytes_max: u64) -> Option<String> {
+        let bytes = (self.key.len() + self.value.len() + ITEM_HEADER_BYTES) as u64;
+        if self.key.is_empty() {
+            Some("its key is empty".into())
+        } else if Key::new(&self.key).is_none() {
+            Some(format!("its key has {} bytes, more than {KEY_BYTES_MAX}", self.key.len()))
+        } else if bytes > item_bytes_max {
+            Some(too_large(item_bytes_max))
+        } else if self.exptime > i64::from(i32::MAX) {
+            Some(format!("it expires at {}, beyond what memcached's 32 bits say", self.exptime))
+        } else {
+            None
+        }
+    }
+}
+
+/// Why an item is not taken whose value was not even kept.
+pub(crate) fn too_large(item_bytes_max: u64) -> String {
+    format!("it is larger than the largest item ({item_bytes_max} bytes, see -I)")
+}
+
+/// Where in its source a record stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Position {
+    /// A line, counted from 1.
+    Line(u64),
+    /// An entry of a JSON object, counted from 1, and where it ends, in bytes.
+    Entry { number: u64, byte: u64 },
+    /// The how-manieth item a server told of, counted from 1.
+    Item(u64),
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(number) => write!(f, "line {number}"),
+            Self::Entry { number, byte } => write!(f, "entry {number} (before byte {byte})"),
+            Self::Item(number) => write!(f, "item {number}"),
+        }
+    }
+}
+
+/// A record, or why there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parsed {
+    pub(crate) position: Position,
+    /// Bytes of the source that have been read.
+    pub(crate) bytes_read: u64,
+    pub(crate) record: Result<Record, Refusal>,
+}
+
+/// Why a place in the source is not an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// As far as it is known.
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) reason: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        Self { key: None, reason: reason.into() }
+    }
+
+    pub(crate) fn of(key: &[u8], reason: impl Into<String>) -> Self {
+        Self { key: Some(key.to_vec()), reason: reason.into() }
+    }
+}
+
+/// Why reading a source ended before its end.
+#[derive(Debug)]
+pub(crate) enum Halt<E> {
+    /// The source cannot be read on: where and why.
+    Broken(String),
+    /// Whoever takes the records had enough.
+    Taker(E),
+}
