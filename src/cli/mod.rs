@@ -3,6 +3,7 @@
 //! Every failure is one line on stderr, `litecached: <what is wrong>; <what to do>`, and an exit code
 //! that tells a supervisor its kind.
 
+mod inspect;
 mod serve;
 
 use std::ffi::OsString;
@@ -27,6 +28,8 @@ pub(crate) enum Exit {
     Usage = 64,
     /// 65: the file is no database, not ours, of a newer version, or damaged.
     Data = 65,
+    /// 66: a file, or an item, that should be read is not there.
+    NoInput = 66,
     /// 69: an address is taken, or not to be had on this machine.
     Unavailable = 69,
     /// 71: the system refused something it should give: threads, descriptors, memory.
@@ -90,7 +93,7 @@ struct Tool {
 }
 
 /// One row, one file or folder beside this one.
-const TOOLS: &[Tool] = &[];
+const TOOLS: &[Tool] = &[Tool { name: "inspect", command: inspect::command, run: inspect::run }];
 
 fn execute(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
     let matches = match command().try_get_matches_from(arguments) {

@@ -67,7 +67,7 @@ impl From<OpenError> for Failure {
             | OpenError::Newer { .. } => Exit::Data,
             OpenError::Network { .. } => Exit::Configuration,
             OpenError::CannotCreate { .. } => Exit::CannotCreate,
-            OpenError::NotWritable { .. } => Exit::Permission,
+            OpenError::NotWritable { .. } | OpenError::NotReadable { .. } => Exit::Permission,
             OpenError::OldSqlite { .. } => Exit::System,
             OpenError::Failed { .. } => Exit::Io,
         };

@@ -9,12 +9,14 @@
 //! - `session`: what a loop reads, and what it wants written
 //! - `commit`, `writer`: who commits for whom; one transaction
 //! - `memory`: the memory tier
+//! - `inspect`: looking at a file, served or not, without changing it
 //! - `sync`, `checkpoint`, `expiry`, `housekeeping`: what happens beside requests
 
 mod checkpoint;
 mod commit;
 mod expiry;
 mod housekeeping;
+pub mod inspect;
 mod memory;
 mod open;
 mod options;
