@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use common::daemon::{Daemon, Launch, open_database};
-use common::ground::{PATIENCE, until};
+use common::ground::{PATIENCE, needs, needs_root, run, until};
 use tempfile::TempDir;
 
 const USAGE: i32 = 64;
 const DATA: i32 = 65;
 const NO_INPUT: i32 = 66;
+const IO: i32 = 74;
 const TEMPORARY: i32 = 75;
+const PERMISSION: i32 = 77;
 
 fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
@@ -330,6 +332,8 @@ fn files_that_cannot_be_read_are_named_and_not_made() {
     with(&format!("PRAGMA application_id = {}", 0x6c69_7465));
     with("PRAGMA user_version = 99");
     assert!(refused(&database, &["keys"], DATA).contains("99"));
+    with("PRAGMA user_version = 0");
+    assert!(refused(&database, &["keys"], DATA).contains("schema version 0"));
     with("PRAGMA user_version = 1");
     // Pages in the middle overwritten: reading may stop, and says so.
     let mut bytes = fs::read(&database).expect("it can be read");
@@ -379,4 +383,76 @@ fn a_reader_that_goes_away_is_no_error() {
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn a_full_disk_behind_stdout_is_told() {
+    let folder = folder();
+    let daemon = served(folder.path());
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let output = Command::new(env!("CARGO_BIN_EXE_litecached"))
+        .args(["inspect", "--db"])
+        .arg(daemon.launch().database_path())
+        .stdout(full)
+        .output()
+        .expect("the binary runs");
+    assert_eq!(output.status.code(), Some(IO), "{output:?}");
+}
+
+#[test]
+fn a_change_does_not_wait_for_ever_for_a_lock() {
+    let folder = folder();
+    let daemon = served(folder.path());
+    let database = daemon.launch().database_path();
+    let other = open_database(database);
+    other.execute_batch("BEGIN IMMEDIATE").expect("the daemon is idle");
+    let sql = ["sql", "--write", "--budget", "0s", "DELETE FROM item"];
+    assert!(refused(database, &sql, TEMPORARY).contains("locked"));
+    // Reading does not mind.
+    all_reads(database);
+}
+
+#[test]
+fn a_file_of_somebody_else_is_refused_by_name() {
+    if !(needs_root() && needs("setpriv")) {
+        return;
+    }
+    let folder = folder();
+    let daemon = served(folder.path());
+    let database = daemon.launch().database_path();
+    run("chmod", &["755", &folder.path().display().to_string()]);
+    let binary = folder.path().join("litecached");
+    fs::copy(env!("CARGO_BIN_EXE_litecached"), &binary).expect("it can be copied");
+    let output = Command::new("setpriv")
+        .args(["--reuid", "65534", "--clear-groups"])
+        .arg(&binary)
+        .args(["inspect", "--db"])
+        .arg(database)
+        .output()
+        .expect("setpriv runs");
+    assert_eq!(output.status.code(), Some(PERMISSION), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot read"), "{output:?}");
+}
+
+#[test]
+fn a_terminal_gets_a_description_and_nothing_it_would_obey() {
+    if !needs("script") {
+        return;
+    }
+    let folder = folder();
+    let daemon = served(folder.path());
+    let mut client = daemon.client();
+    client.set("evil", "\x1b]0;title\x07");
+    let at_terminal = |key: &str| {
+        let binary = env!("CARGO_BIN_EXE_litecached");
+        let database = daemon.launch().database_path().display();
+        let command = format!("{binary} inspect get {key} --db {database}");
+        run("script", &["-qec", &command, "/dev/null"])
+    };
+    let described = at_terminal("user:1");
+    for words in ["size     3 bytes", "expires  never", "flags    0", "one"] {
+        assert!(described.contains(words), "{described}");
+    }
+    let evil = at_terminal("evil");
+    assert!(!evil.contains('\x1b') && evil.contains("1b 5d 30 3b"), "{evil}");
 }

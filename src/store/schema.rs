@@ -22,8 +22,6 @@ pub(super) const FRAME_BYTES: u64 = PAGE_BYTES as u64 + 24;
 
 /// Page cache of a reading connection, in KiB.
 const READER_CACHE_KIB: u32 = 16 << 10;
-/// How long a change from outside waits for the daemon's commit.
-const CHANGE_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 /// Page cache of the writing connection, in KiB.
 const WRITER_CACHE_KIB: u32 = 32 << 10;
 
@@ -93,13 +91,13 @@ pub(super) fn look(path: &Path, quiet: Quiet) -> rusqlite::Result<Connection> {
 }
 
 /// Opens an existing file to change it as another program would: the triggers give changed items new
-/// cas ids and keep the figures true.
-pub(super) fn change(path: &Path) -> rusqlite::Result<Connection> {
+/// cas ids and keep the figures true. It waits so long for somebody else's commit.
+pub(super) fn change(path: &Path, wait: std::time::Duration) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
-    let manager = SqliteConnectionManager::file(path).with_flags(flags).with_init(|db| {
-        db.busy_timeout(CHANGE_WAIT)?;
+    let manager = SqliteConnectionManager::file(path).with_flags(flags).with_init(move |db| {
+        db.busy_timeout(wait)?;
         // Without recursive triggers a row that REPLACE removes would not be counted.
         db.execute_batch(
             "PRAGMA synchronous = FULL;

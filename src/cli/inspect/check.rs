@@ -18,7 +18,6 @@ pub(super) fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Leave out whether the index fits the table"),
         )
-        .arg(super::json("One JSON object"))
 }
 
 pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {

@@ -32,7 +32,6 @@ pub(super) fn command() -> Command {
         .arg(flag("raw", "The bare value, also at a terminal").conflicts_with_all(["meta", "json"]))
         .arg(flag("meta", "What is known of it, also into a pipe").conflicts_with("json"))
         .arg(flag("dead", "Also an item that expired or was flushed and is not removed yet"))
-        .arg(super::json("One JSON object"))
 }
 
 pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {

@@ -71,7 +71,6 @@ pub(super) fn command() -> Command {
                 .value_parser(clap::value_parser!(u64))
                 .help("At most so many, 100 if not given; 0 is no limit, without --sort"),
         )
-        .arg(super::json("JSON Lines: an object for each item"))
 }
 
 /// Relative to now, or absolute.

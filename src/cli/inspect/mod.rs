@@ -42,6 +42,11 @@ pub(super) fn command() -> Command {
         .value_parser(seconds)
         .global(true)
         .help("End with an error after this long: 30s, 10m");
+    let json = Arg::new("json")
+        .long("json")
+        .action(ArgAction::SetTrue)
+        .global(true)
+        .help("As JSON; of keys, a line for each item");
     Command::new("inspect")
         .about("Look at a database, also while it is served")
         .after_help(
@@ -49,7 +54,7 @@ pub(super) fn command() -> Command {
              Without a command: summary.",
         )
         .disable_help_subcommand(true)
-        .args([db, budget])
+        .args([db, budget, json])
         .subcommand(summary::command())
         .subcommand(keys::command())
         .subcommand(get::command())
@@ -85,11 +90,6 @@ fn database(flags: &ArgMatches) -> PathBuf {
 
 fn budget(flags: &ArgMatches) -> Duration {
     Duration::from_secs(flags.get_one::<u64>("budget").copied().unwrap_or(30))
-}
-
-/// `--json`, for every command whose output is data.
-fn json(help: &'static str) -> Arg {
-    Arg::new("json").long("json").action(ArgAction::SetTrue).help(help)
 }
 
 fn seconds(text: &str) -> Result<u64, String> {

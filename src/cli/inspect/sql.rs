@@ -20,7 +20,6 @@ pub(super) fn command() -> Command {
         .about("One statement that reads; with --write, a change that the daemon takes over")
         .arg(Arg::new("statement").value_name("statement").required(true))
         .arg(flag("csv", "Comma-separated values, names first").conflicts_with("json"))
-        .arg(super::json("A JSON array of objects"))
         .arg(flag("write", "Change items, in one transaction").conflicts_with("csv"))
         .after_help(
             "The view items is made for reading. With --write there is item_id(key), the id that a\n\
@@ -57,7 +56,7 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
             rows.row(&mut out, &names.borrow(), cells)
         },
     );
-    // What was read before an error is shown, and the error after it.
+    // After an error the output stays unfinished: an array that is closed would look whole.
     let end = |rows: &mut dyn Rows, out: &mut Out| -> ControlFlow<()> {
         if !is_begun {
             rows.begin(out, &names.borrow())?;

@@ -23,18 +23,16 @@ pub(super) fn command() -> Command {
     Command::new("summary")
         .about("Items, sizes, ages, expiry, prefixes, the biggest and the oldest (the default)")
         .arg(top)
-        .arg(super::json("One JSON object"))
 }
 
 pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     // Without a subcommand there are no flags of this one.
     let top = flags.try_get_one::<u64>("top").ok().flatten().copied().unwrap_or(TOP_DEFAULT);
-    let as_json = flags.try_get_one::<bool>("json").ok().flatten().copied().unwrap_or(false);
     let inspection = super::open(flags)?;
     let summary = inspection.summary(usize::try_from(top).unwrap_or(usize::MAX))?;
     let mut out = Out::stdout();
     // A break is an error that `end` tells.
-    let _broken = if as_json {
+    let _broken = if flags.get_flag("json") {
         out.json(&as_object(&inspection, &summary))
     } else {
         as_text(&mut out, &inspection, &summary)

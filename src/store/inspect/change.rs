@@ -16,6 +16,9 @@ use crate::store::inspect::{InspectError, STEPS_BETWEEN_LOOKS, State, open, quer
 use crate::store::open::by_code;
 use crate::store::schema;
 
+/// How long a change waits for the daemon's commits, which take milliseconds.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
 /// What a change did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Changed {
@@ -35,7 +38,7 @@ pub fn change(path: &Path, sql: &str, budget: Duration) -> Result<Changed, Inspe
         }
         _ => InspectError::Open(by_code(&path, &error)),
     };
-    let mut db = schema::change(&path).map_err(judge)?;
+    let mut db = schema::change(&path, budget.min(LOCK_WAIT)).map_err(judge)?;
     let began = Stamp::now();
     db.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || began.elapsed() > budget))
         .map_err(judge)?;

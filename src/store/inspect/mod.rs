@@ -348,3 +348,70 @@ fn judge(
         Some(_) => InspectError::Failed { path, why },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::{Options, Store};
+
+    #[test]
+    fn a_file_that_was_alone_and_is_written_meanwhile_gives_no_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.db");
+        let clock = Clock::manual(1_800_000_000);
+        let serve = || Store::open(&Options::new(path.clone()), &clock).unwrap().close();
+        serve();
+        let inspection = Inspection::open(&path, clock.now(), Duration::from_mins(1)).unwrap();
+        let look = || inspection.each(None, |_| ControlFlow::Continue(()));
+        look().unwrap();
+        // A daemon that reserves cas ids and checkpoints when it ends.
+        serve();
+        assert!(matches!(look(), Err(InspectError::Disturbed { .. })), "{:?}", look());
+        assert!(matches!(inspection.check(false), Err(InspectError::Disturbed { .. })));
+    }
+
+    #[test]
+    fn a_delayed_flush_counts_from_its_second() {
+        let mut state = State {
+            hash_seed: 1,
+            cas: 0,
+            generation: 3,
+            swept: 0,
+            flush_at: 0,
+            items: 0,
+            bytes: 0,
+        };
+        for (flush_at, generation, exptime, life) in [
+            (0, 3, 0, Life::Live),
+            (0, 3, 101, Life::Live),
+            (0, 3, 100, Life::Expired),
+            (0, 2, 0, Life::Flushed),
+            (101, 3, 0, Life::Live),
+            (100, 3, 0, Life::Flushed),
+        ] {
+            state.flush_at = flush_at;
+            assert_eq!(state.life(generation, exptime, Seconds(100)), life, "{flush_at} {exptime}");
+        }
+    }
+
+    #[test]
+    fn plans() {
+        #[allow(clippy::disallowed_methods, reason = "a plan needs no file")]
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(include_str!("../../../migrations/0001_items.sql")).unwrap();
+        for (sql, plan) in [
+            (sql::ITEMS, "SCAN item"),
+            (sql::ITEMS_EXPIRING, "SEARCH item USING INDEX item_exptime (exptime>? AND exptime<?)"),
+            (sql::BUCKET, "SEARCH item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+            (sql::VALUE, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
+        ] {
+            let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let parameters = vec![rusqlite::types::Value::Integer(1); statement.parameter_count()];
+            let seen: String = statement
+                .query_row(rusqlite::params_from_iter(parameters), |row| row.get(3))
+                .unwrap();
+            assert_eq!(seen, plan, "{sql}");
+        }
+    }
+}

@@ -59,6 +59,8 @@ pub(super) fn existing(path: &Path) -> Result<PathBuf, InspectError> {
     Ok(path)
 }
 
+/// Between this look and SQLite's a daemon can stop and take its WAL away. Without the `-shm`, which
+/// goes with it, the opening fails and is tried again.
 fn quiet(path: &Path) -> Result<Quiet, InspectError> {
     let is_there = |suffix| beside(path, suffix).exists();
     match (is_there("-wal"), is_there("-shm")) {
