@@ -5,6 +5,7 @@
 
 mod export;
 mod import;
+mod inspect;
 mod serve;
 mod transfer;
 
@@ -30,7 +31,7 @@ pub(crate) enum Exit {
     Usage = 64,
     /// 65: the file is no database, not ours, of a newer version, or damaged.
     Data = 65,
-    /// 66: a file that is to be read is not there.
+    /// 66: a file, or an item, that should be read is not there.
     NoInput = 66,
     /// 69: an address is taken, or not to be had on this machine.
     Unavailable = 69,
@@ -98,6 +99,7 @@ struct Tool {
 const TOOLS: &[Tool] = &[
     Tool { name: "import", command: import::command, run: import::run },
     Tool { name: "export", command: export::command, run: export::run },
+    Tool { name: "inspect", command: inspect::command, run: inspect::run },
 ];
 
 fn execute(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {

@@ -85,7 +85,7 @@ impl From<OpenError> for Failure {
             OpenError::Network { .. } => Exit::Configuration,
             OpenError::CannotCreate { .. } => Exit::CannotCreate,
             OpenError::Missing { .. } => Exit::NoInput,
-            OpenError::NotWritable { .. } => Exit::Permission,
+            OpenError::NotWritable { .. } | OpenError::NotReadable { .. } => Exit::Permission,
             OpenError::OldSqlite { .. } => Exit::System,
             OpenError::Failed { .. } => Exit::Io,
         };

@@ -16,12 +16,13 @@ mod raw;
 mod row;
 mod settings;
 mod storage;
-mod units;
+pub(crate) mod units;
 mod values;
 
 pub(crate) use facts::Facts;
 pub(crate) use raw::{Origin, Raw, flags, footer};
 pub(crate) use settings::Settings;
+pub(crate) use storage::database_default;
 /// Reads a size as people write it: `64k`, `1g`.
 pub(crate) use units::bytes as size;
 pub(crate) use values::{Blame, Error};

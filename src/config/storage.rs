@@ -28,6 +28,11 @@ pub(super) fn options(
     Ok((options, reading.notices))
 }
 
+/// The database that is meant where none is named.
+pub(crate) fn database_default(facts: &Facts) -> PathBuf {
+    facts.state_directory.clone().unwrap_or_default().join(DB_DEFAULT)
+}
+
 struct Reading<'a> {
     raw: &'a Raw,
     facts: &'a Facts,

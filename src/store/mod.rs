@@ -10,12 +10,14 @@
 //! - `commit`, `writer`, `rows`: who commits for whom; transactions; what they do to rows
 //! - `memory`: the memory tier
 //! - `view`: one consistent look from outside, for tools
+//! - `inspect`: looking at a file, served or not, without changing it
 //! - `sync`, `checkpoint`, `expiry`, `housekeeping`: what happens beside requests
 
 mod checkpoint;
 mod commit;
 mod expiry;
 mod housekeeping;
+pub mod inspect;
 mod memory;
 mod open;
 mod options;

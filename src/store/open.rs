@@ -34,6 +34,8 @@ pub enum OpenError {
     Missing { path: PathBuf },
     /// The file or its directory may not be written.
     NotWritable { path: PathBuf, why: String },
+    /// The file, or one beside it, may not be read.
+    NotReadable { path: PathBuf, why: String },
     /// The linked SQLite is too old to be trusted with a WAL.
     OldSqlite { version: String },
     /// Reading or writing failed.
@@ -91,6 +93,12 @@ impl std::fmt::Display for OpenError {
                 f,
                 "cannot write {}: {why}; give this user the right to write the file and its \
                  directory, or choose another file with --db",
+                path.display()
+            ),
+            Self::NotReadable { path, why } => write!(
+                f,
+                "cannot read {}: {why}; give this user the right to read the file and those \
+                 beside it, or choose another file with --db",
                 path.display()
             ),
             Self::OldSqlite { version } => write!(

@@ -2,6 +2,7 @@
 //!
 //! The only place that opens a connection: what every connection of the daemon relies on is set here.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use r2d2_sqlite::SqliteConnectionManager;
@@ -54,6 +55,82 @@ pub(super) fn manager(path: &Path, role: Role) -> SqliteConnectionManager {
     SqliteConnectionManager::file(path)
         .with_flags(flags)
         .with_init(move |connection| prepare(connection, role))
+}
+
+/// How a file is read that must not change by being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quiet {
+    /// Somebody may have it open: his shared memory is read, and locked for reading, not written.
+    Shared,
+    /// A WAL is left over and nobody has it open: the WAL's index is made in our own memory.
+    LeftOver,
+    /// The file is all there is.
+    Alone,
+}
+
+/// Opens a file to look at it: no file is made, changed or removed by that.
+pub(super) fn look(path: &Path, quiet: Quiet) -> rusqlite::Result<Connection> {
+    let uri = uri(
+        path,
+        match quiet {
+            Quiet::Shared => "mode=ro&readonly_shm=1",
+            Quiet::LeftOver => "mode=ro&vfs=unix-none",
+            Quiet::Alone => "mode=ro&immutable=1",
+        },
+    );
+    let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let manager = SqliteConnectionManager::file(uri).with_flags(flags).with_init(move |db| {
+        db.busy_timeout(std::time::Duration::ZERO)?;
+        // Whoever closes last would write the WAL back into the file.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        if quiet == Quiet::LeftOver {
+            db.execute_batch("PRAGMA locking_mode = EXCLUSIVE;")?;
+        }
+        db.execute_batch(&format!(
+            "PRAGMA query_only = ON;
+             PRAGMA temp_store = MEMORY;
+             PRAGMA cache_size = -{READER_CACHE_KIB};"
+        ))
+    });
+    r2d2::ManageConnection::connect(&manager)
+}
+
+/// Opens an existing file to change it as another program would: the triggers give changed items new
+/// cas ids and keep the figures true. It waits so long for somebody else's commit.
+pub(super) fn change(path: &Path, wait: std::time::Duration) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let manager = SqliteConnectionManager::file(path).with_flags(flags).with_init(move |db| {
+        db.busy_timeout(wait)?;
+        // Without recursive triggers a row that REPLACE removes would not be counted.
+        db.execute_batch(
+            "PRAGMA synchronous = FULL;
+             PRAGMA wal_autocheckpoint = 0;
+             PRAGMA temp_store = MEMORY;
+             PRAGMA recursive_triggers = ON;",
+        )
+    });
+    r2d2::ManageConnection::connect(&manager)
+}
+
+/// A path as SQLite's URIs spell it, whatever bytes it has.
+fn uri(path: &Path, parameters: &str) -> String {
+    let mut uri = String::from("file:");
+    for &byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
+            uri.push(char::from(byte));
+        } else {
+            let digit = |digit: u8| char::from_digit(digit.into(), 16).unwrap_or('0');
+            uri.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+    uri.push('?');
+    uri.push_str(parameters);
+    uri
 }
 
 fn prepare(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {

@@ -13,8 +13,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::cache::{Deadline, Key};
 use crate::clock::{Seconds, Stamp};
 use crate::store::open::{beside, by_code};
-use crate::store::schema::{self, Role};
 use crate::store::rows::bucket;
+use crate::store::schema::{self, Role};
 use crate::store::{OpenError, sql};
 
 /// How long a look waits for a database that another program is just recovering.

@@ -1,0 +1,296 @@
+//! Whether a file is sound: SQLite's own check, then what this program relies on.
+//!
+//! One pass over the items. A finding of a kind is told once, with how many there are, an example and
+//! what to do.
+
+use std::ops::ControlFlow;
+
+use rusqlite::ErrorCode;
+
+use crate::limits::{ITEM_BYTES_MAX, ITEM_HEADER_BYTES, KEY_BYTES_MAX};
+use crate::store::inspect::{InspectError, Inspection, Item, sql};
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// A word for scripts.
+    pub kind: &'static str,
+    /// How many there are.
+    pub count: u64,
+    /// What, with an example.
+    pub what: String,
+    /// What to do.
+    pub advice: &'static str,
+}
+
+/// What the schema has, and the daemon or its users rely on.
+const OBJECTS: [(&str, &str); 8] = [
+    ("table", "item"),
+    ("table", "chunk"),
+    ("table", "state"),
+    ("index", "item_exptime"),
+    ("view", "items"),
+    ("trigger", "item_inserted"),
+    ("trigger", "item_updated"),
+    ("trigger", "item_deleted"),
+];
+
+const RECOVER: &str = "stop the daemon and keep a copy; restore a backup, or save what can be read \
+    with sqlite3's .recover; a cache may also begin with a new file";
+const FIGURES: &str = "stop the daemon and set it with sqlite3 to the figure counted here; until \
+    then the item budget is judged by a wrong figure";
+const UNREACHABLE: &str = "no client can reach it: remove it with litecached inspect sql --write \
+    'DELETE FROM item WHERE id = ...'";
+const ODD: &str = "another program wrote it: store the item anew through the daemon, or delete it";
+
+impl Inspection {
+    /// Everything that is wrong with the file. `quick` leaves out whether the index fits the table.
+    pub fn check(&self, quick: bool) -> Result<Vec<Finding>, InspectError> {
+        let mut findings = self.integrity(quick)?;
+        if let Err(error) = self.check_schema(&mut findings) {
+            damaged(error, &mut findings)?;
+        }
+        let mut items = Items::default();
+        let walked = self.each(None, |item| {
+            items.look(self, item);
+            ControlFlow::Continue(())
+        });
+        if let Err(error) = walked {
+            // Counts of a walk that was cut short say nothing.
+            damaged(error, &mut findings)?;
+        } else {
+            items.compare(self, &mut findings);
+            self.check_chunks(&items, &mut findings)?;
+        }
+        findings.extend(items.kinds.into_iter().filter(|finding| finding.count > 0));
+        Ok(findings)
+    }
+
+    fn integrity(&self, quick: bool) -> Result<Vec<Finding>, InspectError> {
+        let statement = if quick { sql::INTEGRITY_QUICK } else { sql::INTEGRITY };
+        let run = || -> rusqlite::Result<Vec<String>> {
+            let mut statement = self.db.prepare(statement)?;
+            statement.query_map([], |row| row.get(0))?.collect()
+        };
+        let lines = match run() {
+            Ok(lines) => lines,
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
+                vec![error.to_string()]
+            }
+            Err(error) => return Err(self.judge(&error)),
+        };
+        let wrong = lines.into_iter().filter(|line| line != "ok");
+        Ok(wrong
+            .map(|line| Finding {
+                kind: "integrity",
+                count: 1,
+                what: format!("SQLite: {}", line.replace('\n', " ")),
+                advice: RECOVER,
+            })
+            .collect())
+    }
+
+    fn check_schema(&self, findings: &mut Vec<Finding>) -> Result<(), InspectError> {
+        let read = || -> rusqlite::Result<Vec<(String, String)>> {
+            let mut statement = self.db.prepare(sql::SCHEMA)?;
+            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        };
+        let there = read().map_err(|error| self.judge(&error))?;
+        for (kind, name) in OBJECTS {
+            if !there.iter().any(|(k, n)| (k.as_str(), n.as_str()) == (kind, name)) {
+                findings.push(Finding {
+                    kind: "schema",
+                    count: 1,
+                    what: format!("the {kind} {name} is missing"),
+                    advice: "make it again as migrations/0001_items.sql has it",
+                });
+            }
+        }
+        let number = |sql: &str| self.db.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let rows = number(sql::STATE_ROWS).map_err(|error| self.judge(&error))?;
+        if rows != 1 {
+            findings.push(Finding {
+                kind: "state",
+                count: 1,
+                what: format!("state has {rows} rows and should have one"),
+                advice: RECOVER,
+            });
+        }
+        let state = self.state();
+        if state.swept > state.generation {
+            findings.push(Finding {
+                kind: "state",
+                count: 1,
+                what: format!(
+                    "state.swept is {} and the generation only {}",
+                    state.swept, state.generation
+                ),
+                advice: "stop the daemon and set state.swept to 0 with sqlite3: it sweeps again",
+            });
+        }
+        Ok(())
+    }
+
+    fn check_chunks(&self, items: &Items, findings: &mut Vec<Finding>) -> Result<(), InspectError> {
+        let orphans = self
+            .db
+            .query_row(sql::CHUNKS_BEFORE, [items.first_chunk], |row| row.get::<_, i64>(0))
+            .map_err(|error| self.judge(&error))?;
+        if orphans > 0 {
+            findings.push(Finding {
+                kind: "orphan-chunk",
+                count: orphans.cast_unsigned(),
+                what: format!("{orphans} rows of chunk belong to no item"),
+                advice: "they only take space: remove them with litecached inspect sql --write",
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A damaged file is what was looked for; everything else ends the check.
+fn damaged(error: InspectError, findings: &mut Vec<Finding>) -> Result<(), InspectError> {
+    let InspectError::Damaged { why, .. } = error else {
+        return Err(error);
+    };
+    let what = format!("reading stopped: {why}");
+    findings.push(Finding { kind: "unreadable", count: 1, what, advice: RECOVER });
+    Ok(())
+}
+
+/// What the pass over the items saw.
+struct Items {
+    count: i64,
+    bytes: i64,
+    first_chunk: Option<i64>,
+    /// The bucket that the pass is in, and its keys: at most eight.
+    bucket: i64,
+    keys: Vec<Vec<u8>>,
+    kinds: [Finding; KINDS.len()],
+}
+
+const MISPLACED: usize = 0;
+const DUPLICATE: usize = 1;
+const KEY_LENGTH: usize = 2;
+const TOO_LARGE: usize = 3;
+const CAS: usize = 4;
+const GENERATION: usize = 5;
+const NUMBER: usize = 6;
+const CHUNK: usize = 7;
+
+const KINDS: [(&str, &str); 8] = [
+    ("misplaced", UNREACHABLE),
+    ("duplicate", UNREACHABLE),
+    ("key-length", UNREACHABLE),
+    ("too-large", ODD),
+    ("cas", "stop the daemon and raise state.cas with sqlite3 to the greatest cas of an item"),
+    ("generation", "it would outlive flush_all: store the item anew through the daemon"),
+    ("number", ODD),
+    ("missing-chunk", "its value is lost: delete the item"),
+];
+
+impl Default for Items {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            bytes: 0,
+            first_chunk: None,
+            bucket: 0,
+            keys: Vec::new(),
+            kinds: KINDS.map(|(kind, advice)| Finding {
+                kind,
+                count: 0,
+                what: String::new(),
+                advice,
+            }),
+        }
+    }
+}
+
+impl Items {
+    fn look(&mut self, inspection: &Inspection, item: &Item<'_>) {
+        let state = inspection.state();
+        self.count += 1;
+        let bytes = item.key.len() as u64 + item.value_bytes + ITEM_HEADER_BYTES as u64;
+        self.bytes += bytes.cast_signed();
+        let (first, last) = state.bucket(item.key);
+        if !(first..=last).contains(&item.id) {
+            self.note(MISPLACED, item, || format!("stands outside rowids {first} to {last}"));
+        }
+        self.look_for_twin(first, item);
+        if !(1..=KEY_BYTES_MAX).contains(&item.key.len()) {
+            self.note(KEY_LENGTH, item, || format!("has a key of {} bytes", item.key.len()));
+        }
+        if bytes > ITEM_BYTES_MAX {
+            self.note(TOO_LARGE, item, || format!("has {bytes} bytes, which no limit allows"));
+        }
+        if item.cas > state.cas {
+            self.note(CAS, item, || format!("has cas {}, and {} is the last", item.cas, state.cas));
+        }
+        if item.generation > state.generation {
+            self.note(GENERATION, item, || {
+                format!("is of generation {}, and {} is now", item.generation, state.generation)
+            });
+        }
+        let is_odd = item.exptime < 0
+            || item.cas < 0
+            || u32::try_from(item.flags).is_err()
+            || !(0..8).contains(&item.marks);
+        if is_odd {
+            self.note(NUMBER, item, || {
+                format!(
+                    "has flags {}, exptime {}, cas {}, marks {}",
+                    item.flags, item.exptime, item.cas, item.marks
+                )
+            });
+        }
+        if let Some(chunk) = item.chunk {
+            self.first_chunk = Some(self.first_chunk.map_or(chunk, |least| least.min(chunk)));
+            let found = inspection.db.prepare_cached(sql::CHUNK);
+            let is_there = found.and_then(|mut statement| statement.exists([chunk]));
+            if !matches!(is_there, Ok(true)) {
+                self.note(CHUNK, item, || format!("has its value in chunk {chunk}, which is not"));
+            }
+        }
+    }
+
+    /// Items of a bucket stand side by side.
+    fn look_for_twin(&mut self, bucket: i64, item: &Item<'_>) {
+        if bucket != self.bucket {
+            self.bucket = bucket;
+            self.keys.clear();
+        }
+        if self.keys.iter().any(|key| key == item.key) {
+            self.note(DUPLICATE, item, || "is there twice".into());
+        } else if self.keys.len() < 8 {
+            self.keys.push(item.key.to_vec());
+        }
+    }
+
+    fn note(&mut self, kind: usize, item: &Item<'_>, why: impl FnOnce() -> String) {
+        let finding = &mut self.kinds[kind];
+        finding.count += 1;
+        if finding.count == 1 {
+            let key = item.key.escape_ascii();
+            finding.what = format!("item {key} (id {}) {}", item.id, why());
+        }
+    }
+
+    /// The figures that the daemon starts from.
+    fn compare(&self, inspection: &Inspection, findings: &mut Vec<Finding>) {
+        let state = inspection.state();
+        for (kind, name, said, counted) in [
+            ("items", "state.items", state.items, self.count),
+            ("bytes", "state.bytes", state.bytes, self.bytes),
+        ] {
+            if said != counted {
+                findings.push(Finding {
+                    kind,
+                    count: 1,
+                    what: format!("{name} is {said}, and {counted} are there"),
+                    advice: FIGURES,
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! Looking at a database: one snapshot of the file of a running daemon, of a copy, or of a file whose
+//! daemon is gone.
+//!
+//! Nothing that is only looked at is created, changed or removed, `-wal` and `-shm` included. A look
+//! ends within its budget of time, for an open snapshot keeps the daemon's WAL from starting over; and
+//! its memory does not grow with the number of items.
+
+mod change;
+mod check;
+mod open;
+mod query;
+mod sql;
+mod summary;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, Row};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::clock::{Seconds, Stamp};
+use crate::store::{OpenError, rows};
+
+pub use change::{Changed, change};
+pub use check::Finding;
+pub use query::Cell;
+pub use summary::{Bar, Group, Summary};
+
+/// Steps of SQLite's machine between two looks at the clock: about a millisecond.
+const STEPS_BETWEEN_LOOKS: i32 = 20_000;
+
+/// Why a look at a file came to nothing.
+#[derive(Debug)]
+pub enum InspectError {
+    /// The file cannot be opened.
+    Open(OpenError),
+    /// There is no such file.
+    Missing { path: PathBuf },
+    /// It holds nothing, not even a schema.
+    Empty { path: PathBuf },
+    /// It has a schema that this program would change first.
+    Older { path: PathBuf, version: i64, known: u32 },
+    /// A transaction of another program was cut off in it.
+    Unfinished { path: PathBuf },
+    /// The budget of time is used up.
+    Budget { budget: Duration },
+    /// Nobody had the file open at first, and now somebody changes it.
+    Disturbed { path: PathBuf },
+    /// The file contradicts itself.
+    Damaged { path: PathBuf, why: String },
+    /// The statement is wrong, or not allowed.
+    Statement { why: String },
+    /// Another program holds the write lock.
+    Busy { path: PathBuf },
+    /// Reading or writing failed.
+    Failed { path: PathBuf, why: String },
+}
+
+impl std::error::Error for InspectError {}
+
+impl std::fmt::Display for InspectError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Open(error) => error.fmt(f),
+            Self::Missing { path } => {
+                write!(f, "there is no {}; name the database with --db", path.display())
+            }
+            Self::Empty { path } => write!(
+                f,
+                "{} is empty: no litecached has served it yet; name another with --db",
+                path.display()
+            ),
+            Self::Older { path, version, known } => write!(
+                f,
+                "{} has schema version {version}, and this litecached reads version {known}; let \
+                 this litecached serve it once, or use the one that wrote it",
+                path.display()
+            ),
+            Self::Unfinished { path } => write!(
+                f,
+                "{0} has an unfinished transaction beside it ({0}-journal), and only a program \
+                 that may write can undo it; let sqlite3 or litecached open it once",
+                path.display()
+            ),
+            Self::Budget { budget } => write!(
+                f,
+                "not done within {} s, and a longer look would keep the daemon's log from \
+                 starting over; give a longer --budget, ask for less, or look at a copy",
+                budget.as_secs_f64()
+            ),
+            Self::Disturbed { path } => write!(
+                f,
+                "{} changed while it was read, for a daemon has started on it; run this again",
+                path.display()
+            ),
+            Self::Damaged { path, why } => {
+                write!(f, "{} is damaged: {why}; see litecached inspect check", path.display())
+            }
+            Self::Statement { why } => f.write_str(why),
+            Self::Busy { path } => write!(
+                f,
+                "{} is locked by another program; end its transaction and run this again",
+                path.display()
+            ),
+            Self::Failed { path, why } => {
+                write!(f, "reading {} failed: {why}; check the disk", path.display())
+            }
+        }
+    }
+}
+
+/// Whether a client would still be given an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Life {
+    /// It would.
+    Live,
+    /// Its time is over; the sweeper has not come by yet.
+    Expired,
+    /// A `flush_all` came after it; the sweeper has not come by yet.
+    Flushed,
+}
+
+impl Life {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Expired => "expired",
+            Self::Flushed => "flushed",
+        }
+    }
+}
+
+/// An item without its value.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
+    pub id: i64,
+    pub generation: i64,
+    pub flags: i64,
+    /// Unix seconds; 0 never.
+    pub exptime: i64,
+    pub cas: i64,
+    /// Unix seconds.
+    pub stored: i64,
+    /// Last fetch that was written down, Unix seconds; 0 none.
+    pub accessed: i64,
+    /// 1 stale, 2 won, 4 the key is binary.
+    pub marks: i64,
+    pub chunk: Option<i64>,
+    pub key: &'a [u8],
+    pub value_bytes: u64,
+    pub life: Life,
+}
+
+/// The row that a daemon starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    hash_seed: u64,
+    pub cas: i64,
+    pub generation: i64,
+    pub swept: i64,
+    pub flush_at: i64,
+    pub items: i64,
+    pub bytes: i64,
+}
+
+impl State {
+    fn read(db: &Connection) -> rusqlite::Result<Self> {
+        db.query_row(sql::STATE, [], |row| {
+            Ok(Self {
+                hash_seed: row.get::<_, i64>(0)?.cast_unsigned(),
+                cas: row.get(1)?,
+                generation: row.get(2)?,
+                swept: row.get(3)?,
+                flush_at: row.get(4)?,
+                items: row.get(5)?,
+                bytes: row.get(6)?,
+            })
+        })
+    }
+
+    /// The rowids at which an item of this key may stand.
+    fn bucket(&self, key: &[u8]) -> (i64, i64) {
+        rows::bucket(xxh3_64_with_seed(key, self.hash_seed))
+    }
+
+    fn life(&self, generation: i64, exptime: i64, now: Seconds) -> Life {
+        // A delayed flush counts from its second, whether or not it has been written down.
+        let due = self.flush_at != 0 && self.flush_at <= now.0;
+        if generation < self.generation + i64::from(due) {
+            Life::Flushed
+        } else if exptime != 0 && exptime <= now.0 {
+            Life::Expired
+        } else {
+            Life::Live
+        }
+    }
+}
+
+/// One snapshot of a file, for as long as this lives and its budget lasts.
+#[derive(Debug)]
+pub struct Inspection {
+    db: Connection,
+    path: PathBuf,
+    now: Seconds,
+    budget: Duration,
+    state: State,
+    version: i64,
+    witness: open::Witness,
+}
+
+impl Inspection {
+    /// Opens the file and takes a snapshot of it. `now` says which items are alive.
+    pub fn open(path: &Path, now: Seconds, budget: Duration) -> Result<Self, InspectError> {
+        let opened = open::open(path)?;
+        let start = Stamp::now();
+        let too_long = move || start.elapsed() > budget;
+        let open::Opened { db, path, witness, version } = opened;
+        let begin = || {
+            db.progress_handler(STEPS_BETWEEN_LOOKS, Some(too_long))?;
+            db.execute_batch("BEGIN")?;
+            State::read(&db)
+        };
+        let state = match begin() {
+            Ok(state) => state,
+            Err(error) => return Err(judge(&error, &path, &witness, budget)),
+        };
+        Ok(Self { db, path, now, budget, state, version, witness })
+    }
+
+    /// The file, links followed.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The daemon's own figures.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The time that decides which items are alive.
+    pub fn now(&self) -> Seconds {
+        self.now
+    }
+
+    /// Shows every item, or those that expire before a time, until `visit` has enough. They come in
+    /// the order of their hashes, or by their time.
+    pub fn each(
+        &self,
+        expiring_before: Option<i64>,
+        visit: impl FnMut(&Item<'_>) -> ControlFlow<()>,
+    ) -> Result<(), InspectError> {
+        self.visit(expiring_before, visit).map_err(|error| self.judge(&error))?;
+        self.undisturbed()
+    }
+
+    fn visit(
+        &self,
+        expiring_before: Option<i64>,
+        mut visit: impl FnMut(&Item<'_>) -> ControlFlow<()>,
+    ) -> rusqlite::Result<()> {
+        let statement = if expiring_before.is_some() { sql::ITEMS_EXPIRING } else { sql::ITEMS };
+        let mut statement = self.db.prepare(statement)?;
+        let mut rows = statement.query(rusqlite::params_from_iter(expiring_before))?;
+        while let Some(row) = rows.next()? {
+            if visit(&self.item(row)?).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows one item, dead or alive, and its value. Whether there is one.
+    pub fn find(
+        &self,
+        key: &[u8],
+        mut visit: impl FnMut(&Item<'_>, &[u8]),
+    ) -> Result<bool, InspectError> {
+        let (first, last) = self.state.bucket(key);
+        let mut find = || -> rusqlite::Result<bool> {
+            let mut statement = self.db.prepare(sql::BUCKET)?;
+            let mut rows = statement.query(rusqlite::params![first, last, key])?;
+            let Some(row) = rows.next()? else {
+                return Ok(false);
+            };
+            let item = self.item(row)?;
+            let mut statement = self.db.prepare(sql::VALUE)?;
+            let mut values = statement.query([item.id])?;
+            if let Some(value) = values.next()? {
+                visit(&item, value.get_ref(0)?.as_bytes()?);
+            }
+            Ok(true)
+        };
+        let found = find().map_err(|error| self.judge(&error))?;
+        self.undisturbed()?;
+        Ok(found)
+    }
+
+    fn item<'r>(&self, row: &'r Row<'_>) -> rusqlite::Result<Item<'r>> {
+        let (generation, exptime) = (row.get(1)?, row.get(3)?);
+        Ok(Item {
+            id: row.get(0)?,
+            generation,
+            flags: row.get(2)?,
+            exptime,
+            cas: row.get(4)?,
+            stored: row.get(5)?,
+            accessed: row.get(6)?,
+            marks: row.get(7)?,
+            chunk: row.get(8)?,
+            key: row.get_ref(9)?.as_bytes()?,
+            value_bytes: row.get::<_, i64>(10)?.cast_unsigned(),
+            life: self.state.life(generation, exptime, self.now),
+        })
+    }
+
+    /// What was read counts only if nobody changed the file meanwhile.
+    fn undisturbed(&self) -> Result<(), InspectError> {
+        if self.witness.sees_change() {
+            return Err(InspectError::Disturbed { path: self.path.clone() });
+        }
+        Ok(())
+    }
+
+    fn judge(&self, error: &rusqlite::Error) -> InspectError {
+        judge(error, &self.path, &self.witness, self.budget)
+    }
+}
+
+/// An error of SQLite, by who has to act.
+fn judge(
+    error: &rusqlite::Error,
+    path: &Path,
+    witness: &open::Witness,
+    budget: Duration,
+) -> InspectError {
+    let (path, why) = (path.to_owned(), error.to_string());
+    match error.sqlite_error_code() {
+        Some(ErrorCode::OperationInterrupted) => InspectError::Budget { budget },
+        _ if witness.sees_change() => InspectError::Disturbed { path },
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            InspectError::Damaged { path, why }
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => InspectError::Busy { path },
+        // A column of the wrong type, or a table that is not there.
+        None | Some(ErrorCode::Unknown) => InspectError::Damaged { path, why },
+        Some(_) => InspectError::Failed { path, why },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::{Options, Store};
+
+    #[test]
+    fn a_file_that_was_alone_and_is_written_meanwhile_gives_no_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.db");
+        let clock = Clock::manual(1_800_000_000);
+        let serve = || Store::open(&Options::new(path.clone()), &clock).unwrap().close();
+        serve();
+        let inspection = Inspection::open(&path, clock.now(), Duration::from_mins(1)).unwrap();
+        let look = || inspection.each(None, |_| ControlFlow::Continue(()));
+        look().unwrap();
+        // A daemon that reserves cas ids and checkpoints when it ends.
+        serve();
+        assert!(matches!(look(), Err(InspectError::Disturbed { .. })), "{:?}", look());
+        assert!(matches!(inspection.check(false), Err(InspectError::Disturbed { .. })));
+    }
+
+    #[test]
+    fn a_delayed_flush_counts_from_its_second() {
+        let mut state = State {
+            hash_seed: 1,
+            cas: 0,
+            generation: 3,
+            swept: 0,
+            flush_at: 0,
+            items: 0,
+            bytes: 0,
+        };
+        for (flush_at, generation, exptime, life) in [
+            (0, 3, 0, Life::Live),
+            (0, 3, 101, Life::Live),
+            (0, 3, 100, Life::Expired),
+            (0, 2, 0, Life::Flushed),
+            (101, 3, 0, Life::Live),
+            (100, 3, 0, Life::Flushed),
+        ] {
+            state.flush_at = flush_at;
+            assert_eq!(state.life(generation, exptime, Seconds(100)), life, "{flush_at} {exptime}");
+        }
+    }
+
+    #[test]
+    fn plans() {
+        #[allow(clippy::disallowed_methods, reason = "a plan needs no file")]
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(include_str!("../../../migrations/0001_items.sql")).unwrap();
+        for (sql, plan) in [
+            (sql::ITEMS, "SCAN item"),
+            (sql::ITEMS_EXPIRING, "SEARCH item USING INDEX item_exptime (exptime>? AND exptime<?)"),
+            (sql::BUCKET, "SEARCH item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+            (sql::VALUE, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
+        ] {
+            let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let parameters = vec![rusqlite::types::Value::Integer(1); statement.parameter_count()];
+            let seen: String = statement
+                .query_row(rusqlite::params_from_iter(parameters), |row| row.get(3))
+                .unwrap();
+            assert_eq!(seen, plan, "{sql}");
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! A file in figures: one pass over its items, in memory that does not grow with them.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::fs;
+use std::ops::ControlFlow;
+
+use crate::limits::ITEM_HEADER_BYTES;
+use crate::store::inspect::{InspectError, Inspection, Item, Life};
+use crate::store::open::beside;
+
+/// Prefixes that are counted each for itself.
+const PREFIXES_MAX: usize = 10_000;
+/// What may end a prefix.
+const SEPARATORS: &[u8] = b":/.|_-";
+
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+/// Upper ends of the bars of times, in seconds.
+const TIMES: [(i64, &str); 6] = [
+    (MINUTE, "under 1 m"),
+    (HOUR, "under 1 h"),
+    (DAY, "under 1 d"),
+    (7 * DAY, "under 7 d"),
+    (30 * DAY, "under 30 d"),
+    (i64::MAX, "30 d or more"),
+];
+
+/// Upper ends of the bars of sizes, in bytes.
+const SIZES: [(u64, &str); 9] = [
+    (64, "up to 64 B"),
+    (256, "up to 256 B"),
+    (1 << 10, "up to 1 KiB"),
+    (4 << 10, "up to 4 KiB"),
+    (16 << 10, "up to 16 KiB"),
+    (64 << 10, "up to 64 KiB"),
+    (256 << 10, "up to 256 KiB"),
+    (1 << 20, "up to 1 MiB"),
+    (u64::MAX, "above 1 MiB"),
+];
+
+/// One bar of a distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bar {
+    pub label: &'static str,
+    pub items: u64,
+}
+
+/// Items that belong together. Bytes are keys and values and 59 each, as the daemon counts them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Group {
+    pub items: u64,
+    pub bytes: u64,
+}
+
+impl Group {
+    fn add(&mut self, item: &Item<'_>) {
+        self.items += 1;
+        self.bytes += item.key.len() as u64 + item.value_bytes + ITEM_HEADER_BYTES as u64;
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Summary {
+    pub schema_version: i64,
+    pub live: Group,
+    pub expired: Group,
+    pub flushed: Group,
+    /// Live items whose last fetch is written down.
+    pub fetched: u64,
+    /// When live items expire.
+    pub expiry: Vec<Bar>,
+    /// How long ago live items were stored.
+    pub ages: Vec<Bar>,
+    /// Sizes of live items' values.
+    pub sizes: Vec<Bar>,
+    /// Value bytes and key, biggest first.
+    pub biggest: Vec<(u64, Vec<u8>)>,
+    /// When it was stored, Unix seconds, and key, oldest first.
+    pub oldest: Vec<(i64, Vec<u8>)>,
+    /// Prefixes of live keys up to their first separator, the greatest first.
+    pub prefixes: Vec<(Vec<u8>, Group)>,
+    /// Live keys without a prefix.
+    pub unprefixed: Group,
+    /// Live keys whose prefix is one too many to count each for itself.
+    pub other_prefixes: Group,
+    pub page_bytes: u64,
+    pub pages: u64,
+    pub free_pages: u64,
+    pub file_bytes: u64,
+    pub wal_bytes: u64,
+}
+
+impl Inspection {
+    /// Counts everything; of lists it keeps the first `top`.
+    pub fn summary(&self, top: usize) -> Result<Summary, InspectError> {
+        let mut count = Count::new(self.now().0, top);
+        self.each(None, |item| {
+            count.add(item);
+            ControlFlow::Continue(())
+        })?;
+        let number = |pragma: &str| -> Result<u64, InspectError> {
+            let number = self.db.query_row(pragma, [], |row| row.get::<_, i64>(0));
+            number.map(i64::cast_unsigned).map_err(|error| self.judge(&error))
+        };
+        let bytes = |path| fs::metadata(path).map_or(0, |file| file.len());
+        let mut summary = count.end(top);
+        summary.schema_version = self.version;
+        summary.page_bytes = number("PRAGMA page_size")?;
+        summary.pages = number("PRAGMA page_count")?;
+        summary.free_pages = number("PRAGMA freelist_count")?;
+        summary.file_bytes = bytes(self.path().to_owned());
+        summary.wal_bytes = bytes(beside(self.path(), "-wal"));
+        Ok(summary)
+    }
+}
+
+struct Count {
+    now: i64,
+    summary: Summary,
+    never: u64,
+    until: [u64; TIMES.len()],
+    ages: [u64; TIMES.len()],
+    sizes: [u64; SIZES.len()],
+    biggest: Top<u64>,
+    /// The least time of storing is the oldest.
+    oldest: Top<Reverse<i64>>,
+    prefixes: HashMap<Vec<u8>, Group>,
+}
+
+impl Count {
+    fn new(now: i64, top: usize) -> Self {
+        Self {
+            now,
+            summary: Summary {
+                schema_version: 0,
+                live: Group::default(),
+                expired: Group::default(),
+                flushed: Group::default(),
+                fetched: 0,
+                expiry: Vec::new(),
+                ages: Vec::new(),
+                sizes: Vec::new(),
+                biggest: Vec::new(),
+                oldest: Vec::new(),
+                prefixes: Vec::new(),
+                unprefixed: Group::default(),
+                other_prefixes: Group::default(),
+                page_bytes: 0,
+                pages: 0,
+                free_pages: 0,
+                file_bytes: 0,
+                wal_bytes: 0,
+            },
+            never: 0,
+            until: [0; TIMES.len()],
+            ages: [0; TIMES.len()],
+            sizes: [0; SIZES.len()],
+            biggest: Top::new(top),
+            oldest: Top::new(top),
+            prefixes: HashMap::new(),
+        }
+    }
+
+    fn add(&mut self, item: &Item<'_>) {
+        match item.life {
+            Life::Live => self.summary.live.add(item),
+            Life::Expired => return self.summary.expired.add(item),
+            Life::Flushed => return self.summary.flushed.add(item),
+        }
+        self.summary.fetched += u64::from(item.accessed != 0);
+        if item.exptime == 0 {
+            self.never += 1;
+        } else {
+            self.until[bar_of_time(item.exptime.saturating_sub(self.now))] += 1;
+        }
+        self.ages[bar_of_time(self.now.saturating_sub(item.stored))] += 1;
+        let size = SIZES.iter().position(|&(end, _)| item.value_bytes <= end);
+        self.sizes[size.unwrap_or(SIZES.len() - 1)] += 1;
+        self.biggest.offer(item.value_bytes, item.key);
+        self.oldest.offer(Reverse(item.stored), item.key);
+        self.group(item).add(item);
+    }
+
+    /// Rows come in the order of a seeded hash: a prefix with many items is met early, and has its
+    /// place before the places are gone.
+    fn group(&mut self, item: &Item<'_>) -> &mut Group {
+        let Some(end) = item.key.iter().position(|byte| SEPARATORS.contains(byte)) else {
+            return &mut self.summary.unprefixed;
+        };
+        let prefix = &item.key[..=end];
+        if !self.prefixes.contains_key(prefix) && self.prefixes.len() == PREFIXES_MAX {
+            return &mut self.summary.other_prefixes;
+        }
+        self.prefixes.entry(prefix.to_vec()).or_default()
+    }
+
+    fn end(self, top: usize) -> Summary {
+        let mut summary = self.summary;
+        let bars = |labels: &[&'static str], counts: &[u64]| -> Vec<Bar> {
+            let bars = labels.iter().zip(counts);
+            bars.map(|(&label, &items)| Bar { label, items }).collect()
+        };
+        let times = TIMES.map(|(_, label)| label);
+        summary.expiry = bars(&times, &self.until);
+        summary.expiry.push(Bar { label: "never", items: self.never });
+        summary.ages = bars(&times, &self.ages);
+        summary.sizes = bars(&SIZES.map(|(_, label)| label), &self.sizes);
+        summary.biggest = self.biggest.into_sorted();
+        summary.oldest =
+            self.oldest.into_sorted().into_iter().map(|(at, key)| (at.0, key)).collect();
+        let mut prefixes: Vec<_> = self.prefixes.into_iter().collect();
+        prefixes.sort_by(|(a, x), (b, y)| y.bytes.cmp(&x.bytes).then_with(|| a.cmp(b)));
+        for (_, group) in prefixes.drain(top.min(prefixes.len())..) {
+            summary.other_prefixes.items += group.items;
+            summary.other_prefixes.bytes += group.bytes;
+        }
+        summary.prefixes = prefixes;
+        summary
+    }
+}
+
+fn bar_of_time(seconds: i64) -> usize {
+    TIMES.iter().position(|&(end, _)| seconds < end).unwrap_or(TIMES.len() - 1)
+}
+
+/// The greatest so many, in a heap that is never larger.
+struct Top<R> {
+    most: usize,
+    heap: BinaryHeap<Reverse<(R, Vec<u8>)>>,
+}
+
+impl<R: Ord + Copy> Top<R> {
+    fn new(most: usize) -> Self {
+        Self { most, heap: BinaryHeap::new() }
+    }
+
+    fn offer(&mut self, rank: R, key: &[u8]) {
+        if self.heap.len() == self.most {
+            match self.heap.peek() {
+                Some(Reverse((least, _))) if *least < rank => drop(self.heap.pop()),
+                _ => return,
+            }
+        }
+        self.heap.push(Reverse((rank, key.to_vec())));
+    }
+
+    fn into_sorted(self) -> Vec<(R, Vec<u8>)> {
+        self.heap.into_sorted_vec().into_iter().map(|Reverse(entry)| entry).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_top_is_kept_and_no_more() {
+        for most in [0, 1, 3, 200] {
+            let mut top = Top::new(most);
+            (0..100_u64).for_each(|n| top.offer(n * 37 % 100, b"k"));
+            assert!(top.heap.len() <= most);
+            let ranks: Vec<u64> = top.into_sorted().into_iter().map(|(rank, _)| rank).collect();
+            let expected: Vec<u64> = (0..100).rev().take(most).collect();
+            assert_eq!(ranks, expected);
+        }
+    }
+
+    #[test]
+    fn bars_meet_without_a_gap() {
+        for (seconds, bar) in [(-5, 0), (59, 0), (60, 1), (HOUR, 2), (40 * DAY, 5), (i64::MAX, 5)] {
+            assert_eq!(bar_of_time(seconds), bar, "{seconds}");
+        }
+    }
+}
