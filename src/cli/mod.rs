@@ -3,6 +3,9 @@
 //! Every failure is one line on stderr, `litecached: <what is wrong>; <what to do>`, and an exit code
 //! that tells a supervisor its kind.
 
+mod backup;
+mod file;
+mod migrate;
 mod serve;
 
 use std::ffi::OsString;
@@ -27,6 +30,8 @@ pub(crate) enum Exit {
     Usage = 64,
     /// 65: the file is no database, not ours, of a newer version, or damaged.
     Data = 65,
+    /// 66: a file that should be read is not there.
+    NoInput = 66,
     /// 69: an address is taken, or not to be had on this machine.
     Unavailable = 69,
     /// 71: the system refused something it should give: threads, descriptors, memory.
@@ -90,7 +95,11 @@ struct Tool {
 }
 
 /// One row, one file or folder beside this one.
-const TOOLS: &[Tool] = &[];
+const TOOLS: &[Tool] = &[
+    Tool { name: "backup", command: backup::backup_command, run: backup::run_backup },
+    Tool { name: "migrate", command: migrate::command, run: migrate::run },
+    Tool { name: "restore", command: backup::restore_command, run: backup::run_restore },
+];
 
 fn execute(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
     let matches = match command().try_get_matches_from(arguments) {
@@ -153,8 +162,15 @@ fn answer(error: &clap::Error) -> Result<(), Failure> {
 /// clap's first line says what is wrong; its further lines become what to do.
 fn one_line(error: &clap::Error) -> String {
     let rendered = error.render().to_string();
-    let first = rendered.lines().next().unwrap_or_default();
-    let what = first.strip_prefix("error: ").unwrap_or(first);
+    let mut lines = rendered.lines();
+    let first = lines.next().unwrap_or_default();
+    let mut what = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    // "were not provided:" goes on with a line for each.
+    if what.ends_with(':') {
+        let missing: Vec<&str> =
+            lines.take_while(|line| line.starts_with(' ')).map(str::trim).collect();
+        what = format!("{what} {}", missing.join(" "));
+    }
     let suggestion = error.context().find_map(|(kind, value)| match (kind, value) {
         (ContextKind::SuggestedArg | ContextKind::SuggestedSubcommand, value) => nearest(value),
         _ => None,

@@ -61,6 +61,7 @@ impl From<StartError> for Failure {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let exit = match &error {
+            OpenError::Missing { .. } => Exit::NoInput,
             OpenError::Locked { .. } | OpenError::Busy { .. } => Exit::Temporary,
             OpenError::NotADatabase { .. }
             | OpenError::NotOurs { .. }
@@ -69,6 +70,7 @@ impl From<OpenError> for Failure {
             OpenError::CannotCreate { .. } => Exit::CannotCreate,
             OpenError::NotWritable { .. } => Exit::Permission,
             OpenError::OldSqlite { .. } => Exit::System,
+            OpenError::NotSaved { .. } => Exit::CannotCreate,
             OpenError::Failed { .. } => Exit::Io,
         };
         Self::new(exit, error.to_string())

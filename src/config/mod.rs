@@ -16,10 +16,11 @@ mod raw;
 mod row;
 mod settings;
 mod storage;
-mod units;
+pub(crate) mod units;
 mod values;
 
 pub(crate) use facts::Facts;
 pub(crate) use raw::{Origin, Raw, flags, footer};
 pub(crate) use settings::Settings;
+pub(crate) use storage::database;
 pub(crate) use values::{Blame, Error};

@@ -9,15 +9,19 @@
 //! - `session`: what a loop reads, and what it wants written
 //! - `commit`, `writer`: who commits for whom; one transaction
 //! - `memory`: the memory tier
+//! - `backup`, `restore`, `migrate`: whole files, for tools and before a schema changes
 //! - `sync`, `checkpoint`, `expiry`, `housekeeping`: what happens beside requests
 
+mod backup;
 mod checkpoint;
 mod commit;
 mod expiry;
 mod housekeeping;
 mod memory;
+mod migrate;
 mod open;
 mod options;
+mod restore;
 pub mod schema;
 mod session;
 mod shared;
@@ -41,9 +45,12 @@ use commit::Committer;
 use schema::Role;
 use shared::Shared;
 
+pub use backup::{BackupError, Budget, Copied, Pace, Progress, Stage, Stop, Watch, backup};
 pub use commit::{Batch, Owner, Task, Work};
+pub use migrate::{Schema, migrate, schema_of};
 pub use open::OpenError;
 pub use options::{Durability, Options};
+pub use restore::{Restored, restore};
 pub use session::{Session, Source};
 
 /// An open database and the threads that look after it. Dropping it closes the file.

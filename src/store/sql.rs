@@ -50,6 +50,17 @@ pub(super) const STRETCH: &str = "\
     SELECT id, key, length(value), accessed, generation FROM item \
      WHERE id > ?1 ORDER BY id LIMIT ?2";
 
+pub(super) const HAS_ITEMS: &str = "SELECT EXISTS (SELECT 1 FROM item)";
+
+/// The figures of a file, as its `state` says.
+pub(super) const ITEMS: &str = "SELECT items FROM state";
+
+/// Frames in the WAL, without doing anything to it.
+pub(super) const WAL_FRAMES: &str = "PRAGMA wal_checkpoint(NOOP)";
+
+/// Leaves out cas ids that may have been given out by the file that this one replaces.
+pub(super) const SKIP_CAS: &str = "UPDATE state SET cas = cas + ?1";
+
 #[cfg(test)]
 mod tests {
     use rusqlite::Connection;
