@@ -67,3 +67,186 @@ fn migrate_with(path: &Path, steps: &[Step]) -> Result<Schema, OpenError> {
 fn lacking(version: u32, steps: &[Step]) -> Vec<&'static str> {
     steps.iter().skip(version as usize).map(|step| step.name).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// What a second version might be: a column, a table, and every row changed.
+    const NEXT: Step = Step {
+        name: "0002_next",
+        sql: "ALTER TABLE item ADD COLUMN note TEXT;
+              CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT;
+              UPDATE item SET note = hex(key);",
+    };
+    /// It fails after it has changed something.
+    const BROKEN: Step = Step {
+        name: "0002_broken",
+        sql: "UPDATE item SET value = x''; DROP INDEX item_exptime; SELECT * FROM nowhere;",
+    };
+
+    fn frozen() -> (TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.db");
+        fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/frozen/version-1.sqlite"), &path)
+            .unwrap();
+        (folder, path)
+    }
+
+    fn with(next: Step) -> Vec<Step> {
+        vec![schema::STEPS[0], next]
+    }
+
+    /// Version and items.
+    fn content(path: &Path) -> (u32, Vec<String>) {
+        let db = schema::look(path).unwrap();
+        let verdict: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(verdict, "ok");
+        let mut rows = db
+            .prepare("SELECT hex(key) || hex(value) || flags || exptime || cas FROM item")
+            .unwrap();
+        let rows = rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        (open::version(&db, path, 9).unwrap(), rows)
+    }
+
+    #[test]
+    fn a_file_is_saved_before_it_is_changed() {
+        // As `migrate up` does it, and as serving does.
+        for serving in [false, true] {
+            let (folder, path) = frozen();
+            let steps = with(NEXT);
+            let (_, items) = content(&path);
+            let planned = schema_with(&path, &steps).unwrap();
+            assert_eq!((planned.version, planned.known), (1, 2));
+            assert_eq!(planned.pending, ["0002_next"]);
+            let saved = folder.path().canonicalize().unwrap().join("old.db-before-v2");
+            assert_eq!(planned.saved.as_ref(), Some(&saved));
+            assert_eq!(content(&path), (1, items.clone()), "looking changes nothing");
+            assert!(!saved.exists());
+
+            let done = if serving {
+                let opened = open::open_with(&path, &steps).unwrap();
+                assert_eq!((opened.from, opened.saved.as_ref()), (1, Some(&saved)));
+                planned
+            } else {
+                let done = migrate_with(&path, &steps).unwrap();
+                assert_eq!(done, planned, "it does what was planned");
+                done
+            };
+            assert_eq!(content(&done.path), (2, items.clone()));
+            assert_eq!(content(&saved), (1, items), "and what was there is saved");
+            assert_eq!(saved.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+
+            // Once is enough.
+            fs::remove_file(&saved).unwrap();
+            let again = migrate_with(&path, &steps).unwrap();
+            assert_eq!((again.version, again.pending.len(), again.saved), (2, 0, None));
+            assert!(!saved.exists());
+
+            // An older program names the version and leaves the file.
+            let before = fs::read(&path).unwrap();
+            for refused in [migrate(&path).unwrap_err(), open::open(&path).unwrap_err()] {
+                assert!(matches!(refused, OpenError::Newer { version: 2, known: 1, .. }));
+            }
+            assert_eq!(fs::read(&path).unwrap(), before);
+        }
+    }
+
+    #[test]
+    fn a_migration_that_fails_changes_nothing() {
+        let (_folder, path) = frozen();
+        let before = content(&path);
+        for _ in 0..2 {
+            assert!(migrate_with(&path, &with(BROKEN)).is_err());
+            assert_eq!(content(&path), before);
+            assert_eq!(content(&before_version(&path, 2)), before);
+        }
+        migrate_with(&path, &with(NEXT)).unwrap();
+        assert_eq!(content(&path), (2, before.1));
+    }
+
+    #[test]
+    fn what_cannot_be_saved_is_not_changed() {
+        let (_folder, path) = frozen();
+        let before = content(&path);
+        fs::create_dir(before_version(&path, 2)).unwrap();
+        let refused = migrate_with(&path, &with(NEXT)).unwrap_err();
+        assert!(matches!(refused, OpenError::NotSaved { .. }), "{refused:?}");
+        assert_eq!(content(&path), before);
+    }
+
+    #[test]
+    fn an_empty_database_needs_no_saving() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new.db");
+        drop(open::open(&path).unwrap());
+        let done = migrate_with(&path, &with(NEXT)).unwrap();
+        assert_eq!((done.version, done.saved), (1, None));
+        assert_eq!(content(&path), (2, vec![]));
+    }
+
+    /// Names the file to [`the_interrupted`].
+    const INTERRUPTED: &str = "LITECACHED_TEST_INTERRUPTED";
+
+    /// Not a test by itself: what `an_interruption_at_any_call_is_made_good` starts and kills.
+    #[test]
+    fn the_interrupted() {
+        if let Some(path) = std::env::var_os(INTERRUPTED) {
+            migrate_with(Path::new(&path), &with(NEXT)).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_interruption_at_any_call_is_made_good() {
+        if Command::new("strace").arg("-V").output().is_err() {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "strace is missing");
+            eprintln!("skipped: needs the program strace");
+            return;
+        }
+        let (_folder, original) = frozen();
+        let (_, items) = content(&original);
+        let calls = "openat,pwrite64,write,fsync,fdatasync,ftruncate,rename,unlink";
+        let mut interrupted = 0;
+        for call in 1.. {
+            let (folder, path) = frozen();
+            let saved = before_version(&path, 2);
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+            strace.args(["-e", &format!("inject={calls}:signal=SIGKILL:when={call}")]);
+            for suffix in ["", "-wal", "-shm", "-lock", "-before-v2", "-before-v2-partial"] {
+                strace.arg("-P").arg(crate::store::open::beside(&path, suffix));
+            }
+            let ended = strace
+                .arg(std::env::current_exe().unwrap())
+                .args(["--exact", "store::migrate::tests::the_interrupted"])
+                .env(INTERRUPTED, &path)
+                .output()
+                .unwrap();
+            if ended.status.success() {
+                break;
+            }
+            interrupted += 1;
+            let (version, found) = content(&path);
+            assert_eq!(found, items, "after call {call}");
+            if version == 2 {
+                assert_eq!(content(&saved), (1, items.clone()), "after call {call}");
+            } else {
+                assert_eq!(version, 1, "after call {call}");
+            }
+            migrate_with(&path, &with(NEXT)).unwrap();
+            assert_eq!(content(&path), (2, items.clone()), "after call {call}");
+            assert_eq!(content(&saved), (1, items.clone()), "after call {call}");
+            let left = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+            let partial = left.filter(|name| name.to_string_lossy().contains("partial")).count();
+            assert_eq!(partial, 0, "after call {call}");
+        }
+        println!("interrupted at each of {interrupted} calls");
+        assert!(interrupted > 20, "{interrupted}");
+    }
+}
