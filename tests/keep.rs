@@ -4,12 +4,13 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use common::daemon::{Daemon, Launch, check_integrity, open_database};
-use common::ground::{PATIENCE, until};
+use common::ground::{PATIENCE, in_namespace, needs, needs_root, run as system, until};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -88,6 +89,24 @@ fn names(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// Lets `interrupt` end something at every such system call: it is told which and how manieth, and says
+/// whether there was one. Gives their number.
+fn at_each_call(mut interrupt: impl FnMut(&str, u32) -> bool) -> u32 {
+    let mut interrupted = 0;
+    // strace counts each for itself.
+    for call in
+        ["openat", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "linkat", "unlink"]
+    {
+        for count in 1.. {
+            if !interrupt(call, count) {
+                break;
+            }
+            interrupted += 1;
+        }
+    }
+    interrupted
 }
 
 fn fill(daemon: &Daemon, items: u32) {
@@ -334,4 +353,107 @@ fn status_changes_nothing() {
     }
     fails(at, &["migrate"], 64, &["subcommand"]);
     assert!(!at.join("none.db").exists() && !at.join("none.db-lock").exists());
+}
+
+#[test]
+fn a_restore_that_is_interrupted_at_any_call_loses_nothing() {
+    if !needs("strace") {
+        return;
+    }
+    let template = folder();
+    let mut daemon = Launch::new(template.path()).start();
+    daemon.client().set("k", "before");
+    succeeds(template.path(), &["backup", "--db", "cache.db", "copy"]);
+    daemon.client().set("k", "after");
+    daemon.kill();
+    let interrupted = at_each_call(|call, count| {
+        let folder = folder();
+        let at = folder.path().canonicalize().expect("a folder");
+        for name in ["cache.db", "cache.db-wal", "copy"] {
+            fs::copy(template.path().join(name), at.join(name)).expect("a copy");
+        }
+        let database = at.join("cache.db");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace=?{call}")]);
+        strace.args(["-e", &format!("inject=?{call}:signal=SIGKILL:when={count}")]);
+        let ours = ["", "-wal", "-shm", "-lock", "-partial", "-partial-journal", "-replaced-1"];
+        for suffix in ours {
+            strace.arg("-P").arg(at.join(format!("cache.db{suffix}")));
+        }
+        let words = ["restore", "--force", "--db", "cache.db", "copy"];
+        let ended = strace
+            .arg(env!("CARGO_BIN_EXE_litecached"))
+            .args(words)
+            .current_dir(&at)
+            .output()
+            .expect("strace runs");
+        let holds = |path: &Path| content(path)[0].contains("6166746572");
+        let kept = at.join("cache.db-replaced-1");
+        if ended.status.success() {
+            assert!(holds(&kept) && !holds(&database));
+            return false;
+        }
+        assert_eq!(ended.status.signal(), Some(9), "{ended:?}");
+        // The old one is at its place, or kept aside whole: then there is nothing, or the new one.
+        if kept.exists() {
+            assert!(holds(&kept), "{call} {count}");
+            assert!(!database.exists() || !holds(&database), "{call} {count}");
+        } else {
+            assert!(holds(&database), "{call} {count}");
+        }
+        succeeds(&at, &words);
+        assert!(!holds(&database), "{call} {count}");
+        check_integrity(&database);
+        assert!(!names(&at).iter().any(|name| name.contains("partial")), "{call} {count}");
+        true
+    });
+    println!("interrupted at each of {interrupted} calls");
+    assert!(interrupted > 15, "{interrupted}");
+}
+
+#[test]
+fn a_full_disk_takes_no_copy_and_changes_nothing() {
+    let name = "a_full_disk_takes_no_copy_and_changes_nothing";
+    if !in_namespace("--mount", name) {
+        return;
+    }
+    let folder = folder();
+    let at = folder.path();
+    let small = at.join("small");
+    fs::create_dir(&small).expect("a folder");
+    let target = small.to_str().expect("a text");
+    system("mount", &["-t", "tmpfs", "-o", "size=256k", "tmpfs", target]);
+    let mut daemon = Launch::new(at).start();
+    fill(&daemon, 1_000);
+    fails(at, &["backup", "--db", "cache.db", "small/copy"], CREATE, &["small/copy", "room"]);
+    assert!(names(&small).is_empty(), "{:?}", names(&small));
+    daemon.stop();
+    fs::copy(frozen(at), small.join("db")).expect("it fits");
+    let before = content(&small.join("db"));
+    fails(at, &["restore", "--force", "--db", "small/db", "cache.db"], CREATE, &["small/db"]);
+    assert_eq!(content(&small.join("db")), before);
+    assert!(!names(&small).iter().any(|name| name.contains("partial")));
+    system("umount", &[target]);
+}
+
+#[test]
+fn what_root_restores_belongs_to_the_owner_of_the_database() {
+    if !needs_root() {
+        return;
+    }
+    let folder = folder();
+    let at = folder.path();
+    let copy = frozen(at);
+    let home = at.join("home");
+    fs::create_dir(&home).expect("a folder");
+    std::os::unix::fs::chown(&home, Some(12_345), Some(12_345)).expect("root may");
+    let copy = copy.to_str().expect("a text");
+    for words in [&["restore", "--db", "home/db", copy][..], &["migrate", "up", "--db", "home/db"]]
+    {
+        succeeds(at, words);
+        for name in names(&home) {
+            let owner = home.join(&name).metadata().expect("it is there").uid();
+            assert_eq!(owner, 12_345, "{name}");
+        }
+    }
 }

@@ -242,6 +242,7 @@ pub(super) fn save(path: &Path, place: &Path, steps: &[Step]) -> Result<Copied, 
     check_free(place, true)?;
     let source = Source::open(path, steps)?;
     let partial = Partial::create(place)?;
+    partial.adopt(path)?;
     source.copy_to(&partial, &Budget::UNLIMITED, watch)?;
     drop(source);
     let copied = partial.check(steps, watch)?;
@@ -498,6 +499,11 @@ impl Partial {
         let bytes = self.file.metadata().map_err(|error| self.refused(&error.to_string()))?.len();
         let items = u64::try_from(items).unwrap_or(0);
         Ok(Copied { path: self.destination.clone(), bytes, items, version })
+    }
+
+    /// It becomes a file of whoever has the database.
+    pub(super) fn adopt(&self, database: &Path) -> Result<(), BackupError> {
+        open::adopt(&self.file, database).map_err(|error| self.refused(&error.to_string()))
     }
 
     /// Everything written so far reaches the disk.

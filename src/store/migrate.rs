@@ -72,6 +72,7 @@ fn lacking(version: u32, steps: &[Step]) -> Vec<&'static str> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::ExitStatusExt;
     use std::process::Command;
 
     use tempfile::TempDir;
@@ -211,40 +212,45 @@ mod tests {
         }
         let (_folder, original) = frozen();
         let (_, items) = content(&original);
-        let calls = "openat,pwrite64,write,fsync,fdatasync,ftruncate,rename,unlink";
         let mut interrupted = 0;
-        for call in 1.. {
-            let (folder, path) = frozen();
-            let saved = before_version(&path, 2);
-            let mut strace = Command::new("strace");
-            strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
-            strace.args(["-e", &format!("inject={calls}:signal=SIGKILL:when={call}")]);
-            for suffix in ["", "-wal", "-shm", "-lock", "-before-v2", "-before-v2-partial"] {
-                strace.arg("-P").arg(crate::store::open::beside(&path, suffix));
+        // strace counts each for itself.
+        for call in ["openat", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "unlink"] {
+            for count in 1.. {
+                let (folder, path) = frozen();
+                let saved = before_version(&path, 2);
+                let mut strace = Command::new("strace");
+                strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace=?{call}")]);
+                strace.args(["-e", &format!("inject=?{call}:signal=SIGKILL:when={count}")]);
+                for suffix in ["", "-wal", "-shm", "-lock", "-before-v2", "-before-v2-partial"] {
+                    strace.arg("-P").arg(crate::store::open::beside(&path, suffix));
+                }
+                let ended = strace
+                    .arg(std::env::current_exe().unwrap())
+                    .args(["--exact", "store::migrate::tests::the_interrupted"])
+                    .env(INTERRUPTED, &path)
+                    .output()
+                    .unwrap();
+                if ended.status.success() {
+                    break;
+                }
+                assert_eq!(ended.status.signal(), Some(9), "{ended:?}");
+                interrupted += 1;
+                let (version, found) = content(&path);
+                assert_eq!(found, items, "{call} {count}");
+                if version == 2 {
+                    assert_eq!(content(&saved), (1, items.clone()), "{call} {count}");
+                } else {
+                    assert_eq!(version, 1, "{call} {count}");
+                }
+                migrate_with(&path, &with(NEXT)).unwrap();
+                assert_eq!(content(&path), (2, items.clone()), "{call} {count}");
+                assert_eq!(content(&saved), (1, items.clone()), "{call} {count}");
+                let left =
+                    fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+                let partial =
+                    left.filter(|name| name.to_string_lossy().contains("partial")).count();
+                assert_eq!(partial, 0, "{call} {count}");
             }
-            let ended = strace
-                .arg(std::env::current_exe().unwrap())
-                .args(["--exact", "store::migrate::tests::the_interrupted"])
-                .env(INTERRUPTED, &path)
-                .output()
-                .unwrap();
-            if ended.status.success() {
-                break;
-            }
-            interrupted += 1;
-            let (version, found) = content(&path);
-            assert_eq!(found, items, "after call {call}");
-            if version == 2 {
-                assert_eq!(content(&saved), (1, items.clone()), "after call {call}");
-            } else {
-                assert_eq!(version, 1, "after call {call}");
-            }
-            migrate_with(&path, &with(NEXT)).unwrap();
-            assert_eq!(content(&path), (2, items.clone()), "after call {call}");
-            assert_eq!(content(&saved), (1, items.clone()), "after call {call}");
-            let left = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
-            let partial = left.filter(|name| name.to_string_lossy().contains("partial")).count();
-            assert_eq!(partial, 0, "after call {call}");
         }
         println!("interrupted at each of {interrupted} calls");
         assert!(interrupted > 20, "{interrupted}");

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use r2d2::ManageConnection;
@@ -159,7 +159,18 @@ pub(super) fn claim(path: &Path) -> Result<(PathBuf, File), OpenError> {
     }
     let path = real(path);
     let lock = lock(&path)?;
+    adopt(&lock, &path).map_err(|error| by_kind(&path, &error))?;
     Ok((path, lock))
+}
+
+/// Gives a file that root has made to the owner of the database, or where there is none yet to that of
+/// its directory: a daemon that is not root has to use it.
+pub(super) fn adopt(file: &File, database: &Path) -> io::Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        let model = database.metadata().or_else(|_| directory_of(database).metadata())?;
+        std::os::unix::fs::fchown(file, Some(model.uid()), Some(model.gid()))?;
+    }
+    Ok(())
 }
 
 /// SQLite names the WAL after the path it is given: a link must not make that ambiguous.

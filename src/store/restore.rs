@@ -52,6 +52,7 @@ pub fn restore(
     let copy = Source::look(&source, schema::STEPS)?;
     copy.check(watch)?;
     let partial = Partial::create(&database)?;
+    partial.adopt(&database)?;
     copy.copy_to(&partial, &Budget::UNLIMITED, watch)?;
     drop(copy);
     skip_cas(&partial.path).map_err(|error| by_code(&partial.path, &error))?;
