@@ -22,7 +22,7 @@ use crate::store::{self, BackupError, Budget, Copied, Pace, Progress, Stage, Sto
 
 /// A snapshot's default budget. The daemon checkpoints at 32 MiB of WAL and refuses writes at 256 MiB
 /// by default: this leaves it room.
-const WAL_BUDGET: &str = "64m";
+const WAL_BUDGET: &str = "128m";
 /// Ten minutes: a large file on a slow disk.
 const TIME_BUDGET: &str = "10m";
 

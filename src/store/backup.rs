@@ -49,7 +49,8 @@ pub struct Budget {
 pub enum Pace {
     /// As fast as it goes.
     Full,
-    /// Half of the time it rests, until half of the time budget is gone; then as fast as it goes.
+    /// Half of the time it rests, until half of the time budget or a quarter of that of the WAL is
+    /// gone; then as fast as it goes.
     Gentle,
     /// So many bytes a second at most.
     Rate(u64),
@@ -345,7 +346,8 @@ impl Source {
         let snapshot = self.db.unchecked_transaction().map_err(failed)?;
         // The transaction begins with the first read.
         snapshot.query_row(sql::ITEMS, [], |_| Ok(())).map_err(failed)?;
-        let meter = Meter { began: Stamp::now(), wal_began: self.wal_frames()?, budget };
+        let mut meter =
+            Meter { began: Stamp::now(), wal_began: self.wal_frames()?, wal_grown: 0, budget };
         let backup = Backup::new(&snapshot, &mut blank).map_err(failed)?;
         let stride = i32::try_from((STRIDE_BYTES / page_bytes).max(1)).unwrap_or(i32::MAX);
         loop {
@@ -362,14 +364,15 @@ impl Source {
             if watch.stop.is_asked() {
                 return Err(BackupError::Stopped);
             }
+            meter.check(self.wal_frames()?)?;
             let due = meter.due(began.elapsed(), bytes_done);
             loop {
-                meter.check(self.wal_frames()?)?;
                 let rest = due.saturating_sub(meter.began.elapsed());
                 if rest.is_zero() || watch.stop.is_asked() {
                     break;
                 }
                 watch.stop.rest(rest.min(LOOK_EVERY));
+                meter.check(self.wal_frames()?)?;
             }
         }
         drop(backup);
@@ -405,6 +408,8 @@ impl Source {
 struct Meter<'a> {
     began: Stamp,
     wal_began: u64,
+    /// Bytes by which the WAL has grown since.
+    wal_grown: u64,
     budget: &'a Budget,
 }
 
@@ -415,6 +420,7 @@ impl Meter<'_> {
         match self.budget.pace {
             Pace::Full => Duration::ZERO,
             Pace::Gentle if spent > self.budget.time / 2 => Duration::ZERO,
+            Pace::Gentle if self.wal_grown > self.budget.wal_bytes / 4 => Duration::ZERO,
             Pace::Gentle => spent + step,
             Pace::Rate(rate) => {
                 Duration::from_millis(bytes_done.saturating_mul(1_000) / rate.max(1))
@@ -422,12 +428,16 @@ impl Meter<'_> {
         }
     }
 
-    fn check(&self, frames: u64) -> Result<(), BackupError> {
-        let grown = frames.saturating_sub(self.wal_began) * schema::FRAME_BYTES;
+    fn check(&mut self, frames: u64) -> Result<(), BackupError> {
+        // A WAL that was checkpointed whole before the snapshot may start over all the same.
+        if frames < self.wal_began {
+            self.wal_began = 0;
+        }
+        self.wal_grown = (frames - self.wal_began) * schema::FRAME_BYTES;
         if self.began.elapsed() > self.budget.time {
             return Err(BackupError::OverTime { limit: self.budget.time });
         }
-        if grown > self.budget.wal_bytes {
+        if self.wal_grown > self.budget.wal_bytes {
             return Err(BackupError::OverWal { limit: self.budget.wal_bytes });
         }
         Ok(())
