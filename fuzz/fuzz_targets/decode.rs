@@ -48,7 +48,9 @@ fn decode(bytes: &[u8], sizes: impl Iterator<Item = usize>) -> Vec<Said> {
         stuck = 0;
         loop {
             let given = &bytes[start..end];
-            let (step, used) = match decoder.decode(given) {
+            let step = decoder.decode(given);
+            let goes_on = !matches!(step, Step::NeedMore { .. });
+            let (step, used) = match step {
                 Step::NeedMore { used } | Step::Skip { used } => (None, used),
                 Step::Request { request, used } => (Some(request_said(request)), used),
                 Step::Reject { reject, quiet, used } => (Some(Said::Reject(reject, quiet)), used),
@@ -57,8 +59,11 @@ fn decode(bytes: &[u8], sizes: impl Iterator<Item = usize>) -> Vec<Said> {
             assert!(decoder.arriving_bytes() as u64 <= ITEM_BYTES_LEAST, "keeps too much");
             start += used;
             stuck = if used == 0 { stuck + 1 } else { 0 };
-            let Some(step) = step else { break };
-            assert!(stuck < 3, "goes on without using anything: {step:?}");
+            assert!(!goes_on || stuck < 3, "goes on without using anything: {step:?}");
+            if !goes_on {
+                break;
+            }
+            let Some(step) = step else { continue };
             let closes = matches!(&step, Said::Reject(reject, _) if reject.closes());
             said.push(step);
             if closes {

@@ -17,14 +17,13 @@ use serde::Serialize;
 use super::import::report::Report;
 use super::import::server::Server;
 use super::import::{
-    Conflict, ITEMS_TEMPLATE, Sink, database_path, db_argument, log_trouble, progress_bar,
-    size_argument, switch,
+    Conflict, ITEMS_TEMPLATE, Sink, db_argument, log_trouble, progress_bar, size_argument, switch,
 };
 use super::transfer::pattern::Pattern;
 use super::transfer::{Position, Record, jsonl, lines};
-use super::{Exit, Failure, NAME, print};
+use super::{Exit, Failure, NAME, file, print};
 use crate::clock::Clock;
-use crate::store::{Budget, Seen, View, ViewError};
+use crate::store::{Seen, View, ViewBudget, ViewError};
 
 /// Between two looks at the budget.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
@@ -124,7 +123,7 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     let dest = flags.get_one::<PathBuf>("dest").map(PathBuf::as_path);
     let to_stdout = dest.is_none_or(|dest| dest == Path::new("-"));
     // The database first: a slip in its name must not replace a file.
-    let view = View::open(&database_path(flags), Clock::system().now())?;
+    let view = View::open(&file::database(flags), Clock::system().now())?;
     let mut out = Out::open(text("to").map_or("", String::as_str), dest)?;
     let budget = view.budget(Duration::from_secs(number("time-limit")), number("wal-limit"));
     let watch = watch(budget.clone(), out.unfinished())?;
@@ -294,7 +293,7 @@ fn unwritable(error: &io::Error) -> Stop {
 }
 
 /// Ends the process when the budget is used up, unless the sender is dropped before.
-fn watch(budget: Budget, unfinished: Option<PathBuf>) -> Result<Sender<()>, Failure> {
+fn watch(budget: ViewBudget, unfinished: Option<PathBuf>) -> Result<Sender<()>, Failure> {
     let (keep, ended) = mpsc::channel();
     let work = move || {
         while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(WATCH_EVERY) {

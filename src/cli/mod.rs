@@ -3,9 +3,12 @@
 //! Every failure is one line on stderr, `litecached: <what is wrong>; <what to do>`, and an exit code
 //! that tells a supervisor its kind.
 
+mod backup;
 mod export;
+mod file;
 mod import;
 mod inspect;
+mod migrate;
 mod serve;
 mod transfer;
 
@@ -100,6 +103,9 @@ const TOOLS: &[Tool] = &[
     Tool { name: "import", command: import::command, run: import::run },
     Tool { name: "export", command: export::command, run: export::run },
     Tool { name: "inspect", command: inspect::command, run: inspect::run },
+    Tool { name: "backup", command: backup::backup_command, run: backup::run_backup },
+    Tool { name: "migrate", command: migrate::command, run: migrate::run },
+    Tool { name: "restore", command: backup::restore_command, run: backup::run_restore },
 ];
 
 fn execute(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
@@ -163,8 +169,15 @@ fn answer(error: &clap::Error) -> Result<(), Failure> {
 /// clap's first line says what is wrong; its further lines become what to do.
 fn one_line(error: &clap::Error) -> String {
     let rendered = error.render().to_string();
-    let first = rendered.lines().next().unwrap_or_default();
-    let what = first.strip_prefix("error: ").unwrap_or(first);
+    let mut lines = rendered.lines();
+    let first = lines.next().unwrap_or_default();
+    let mut what = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    // "were not provided:" goes on with a line for each.
+    if what.ends_with(':') {
+        let missing: Vec<&str> =
+            lines.take_while(|line| line.starts_with(' ')).map(str::trim).collect();
+        what = format!("{what} {}", missing.join(" "));
+    }
     let suggestion = error.context().find_map(|(kind, value)| match (kind, value) {
         (ContextKind::SuggestedArg | ContextKind::SuggestedSubcommand, value) => nearest(value),
         _ => None,

@@ -78,15 +78,16 @@ impl From<StartError> for Failure {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let exit = match &error {
+            OpenError::Missing { .. } => Exit::NoInput,
             OpenError::Locked { .. } | OpenError::Busy { .. } => Exit::Temporary,
             OpenError::NotADatabase { .. }
             | OpenError::NotOurs { .. }
             | OpenError::Newer { .. } => Exit::Data,
             OpenError::Network { .. } => Exit::Configuration,
             OpenError::CannotCreate { .. } => Exit::CannotCreate,
-            OpenError::Missing { .. } => Exit::NoInput,
             OpenError::NotWritable { .. } | OpenError::NotReadable { .. } => Exit::Permission,
             OpenError::OldSqlite { .. } => Exit::System,
+            OpenError::NotSaved { .. } => Exit::CannotCreate,
             OpenError::Failed { .. } => Exit::Io,
         };
         Self::new(exit, error.to_string())

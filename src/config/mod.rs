@@ -22,7 +22,7 @@ mod values;
 pub(crate) use facts::Facts;
 pub(crate) use raw::{Origin, Raw, flags, footer};
 pub(crate) use settings::Settings;
-pub(crate) use storage::database_default;
+pub(crate) use storage::database;
 /// Reads a size as people write it: `64k`, `1g`.
 pub(crate) use units::bytes as size;
 pub(crate) use values::{Blame, Error};

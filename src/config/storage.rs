@@ -28,9 +28,15 @@ pub(super) fn options(
     Ok((options, reading.notices))
 }
 
-/// The database that is meant where none is named.
-pub(crate) fn database_default(facts: &Facts) -> PathBuf {
-    facts.state_directory.clone().unwrap_or_default().join(DB_DEFAULT)
+/// Where the database is: what was given is taken from the working directory, the default name from
+/// the state directory where there is one.
+pub(crate) fn database(given: Option<PathBuf>, facts: &Facts) -> PathBuf {
+    let directory = match given {
+        None => facts.state_directory.as_ref().or(facts.working_directory.as_ref()),
+        Some(_) => facts.working_directory.as_ref(),
+    };
+    let path = given.unwrap_or_else(|| PathBuf::from(DB_DEFAULT));
+    directory.map_or(path.clone(), |directory| directory.join(&path))
 }
 
 struct Reading<'a> {
@@ -59,12 +65,7 @@ impl Reading<'_> {
 
     fn database(&self) -> Result<PathBuf, Error> {
         let given = self.raw.path(Id::Db)?;
-        let directory = match given {
-            None => self.facts.state_directory.as_ref().or(self.facts.working_directory.as_ref()),
-            Some(_) => self.facts.working_directory.as_ref(),
-        };
-        let path = given.unwrap_or_else(|| PathBuf::from(DB_DEFAULT));
-        Ok(directory.map_or(path.clone(), |directory| directory.join(&path)))
+        Ok(database(given, self.facts))
     }
 
     /// The item budget, where something says it: `--max-disk`, else `-m`, which is what memcached's

@@ -11,16 +11,20 @@
 //! - `memory`: the memory tier
 //! - `view`: one consistent look from outside, for tools
 //! - `inspect`: looking at a file, served or not, without changing it
+//! - `backup`, `restore`, `migrate`: whole files, for tools and before a schema changes
 //! - `sync`, `checkpoint`, `expiry`, `housekeeping`: what happens beside requests
 
+mod backup;
 mod checkpoint;
 mod commit;
 mod expiry;
 mod housekeeping;
 pub mod inspect;
 mod memory;
+mod migrate;
 mod open;
 mod options;
+mod restore;
 mod rows;
 pub mod schema;
 mod session;
@@ -46,11 +50,14 @@ use commit::Committer;
 use schema::Role;
 use shared::Shared;
 
+pub use backup::{BackupError, Budget, Copied, Pace, Progress, Stage, Stop, Watch, backup};
 pub use commit::{Batch, Owner, Task, Work};
+pub use migrate::{Schema, migrate, schema_of};
 pub use open::OpenError;
 pub use options::{Durability, Options};
+pub use restore::{Restored, restore};
 pub use session::{Session, Source};
-pub use view::{Budget, Seen, View, ViewError};
+pub use view::{Seen, View, ViewBudget, ViewError};
 
 /// An open database and the threads that look after it. Dropping it closes the file.
 #[derive(Debug)]

@@ -2,13 +2,15 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use r2d2::ManageConnection;
 use rusqlite::{Connection, ErrorCode};
 
-use crate::store::schema::{self, Role};
+use crate::store::backup;
+use crate::store::schema::{self, Role, Step};
+use crate::store::sql;
 
 /// Commits and checkpoints of two connections at once can corrupt a WAL before this version.
 const SQLITE_VERSION_LEAST: i32 = 3_051_003;
@@ -16,6 +18,8 @@ const SQLITE_VERSION_LEAST: i32 = 3_051_003;
 /// Why a database could not be opened, by who has to act and how.
 #[derive(Debug)]
 pub enum OpenError {
+    /// There is no such file, and none is to be made.
+    Missing { path: PathBuf },
     /// Another litecached serves this file.
     Locked { path: PathBuf, owner: String },
     /// Another program holds the database's write lock.
@@ -30,14 +34,14 @@ pub enum OpenError {
     Network { path: PathBuf, kind: &'static str },
     /// The directory is missing, or the path is no file.
     CannotCreate { path: PathBuf, why: String },
-    /// There is no such file, and it is not to be made.
-    Missing { path: PathBuf },
     /// The file or its directory may not be written.
     NotWritable { path: PathBuf, why: String },
     /// The file, or one beside it, may not be read.
     NotReadable { path: PathBuf, why: String },
     /// The linked SQLite is too old to be trusted with a WAL.
     OldSqlite { version: String },
+    /// It could not be saved before its schema is changed, so it was not changed.
+    NotSaved { path: PathBuf, why: String },
     /// Reading or writing failed.
     Failed { path: PathBuf, why: String },
 }
@@ -47,6 +51,9 @@ impl std::error::Error for OpenError {}
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Missing { path } => {
+                write!(f, "there is no file {}; look for it, and give its path", path.display())
+            }
             Self::Locked { path, owner } => write!(
                 f,
                 "{} is in use by another litecached ({owner}); stop it, or choose another file \
@@ -86,9 +93,6 @@ impl std::fmt::Display for OpenError {
                 "cannot create {}: {why}; make the directory, or choose another file with --db",
                 path.display()
             ),
-            Self::Missing { path } => {
-                write!(f, "there is no database {}; name one with --db", path.display())
-            }
             Self::NotWritable { path, why } => write!(
                 f,
                 "cannot write {}: {why}; give this user the right to write the file and its \
@@ -106,6 +110,11 @@ impl std::fmt::Display for OpenError {
                 "SQLite {version} can corrupt a WAL; build litecached with its bundled SQLite \
                  3.51.3 or newer"
             ),
+            Self::NotSaved { path, why } => write!(
+                f,
+                "{} was not changed, for it could not be saved before: {why}",
+                path.display()
+            ),
             Self::Failed { path, why } => write!(
                 f,
                 "cannot open {}: {why}; check the disk and the file system",
@@ -121,10 +130,27 @@ pub(super) struct Opened {
     pub(super) writer: Connection,
     pub(super) path: PathBuf,
     pub(super) lock: File,
+    /// What its schema was before it was brought up to date, and where that is saved.
+    pub(super) from: u32,
+    pub(super) saved: Option<PathBuf>,
 }
 
 /// Opens the database, or creates it, and brings its schema up to date.
 pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
+    open_with(path, schema::STEPS)
+}
+
+/// The same with other migrations, for tests of those to come.
+pub(super) fn open_with(path: &Path, steps: &[Step]) -> Result<Opened, OpenError> {
+    let (path, lock) = claim(path)?;
+    create(&path)?;
+    let (writer, from, saved) = connect(&path, steps)?;
+    Ok(Opened { writer, path, lock, from, saved })
+}
+
+/// Finds the place of a database, where there need not be one yet, and locks it against daemons. The
+/// path is the real one.
+pub(super) fn claim(path: &Path) -> Result<(PathBuf, File), OpenError> {
     if rusqlite::version_number() < SQLITE_VERSION_LEAST {
         return Err(OpenError::OldSqlite { version: rusqlite::version().to_owned() });
     }
@@ -139,18 +165,31 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     if let Some(kind) = network_file_system(&directory) {
         return Err(OpenError::Network { path: path.into(), kind });
     }
-    // SQLite names the WAL after the path it is given: a link must not make that ambiguous.
-    let path = match path.canonicalize() {
+    let path = real(path);
+    let lock = lock(&path)?;
+    adopt(&lock, &path).map_err(|error| by_kind(&path, &error))?;
+    Ok((path, lock))
+}
+
+/// Gives a file that root has made to the owner of the database, or where there is none yet to that of
+/// its directory: a daemon that is not root has to use it.
+pub(super) fn adopt(file: &File, database: &Path) -> io::Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        let model = database.metadata().or_else(|_| directory_of(database).metadata())?;
+        std::os::unix::fs::fchown(file, Some(model.uid()), Some(model.gid()))?;
+    }
+    Ok(())
+}
+
+/// SQLite names the WAL after the path it is given: a link must not make that ambiguous.
+pub(super) fn real(path: &Path) -> PathBuf {
+    match path.canonicalize() {
         Ok(path) => path,
-        Err(_) => match (directory.canonicalize(), path.file_name()) {
+        Err(_) => match (directory_of(path).canonicalize(), path.file_name()) {
             (Ok(directory), Some(name)) => directory.join(name),
             _ => path.to_owned(),
         },
-    };
-    let lock = lock(&path)?;
-    create(&path)?;
-    let writer = connect(&path)?;
-    Ok(Opened { writer, path, lock })
+    }
 }
 
 pub(super) fn directory_of(path: &Path) -> PathBuf {
@@ -169,7 +208,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// Takes the lock that keeps a second daemon away. It is a file of its own: opening and closing the
 /// database itself would drop SQLite's locks on it.
-fn lock(path: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let lock_path = beside(path, "-lock");
     let mut file = OpenOptions::new()
         .read(true)
@@ -220,22 +259,14 @@ fn by_kind(path: &Path, error: &io::Error) -> OpenError {
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, OpenError> {
+/// The connection, the version that was found, and where that is saved if it was changed.
+fn connect(path: &Path, steps: &[Step]) -> Result<(Connection, u32, Option<PathBuf>), OpenError> {
     let failed = |error: rusqlite::Error| by_code(path, &error);
+    let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
     let mut connection = schema::manager(path, Role::Writer).connect().map_err(failed)?;
-    let number = |pragma: &str| -> Result<i64, OpenError> {
-        connection.query_row(pragma, [], |row| row.get(0)).map_err(failed)
-    };
-    let application = number("PRAGMA application_id")?;
-    let tables = number("SELECT count(*) FROM sqlite_schema")?;
-    let version = number("PRAGMA user_version")?;
-    if application == 0 && tables == 0 && version == 0 {
+    let version = version(&connection, path, known)?;
+    if version == 0 {
         schema::found(&connection).map_err(failed)?;
-    } else if application != i64::from(schema::APPLICATION_ID) {
-        return Err(OpenError::NotOurs { path: path.into() });
-    } else if version > i64::from(schema::VERSION) {
-        let known = schema::VERSION;
-        return Err(OpenError::Newer { path: path.into(), version, known });
     }
     let mode: String =
         connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
@@ -243,24 +274,62 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
         let why = format!("its file system does not support WAL mode (it stays in {mode})");
         return Err(OpenError::Failed { path: path.into(), why });
     }
-    let is_new_schema = version < i64::from(schema::VERSION);
-    if is_new_schema {
+    let mut saved = None;
+    if version < known {
+        if version > 0 && has_items(&connection).map_err(failed)? {
+            let place = backup::before_version(path, known);
+            log::info!("{}: saving it as {}", path.display(), place.display());
+            backup::save(path, &place, steps).map_err(|error| OpenError::NotSaved {
+                path: path.into(),
+                why: error.to_string(),
+            })?;
+            saved = Some(place);
+        }
         // What everything else stands on reaches the disk at once, in the database file itself: SQLite
         // takes the WAL beside an empty file for a leftover.
         connection.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
-        log::info!("{}: schema version {version} becomes {}", path.display(), schema::VERSION);
+        log::info!("{}: schema version {version} becomes {known}", path.display());
     }
-    schema::migrate(&mut connection).map_err(|error| match error {
+    schema::migrate(&mut connection, steps).map_err(|error| match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => by_code(path, &err),
         other => OpenError::Failed { path: path.into(), why: other.to_string() },
     })?;
-    if is_new_schema {
+    if version < known {
         connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .and_then(|()| connection.execute_batch("PRAGMA synchronous = NORMAL"))
             .map_err(failed)?;
     }
-    Ok(connection)
+    Ok((connection, version, saved))
+}
+
+/// The schema version of an open file; 0 if it is empty.
+///
+/// # Errors
+///
+/// It is another application's, or newer than `known`.
+pub(super) fn version(connection: &Connection, path: &Path, known: u32) -> Result<u32, OpenError> {
+    let number = |sql: &str| -> Result<i64, OpenError> {
+        connection.query_row(sql, [], |row| row.get(0)).map_err(|error| by_code(path, &error))
+    };
+    let application = number("PRAGMA application_id")?;
+    let tables = number("SELECT count(*) FROM sqlite_schema")?;
+    let version = number("PRAGMA user_version")?;
+    if application == 0 && tables == 0 && version == 0 {
+        return Ok(0);
+    }
+    if application != i64::from(schema::APPLICATION_ID) {
+        return Err(OpenError::NotOurs { path: path.into() });
+    }
+    match u32::try_from(version) {
+        Ok(version) if version <= known => Ok(version),
+        _ => Err(OpenError::Newer { path: path.into(), version, known }),
+    }
+}
+
+/// Whether there is anything in it that a change could lose.
+pub(super) fn has_items(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row(sql::HAS_ITEMS, [], |row| row.get(0))
 }
 
 /// An error of SQLite while opening, by who has to act.

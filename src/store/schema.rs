@@ -4,11 +4,15 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
+use r2d2::ManageConnection;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations};
+
+use crate::store::open::beside;
 
 /// Marks a database as ours: `lite` in ASCII.
 pub const APPLICATION_ID: i32 = 0x6c69_7465;
@@ -16,6 +20,9 @@ pub const APPLICATION_ID: i32 = 0x6c69_7465;
 /// Page size in bytes. A random write dirties a page of its own, so small pages write least: see the
 /// table in `ARCHITECTURE.md`.
 const PAGE_BYTES: u32 = 1_024;
+
+/// How long a tool waits for a lock that another program holds for a moment.
+pub(super) const TOOL_WAIT: Duration = Duration::from_secs(5);
 
 /// A frame of the WAL: a page and its header.
 pub(super) const FRAME_BYTES: u64 = PAGE_BYTES as u64 + 24;
@@ -27,12 +34,20 @@ const WRITER_CACHE_KIB: u32 = 32 << 10;
 /// Page cache of a connection that goes through the table once, in KiB.
 const VIEWER_CACHE_KIB: u32 = 1 << 10;
 
+/// One numbered file of `migrations/`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    pub(super) name: &'static str,
+    pub(super) sql: &'static str,
+}
+
 /// The numbered files of `migrations/`. `user_version` is how many have been applied.
-const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("../../migrations/0001_items.sql"))];
+pub(super) const STEPS: &[Step] =
+    &[Step { name: "0001_items", sql: include_str!("../../migrations/0001_items.sql") }];
 
 /// The schema version this program knows.
 pub const VERSION: u32 = 1;
-const _: () = assert!(MIGRATIONS.len() == VERSION as usize);
+const _: () = assert!(STEPS.len() == VERSION as usize);
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,25 +132,9 @@ pub(super) fn change(path: &Path, wait: std::time::Duration) -> rusqlite::Result
     r2d2::ManageConnection::connect(&manager)
 }
 
-/// A path as SQLite's URIs spell it, whatever bytes it has.
-fn uri(path: &Path, parameters: &str) -> String {
-    let mut uri = String::from("file:");
-    for &byte in path.as_os_str().as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
-            uri.push(char::from(byte));
-        } else {
-            let digit = |digit: u8| char::from_digit(digit.into(), 16).unwrap_or('0');
-            uri.extend(['%', digit(byte >> 4), digit(byte & 15)]);
-        }
-    }
-    uri.push('?');
-    uri.push_str(parameters);
-    uri
-}
-
 fn prepare(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {
     // A busy database is an answer: nothing here waits for another program.
-    connection.busy_timeout(std::time::Duration::ZERO)?;
+    connection.busy_timeout(Duration::ZERO)?;
     // Triggers keep the figures true for other programs; the daemon keeps them itself.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -166,9 +165,65 @@ pub(super) fn found(connection: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-/// Brings the schema to this program's version.
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), rusqlite_migration::Error> {
-    Migrations::from_slice(MIGRATIONS).to_latest(connection)
+/// Brings the schema to the version that the last of `steps` makes, in one transaction.
+pub(super) fn migrate(
+    connection: &mut Connection,
+    steps: &[Step],
+) -> Result<(), rusqlite_migration::Error> {
+    migrations(steps).to_latest(connection)
+}
+
+fn migrations(steps: &[Step]) -> Migrations<'static> {
+    Migrations::new(steps.iter().map(|step| M::up(step.sql)).collect())
+}
+
+/// Looks at a file without making or changing anything beside it. While a write-ahead log is there,
+/// the file is read with it and with SQLite's locks; without one nobody has it open for writing, and
+/// it is taken as it lies.
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
+pub(super) fn peek(path: &Path) -> rusqlite::Result<Connection> {
+    let in_use = ["-wal", "-shm"].iter().any(|suffix| beside(path, suffix).exists());
+    let option = if in_use { "mode=ro" } else { "mode=ro&immutable=1" };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let connection = Connection::open_with_flags(uri(path, option), flags)?;
+    connection.busy_timeout(TOOL_WAIT)?;
+    Ok(connection)
+}
+
+/// Opens an empty file that is to become a copy. It is nobody else's, so neither locks nor a journal
+/// are needed, and it is synced as a whole when it is complete.
+#[allow(clippy::disallowed_methods, reason = "this is the door")]
+pub(super) fn blank(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let connection = Connection::open_with_flags(uri(path, "nolock=1"), flags)?;
+    connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")?;
+    Ok(connection)
+}
+
+/// Opens a copy that nobody else knows of to change it. It leaves WAL mode, so that nothing is left
+/// beside it.
+pub(super) fn alone(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = manager(path, Role::Writer).connect()?;
+    connection.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL;")?;
+    Ok(connection)
+}
+
+/// A path as SQLite's URI file names want it.
+fn uri(path: &Path, options: &str) -> String {
+    let escaped = |byte: &u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+            char::from(*byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    };
+    let path: String = path.as_os_str().as_bytes().iter().map(escaped).collect();
+    format!("file:{path}?{options}")
 }
 
 #[cfg(test)]
@@ -177,6 +232,12 @@ mod tests {
 
     #[test]
     fn migrations_are_sound() {
-        assert!(Migrations::from_slice(MIGRATIONS).validate().is_ok());
+        assert!(migrations(STEPS).validate().is_ok());
+    }
+
+    #[test]
+    fn uris_hold_any_path() {
+        let path = Path::new("/a b/c?d#e%f.db");
+        assert_eq!(uri(path, "mode=ro"), "file:/a%20b/c%3Fd%23e%25f.db?mode=ro");
     }
 }

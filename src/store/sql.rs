@@ -54,6 +54,17 @@ pub(super) const ALIVE: &str = "\
     SELECT key, value, flags, exptime, stored FROM item \
      WHERE generation >= ?1 AND (exptime = 0 OR exptime > ?2)";
 
+pub(super) const HAS_ITEMS: &str = "SELECT EXISTS (SELECT 1 FROM item)";
+
+/// The figures of a file, as its `state` says.
+pub(super) const ITEMS: &str = "SELECT items FROM state";
+
+/// Frames in the WAL, without doing anything to it.
+pub(super) const WAL_FRAMES: &str = "PRAGMA wal_checkpoint(NOOP)";
+
+/// Leaves out cas ids that may have been given out by the file that this one replaces.
+pub(super) const SKIP_CAS: &str = "UPDATE state SET cas = cas + ?1";
+
 #[cfg(test)]
 mod tests {
     use rusqlite::Connection;

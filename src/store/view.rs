@@ -1,7 +1,7 @@
 //! One consistent look at a database from outside, while its daemon goes on.
 //!
 //! Opens read-only and changes nothing. What must stay true: the look holds a read transaction, which
-//! keeps the daemon's WAL from starting over, so whoever takes one watches its [`Budget`] and ends.
+//! keeps the daemon's WAL from starting over, so whoever takes one watches its [`ViewBudget`] and ends.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -60,7 +60,7 @@ pub enum ViewError<E> {
 
 /// How long a look may last and how far the WAL may grow under it. For a thread that watches.
 #[derive(Debug, Clone)]
-pub struct Budget {
+pub struct ViewBudget {
     began: Stamp,
     longest: Duration,
     wal: PathBuf,
@@ -131,8 +131,8 @@ impl View {
     }
 
     /// The bound of this look.
-    pub fn budget(&self, longest: Duration, wal_bytes_max: u64) -> Budget {
-        Budget {
+    pub fn budget(&self, longest: Duration, wal_bytes_max: u64) -> ViewBudget {
+        ViewBudget {
             began: self.began,
             longest,
             wal: beside(&self.path, "-wal"),
@@ -193,7 +193,7 @@ fn seen<'r>(row: &'r rusqlite::Row<'_>) -> rusqlite::Result<Seen<'r>> {
     })
 }
 
-impl Budget {
+impl ViewBudget {
     /// How long the look has lasted.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()

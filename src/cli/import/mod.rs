@@ -18,10 +18,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::transfer::{Halt, Parsed, Position, Record, Refusal, jsonl, key_store, lines};
-use super::{Exit, Failure, print};
+use super::{Exit, Failure, file, print};
 use crate::cache::Deadline;
 use crate::clock::{Clock, Stamp};
-use crate::config::{Facts, size};
+use crate::config::size;
 use crate::store::Options;
 use crate::{limits, logging};
 use report::Report;
@@ -120,13 +120,6 @@ pub(super) fn size_argument(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name("SIZE").value_parser(parse).help(help)
 }
 
-/// The database that is meant: as for `serve`.
-pub(super) fn database_path(flags: &ArgMatches) -> PathBuf {
-    let path = flags.get_one::<PathBuf>("db").cloned();
-    let path = path.unwrap_or_else(|| PathBuf::from("litecached.db"));
-    Facts::gather().state_directory.map_or(path.clone(), |directory| directory.join(&path))
-}
-
 pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     log_trouble();
     let plan = Plan::from_flags(flags)?;
@@ -190,7 +183,7 @@ impl Plan {
             readers: 1,
             item_bytes_max,
             disk_bytes_max: number("max-disk"),
-            ..Options::new(database_path(flags))
+            ..Options::new(file::database(flags))
         };
         Ok(Self {
             from,

@@ -9,16 +9,15 @@ mod show;
 mod sql;
 mod summary;
 
-use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::builder::PathBufValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, file};
 use crate::clock::Clock;
-use crate::config::{self, Facts, units};
+use crate::config::units;
 use crate::store::inspect::{InspectError, Inspection};
 
 /// Default of `--budget`, in seconds: a WAL of 256 MiB lasts that long under full load.
@@ -77,15 +76,9 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
 }
 
 fn open(flags: &ArgMatches) -> Result<Inspection, Failure> {
-    let inspection = Inspection::open(&database(flags), Clock::system().now(), budget(flags))?;
+    let inspection =
+        Inspection::open(&file::database(flags), Clock::system().now(), budget(flags))?;
     Ok(inspection)
-}
-
-fn database(flags: &ArgMatches) -> PathBuf {
-    match flags.get_one::<PathBuf>("db") {
-        Some(path) => path.clone(),
-        None => config::database_default(&Facts::gather()),
-    }
 }
 
 fn budget(flags: &ArgMatches) -> Duration {

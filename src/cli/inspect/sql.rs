@@ -73,7 +73,7 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
 }
 
 fn write(flags: &ArgMatches, statement: &str) -> Result<(), Failure> {
-    let changed = change(&super::database(flags), statement, super::budget(flags))?;
+    let changed = change(&crate::cli::file::database(flags), statement, super::budget(flags))?;
     let mut out = Out::stdout();
     // A break is an error that `end` tells.
     let _broken = if flags.get_flag("json") {

@@ -1,0 +1,215 @@
+//! `litecached backup` and `litecached restore`: a database to a file, and a file to a database.
+//!
+//! Shows how far it is on a terminal, and ends cleanly when asked by a signal: what is unfinished is
+//! removed, what was there stays.
+
+use std::ffi::c_int;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::cli::{Exit, Failure, file, print};
+use crate::clock::Stamp;
+use crate::config::units;
+use crate::store::{self, BackupError, Budget, Copied, Pace, Progress, Stage, Stop, Watch};
+
+/// A snapshot's default budget. The daemon checkpoints at 32 MiB of WAL and refuses writes at 256 MiB
+/// by default: this leaves it room.
+const WAL_BUDGET: &str = "128m";
+/// Ten minutes: a large file on a slow disk.
+const TIME_BUDGET: &str = "10m";
+
+/// Its arguments and its help.
+pub(super) fn backup_command() -> Command {
+    Command::new("backup")
+        .about("Copy a database to a file, while it is served")
+        .arg(path("destination", "The file to make"))
+        .arg(file::flag())
+        .arg(force("Replace the file that is there"))
+        .arg(
+            value("rate", "size")
+                .value_parser(size)
+                .help("Copy so many bytes a second at most [default: half of the time rests]"),
+        )
+        .arg(
+            value("time-budget", "time")
+                .value_parser(time)
+                .default_value(TIME_BUDGET)
+                .help("Give up when copying takes longer"),
+        )
+        .arg(
+            value("wal-budget", "size")
+                .value_parser(size)
+                .default_value(WAL_BUDGET)
+                .help("Give up when the write-ahead log grows more meanwhile"),
+        )
+        .arg(file::json())
+        .after_help(
+            "The copy is one moment of the database, checked before it gets its name. While it is\n\
+             made the daemon's write-ahead log cannot start over: that is what the budgets bound.\n\
+             Sizes: 1024 or 64k, 64m, 1g. Times: 90, 90s, 15m, 12h.",
+        )
+}
+
+/// Its arguments and its help.
+pub(super) fn restore_command() -> Command {
+    Command::new("restore")
+        .about("Put a backup in a database's place")
+        .arg(path("source", "The file to take"))
+        .arg(file::flag())
+        .arg(force("Do it although there is a database; it is kept aside as FILE-replaced-N"))
+        .arg(file::json())
+        .after_help(
+            "Not while the database is served. The source is checked first, and stays as it is.",
+        )
+}
+
+pub(super) fn run_backup(matches: &ArgMatches) -> Result<(), Failure> {
+    let budget = Budget {
+        time: Duration::from_secs(number(matches, "time-budget")),
+        wal_bytes: number(matches, "wal-budget"),
+        pace: match matches.get_one::<u64>("rate") {
+            Some(&rate) => Pace::Rate(rate),
+            None => Pace::Gentle,
+        },
+    };
+    let (database, destination) = (file::database(matches), given(matches, "destination"));
+    let began = Stamp::now();
+    let copied = watched(|watch| {
+        store::backup(&database, &destination, matches.get_flag("force"), &budget, watch)
+    })?;
+    if matches.get_flag("json") {
+        return print(&format!("{}\n", figures(&copied, began)));
+    }
+    print(&format!("{}\n", sentence(&copied)))
+}
+
+pub(super) fn run_restore(matches: &ArgMatches) -> Result<(), Failure> {
+    let (database, source) = (file::database(matches), given(matches, "source"));
+    let began = Stamp::now();
+    let restored =
+        watched(|watch| store::restore(&source, &database, matches.get_flag("force"), watch))?;
+    let kept = restored.kept.map(|path| path.display().to_string());
+    if matches.get_flag("json") {
+        let mut figures = figures(&restored.copied, began);
+        figures["kept"] = json!(kept);
+        return print(&format!("{figures}\n"));
+    }
+    let said = sentence(&restored.copied);
+    match kept {
+        Some(kept) => print(&format!("{said}\nwhat was there is kept as {kept}\n")),
+        None => print(&format!("{said}\n")),
+    }
+}
+
+fn path(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).required(true).value_parser(ValueParser::path_buf()).help(help)
+}
+
+fn force(help: &'static str) -> Arg {
+    Arg::new("force").long("force").action(ArgAction::SetTrue).help(help)
+}
+
+fn value(name: &'static str, noun: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(noun)
+}
+
+fn size(text: &str) -> Result<u64, &'static str> {
+    units::bytes(text).filter(|&size| size > 0).ok_or("give a size such as 1048576, 64m or 1g")
+}
+
+fn time(text: &str) -> Result<u64, &'static str> {
+    units::seconds(text).filter(|&time| time > 0).ok_or("give a time such as 90, 90s, 15m or 12h")
+}
+
+fn number(matches: &ArgMatches, name: &str) -> u64 {
+    *matches.get_one(name).expect("it has a default")
+}
+
+fn given(matches: &ArgMatches, name: &str) -> PathBuf {
+    matches.get_one::<PathBuf>(name).expect("clap requires it").clone()
+}
+
+fn sentence(copied: &Copied) -> String {
+    let Copied { path, bytes, items, version } = copied;
+    format!("{}: {items} items, {bytes} bytes, schema version {version}, checked", path.display())
+}
+
+fn figures(copied: &Copied, began: Stamp) -> serde_json::Value {
+    json!({
+        "path": copied.path.display().to_string(),
+        "bytes": copied.bytes,
+        "items": copied.items,
+        "version": copied.version,
+        "milliseconds": began.micros() / 1_000,
+    })
+}
+
+/// Does the work with a bar on a terminal, ended by a signal.
+fn watched<T>(work: impl FnOnce(&mut Watch<'_>) -> Result<T, BackupError>) -> Result<T, Failure> {
+    let stop = Arc::new(Stop::default());
+    stop_at_signals(Arc::clone(&stop)).map_err(|error| {
+        Failure::new(Exit::System, format!("signals cannot be watched: {error}; start again"))
+    })?;
+    let style = ProgressStyle::with_template(
+        "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+    );
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    let mut report = |progress: Progress| {
+        bar.set_length(progress.bytes_total);
+        bar.set_position(progress.bytes_done);
+        bar.set_message(match progress.stage {
+            Stage::Copying => "copying",
+            Stage::Checking => "checking",
+        });
+    };
+    let result = work(&mut Watch { report: &mut report, stop: &stop });
+    bar.finish_and_clear();
+    result.map_err(Failure::from)
+}
+
+/// The first signal is followed, the second is obeyed.
+fn stop_at_signals(stop: Arc<Stop>) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let watch = move || {
+        let mut asked = false;
+        for signal in signals.forever() {
+            if asked {
+                let code: c_int = 128 + signal;
+                std::process::exit(code);
+            }
+            asked = true;
+            stop.ask();
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(watch)?;
+    Ok(())
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        let exit = match error {
+            BackupError::Open(error) => return error.into(),
+            BackupError::Exists { .. }
+            | BackupError::InUse { .. }
+            | BackupError::Same { .. }
+            | BackupError::Place { .. } => Exit::CannotCreate,
+            BackupError::Twice { .. }
+            | BackupError::OverTime { .. }
+            | BackupError::OverWal { .. }
+            | BackupError::Stopped => Exit::Temporary,
+            BackupError::Damaged { .. } => Exit::Data,
+        };
+        Self::new(exit, error.to_string())
+    }
+}

@@ -1,0 +1,577 @@
+//! Whole copies of a database, taken while it is in use.
+//!
+//! A copy is one snapshot: a read transaction is held while the pages are copied. Without it SQLite's
+//! stepwise backup would start over at every commit of the daemon; with it the WAL cannot start over,
+//! so the snapshot has a [`Budget`] and is ended beyond it. Refuses to write over anything that could
+//! be a database in use.
+//!
+//! What must stay true: under the destination's name there is never anything but what was there
+//! before, or a whole copy that has been checked and synced.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use r2d2::ManageConnection;
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, ErrorCode};
+
+use crate::clock::Stamp;
+use crate::store::open::{self, OpenError, beside, by_code, directory_of};
+use crate::store::schema::{self, Role, Step, TOOL_WAIT};
+use crate::store::sql;
+
+/// Bytes copied between two looks at the budget.
+const STRIDE_BYTES: u64 = 1 << 20;
+
+/// A rest is interrupted so often to look at the budget.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Instructions of SQLite between two looks at whether to stop.
+const INSTRUCTIONS_PER_LOOK: i32 = 100_000;
+
+/// What a snapshot may cost the daemon beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// How long it may be held.
+    pub time: Duration,
+    /// How much the WAL may grow while it is held.
+    pub wal_bytes: u64,
+    /// How much of disk and processor it takes.
+    pub pace: Pace,
+}
+
+/// How fast to copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As fast as it goes.
+    Full,
+    /// Half of the time it rests, until half of the time budget or a quarter of that of the WAL is
+    /// gone; then as fast as it goes.
+    Gentle,
+    /// So many bytes a second at most.
+    Rate(u64),
+}
+
+impl Budget {
+    /// For a file that nobody else writes.
+    pub const UNLIMITED: Self = Self { time: Duration::MAX, wal_bytes: u64::MAX, pace: Pace::Full };
+}
+
+/// What is being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Pages are copied.
+    Copying,
+    /// The copy is being read and checked.
+    Checking,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub stage: Stage,
+    pub bytes_done: u64,
+    pub bytes_total: u64,
+}
+
+/// Asks a copy to stop, from any thread.
+#[derive(Debug, Default)]
+pub struct Stop {
+    asked: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Stop {
+    /// It ends soon, and leaves nothing behind.
+    pub fn ask(&self) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.wake.notify_all();
+    }
+
+    fn is_asked(&self) -> bool {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits so long, or until it is asked.
+    fn rest(&self, pause: Duration) {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(
+            self.wake
+                .wait_timeout_while(asked, pause, |asked| !*asked)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+}
+
+/// Who is told how far it is, and who may end it.
+#[allow(missing_debug_implementations, reason = "a closure has nothing to show")]
+pub struct Watch<'a> {
+    pub report: &'a mut dyn FnMut(Progress),
+    pub stop: &'a Arc<Stop>,
+}
+
+/// A finished copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copied {
+    /// Where it is.
+    pub path: PathBuf,
+    pub bytes: u64,
+    /// Rows, expired ones that nothing had removed yet included.
+    pub items: u64,
+    /// Its schema version.
+    pub version: u32,
+}
+
+/// Why there is no copy. What was at the destination is as it was.
+#[derive(Debug)]
+pub enum BackupError {
+    /// The database cannot be read, or its place is not to be had.
+    Open(OpenError),
+    /// Something is there already.
+    Exists { path: PathBuf },
+    /// What is there has a WAL: a database in use, or one that was not closed.
+    InUse { path: PathBuf },
+    /// Source and destination are one file.
+    Same { path: PathBuf },
+    /// Another copy is being made to the same place.
+    Twice { path: PathBuf },
+    /// The destination cannot be written.
+    Place { path: PathBuf, why: String },
+    /// The snapshot was held too long.
+    OverTime { limit: Duration },
+    /// The WAL grew too much meanwhile.
+    OverWal { limit: u64 },
+    /// The file does not stand the check.
+    Damaged { path: PathBuf, finding: String },
+    /// It was asked to stop.
+    Stopped,
+}
+
+impl std::error::Error for BackupError {}
+
+impl From<OpenError> for BackupError {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
+    }
+}
+
+impl std::fmt::Display for BackupError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Open(error) => error.fmt(f),
+            Self::Exists { path } => {
+                write!(f, "{} is there already; choose another file, or --force", path.display())
+            }
+            Self::InUse { path } => write!(
+                f,
+                "{} has a write-ahead log, so it is a database in use or was not closed; choose \
+                 another file, or move both away",
+                path.display()
+            ),
+            Self::Same { path } => {
+                write!(f, "{} cannot be copied to itself; choose another file", path.display())
+            }
+            Self::Twice { path } => write!(
+                f,
+                "another litecached is writing {}; wait for it, or choose another file",
+                path.display()
+            ),
+            Self::Place { path, why } => write!(
+                f,
+                "cannot write {}: {why}; make room there, or choose another file",
+                path.display()
+            ),
+            Self::OverTime { limit } => write!(
+                f,
+                "the copy was given up after {} s, its time budget; raise --time-budget or --rate, \
+                 or try when there is less to do",
+                limit.as_secs()
+            ),
+            Self::OverWal { limit } => write!(
+                f,
+                "the copy was given up because the write-ahead log grew by more than {limit} bytes \
+                 meanwhile, its budget; raise --wal-budget or --rate, or try when there are fewer \
+                 writes"
+            ),
+            Self::Damaged { path, finding } => write!(
+                f,
+                "{} is damaged ({finding}); use an older backup, or export what can be read",
+                path.display()
+            ),
+            Self::Stopped => write!(f, "stopped as asked; nothing was changed"),
+        }
+    }
+}
+
+/// Copies the database to `destination`, which is replaced only with `force`.
+pub fn backup(
+    database: &Path,
+    destination: &Path,
+    force: bool,
+    budget: &Budget,
+    watch: &mut Watch<'_>,
+) -> Result<Copied, BackupError> {
+    let database = present(database)?;
+    let destination = open::real(destination);
+    if destination == database {
+        return Err(BackupError::Same { path: database });
+    }
+    // Whose lock file lies beside it may be a daemon's database.
+    let _lock =
+        if beside(&destination, "-lock").exists() { Some(open::lock(&destination)?) } else { None };
+    let check = || check_free(&destination, force);
+    check()?;
+    let source = Source::open(&database, schema::STEPS)?;
+    let partial = Partial::create(&destination)?;
+    source.copy_to(&partial, budget, watch)?;
+    drop(source);
+    let copied = partial.check(schema::STEPS, watch)?;
+    check()?;
+    partial.publish()?;
+    Ok(copied)
+}
+
+/// Saves a database that its caller holds the lock of. An older copy in that place is replaced: it
+/// comes from an attempt that went no further.
+pub(super) fn save(path: &Path, place: &Path, steps: &[Step]) -> Result<Copied, BackupError> {
+    let stop = Arc::default();
+    let watch = &mut Watch { report: &mut |_| {}, stop: &stop };
+    check_free(place, true)?;
+    let source = Source::open(path, steps)?;
+    let partial = Partial::create(place)?;
+    partial.adopt(path)?;
+    source.copy_to(&partial, &Budget::UNLIMITED, watch)?;
+    drop(source);
+    let copied = partial.check(steps, watch)?;
+    partial.publish()?;
+    Ok(copied)
+}
+
+/// Where a database is saved before its schema becomes this version.
+pub(super) fn before_version(path: &Path, version: u32) -> PathBuf {
+    beside(path, &format!("-before-v{version}"))
+}
+
+/// The real path of a file that must be there.
+pub(super) fn present(path: &Path) -> Result<PathBuf, OpenError> {
+    let failed = |error: &io::Error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            OpenError::Missing { path: path.into() }
+        }
+        io::ErrorKind::PermissionDenied => {
+            OpenError::NotWritable { path: path.into(), why: error.to_string() }
+        }
+        _ => OpenError::Failed { path: path.into(), why: error.to_string() },
+    };
+    let real = path.canonicalize().map_err(|error| failed(&error))?;
+    let meta = real.metadata().map_err(|error| failed(&error))?;
+    if meta.is_file() { Ok(real) } else { Err(OpenError::NotADatabase { path: path.into() }) }
+}
+
+fn check_free(path: &Path, force: bool) -> Result<(), BackupError> {
+    if has_wal(path) {
+        return Err(BackupError::InUse { path: path.into() });
+    }
+    match path.symlink_metadata() {
+        Ok(meta) if !meta.is_file() => {
+            Err(BackupError::Place { path: path.into(), why: "it is no file".into() })
+        }
+        Ok(_) if !force => Err(BackupError::Exists { path: path.into() }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether commits may be waiting beside the file.
+pub(super) fn has_wal(path: &Path) -> bool {
+    beside(path, "-wal").metadata().is_ok_and(|meta| meta.len() > 0)
+}
+
+/// The database that is copied.
+#[derive(Debug)]
+pub(super) struct Source {
+    path: PathBuf,
+    /// Holds the snapshot.
+    db: Connection,
+    /// Looks at the WAL, which a connection inside a transaction cannot do. None where nobody writes.
+    beside: Option<Connection>,
+}
+
+impl Source {
+    /// A database that may be in use.
+    pub(super) fn open(path: &Path, steps: &[Step]) -> Result<Self, OpenError> {
+        let failed = |error: rusqlite::Error| by_code(path, &error);
+        let connect = || -> rusqlite::Result<Connection> {
+            let db = schema::manager(path, Role::Reader).connect()?;
+            db.busy_timeout(TOOL_WAIT)?;
+            Ok(db)
+        };
+        let db = connect().map_err(failed)?;
+        identify(&db, path, steps)?;
+        let beside = Some(connect().map_err(failed)?);
+        Ok(Self { path: path.into(), db, beside })
+    }
+
+    /// A file that is only looked at.
+    pub(super) fn look(path: &Path, steps: &[Step]) -> Result<Self, OpenError> {
+        let db = schema::peek(path).map_err(|error| by_code(path, &error))?;
+        identify(&db, path, steps)?;
+        Ok(Self { path: path.into(), db, beside: None })
+    }
+
+    /// Lets SQLite check it.
+    pub(super) fn check(&self, watch: &mut Watch<'_>) -> Result<(), BackupError> {
+        check_integrity(&self.db, &self.path, watch)
+    }
+
+    /// Copies one snapshot, then syncs it.
+    pub(super) fn copy_to(
+        &self,
+        partial: &Partial,
+        budget: &Budget,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), BackupError> {
+        let failed = |error: rusqlite::Error| self.or_destination(partial, &error);
+        let mut blank =
+            schema::blank(&partial.path).map_err(|error| partial.refused(&error.to_string()))?;
+        let page_bytes: u64 = self
+            .db
+            .query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0))
+            .map_err(failed)?
+            .try_into()
+            .unwrap_or(1);
+        let snapshot = self.db.unchecked_transaction().map_err(failed)?;
+        // The transaction begins with the first read.
+        snapshot.query_row(sql::ITEMS, [], |_| Ok(())).map_err(failed)?;
+        let mut meter =
+            Meter { began: Stamp::now(), wal_began: self.wal_frames()?, wal_grown: 0, budget };
+        let backup = Backup::new(&snapshot, &mut blank).map_err(failed)?;
+        let stride = i32::try_from((STRIDE_BYTES / page_bytes).max(1)).unwrap_or(i32::MAX);
+        loop {
+            let began = Stamp::now();
+            let step = backup.step(stride).map_err(failed)?;
+            let pages = backup.progress();
+            let bytes = |pages: i32| u64::try_from(pages).unwrap_or(0) * page_bytes;
+            let bytes_done = bytes(pages.pagecount - pages.remaining);
+            let bytes_total = bytes(pages.pagecount);
+            (watch.report)(Progress { stage: Stage::Copying, bytes_done, bytes_total });
+            if matches!(step, StepResult::Done) {
+                break;
+            }
+            if watch.stop.is_asked() {
+                return Err(BackupError::Stopped);
+            }
+            meter.check(self.wal_frames()?)?;
+            let due = meter.due(began.elapsed(), bytes_done);
+            loop {
+                let rest = due.saturating_sub(meter.began.elapsed());
+                if rest.is_zero() || watch.stop.is_asked() {
+                    break;
+                }
+                watch.stop.rest(rest.min(LOOK_EVERY));
+                meter.check(self.wal_frames()?)?;
+            }
+        }
+        drop(backup);
+        drop(snapshot);
+        blank.close().map_err(|(_, error)| failed(error))?;
+        partial.sync()
+    }
+
+    fn wal_frames(&self) -> Result<u64, OpenError> {
+        let Some(beside) = &self.beside else { return Ok(0) };
+        beside
+            .prepare_cached(sql::WAL_FRAMES)
+            .and_then(|mut statement| statement.query_row([], |row| row.get::<_, i64>(1)))
+            // -1 where there is no WAL.
+            .map(|frames| u64::try_from(frames).unwrap_or(0))
+            .map_err(|error| by_code(&self.path, &error))
+    }
+
+    /// An error of a copy, by the file it comes from.
+    fn or_destination(&self, partial: &Partial, error: &rusqlite::Error) -> BackupError {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull | ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
+                partial.refused(&error.to_string())
+            }
+            // SQLite does not say which file failed; writing is what fails more often.
+            Some(ErrorCode::SystemIoFailure) => partial.refused(&error.to_string()),
+            _ => by_code(&self.path, error).into(),
+        }
+    }
+}
+
+/// Holds a snapshot against its budget.
+struct Meter<'a> {
+    began: Stamp,
+    wal_began: u64,
+    /// Bytes by which the WAL has grown since.
+    wal_grown: u64,
+    budget: &'a Budget,
+}
+
+impl Meter<'_> {
+    /// The end of the rest after a step that took so long, counted from the beginning.
+    fn due(&self, step: Duration, bytes_done: u64) -> Duration {
+        let spent = self.began.elapsed();
+        match self.budget.pace {
+            Pace::Full => Duration::ZERO,
+            Pace::Gentle if spent > self.budget.time / 2 => Duration::ZERO,
+            Pace::Gentle if self.wal_grown > self.budget.wal_bytes / 4 => Duration::ZERO,
+            Pace::Gentle => spent + step,
+            Pace::Rate(rate) => {
+                Duration::from_millis(bytes_done.saturating_mul(1_000) / rate.max(1))
+            }
+        }
+    }
+
+    fn check(&mut self, frames: u64) -> Result<(), BackupError> {
+        // A WAL that was checkpointed whole before the snapshot may start over all the same.
+        if frames < self.wal_began {
+            self.wal_began = 0;
+        }
+        self.wal_grown = (frames - self.wal_began) * schema::FRAME_BYTES;
+        if self.began.elapsed() > self.budget.time {
+            return Err(BackupError::OverTime { limit: self.budget.time });
+        }
+        if self.wal_grown > self.budget.wal_bytes {
+            return Err(BackupError::OverWal { limit: self.budget.wal_bytes });
+        }
+        Ok(())
+    }
+}
+
+/// A copy that is not yet under its name. Dropped before that, it is removed; after a SIGKILL the next
+/// copy to the same place takes it over.
+#[derive(Debug)]
+pub(super) struct Partial {
+    pub(super) path: PathBuf,
+    destination: PathBuf,
+    /// Locked (flock) for as long as this lives. Closed last: closing it would drop SQLite's locks.
+    file: File,
+    published: bool,
+}
+
+impl Partial {
+    /// An empty file beside the destination, readable by nobody else.
+    pub(super) fn create(destination: &Path) -> Result<Self, BackupError> {
+        let path = beside(destination, "-partial");
+        let refused = |error: io::Error| BackupError::Place {
+            path: destination.into(),
+            why: error.to_string(),
+        };
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
+                .open(&path)
+                .map_err(refused)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(BackupError::Twice { path: destination.into() });
+                }
+                Err(TryLockError::Error(error)) => return Err(refused(error)),
+            }
+            // Whoever held the lock before may have given the file its name meanwhile.
+            let ours = file.metadata().map_err(refused)?;
+            let is_ours = path
+                .symlink_metadata()
+                .is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino()));
+            if is_ours {
+                file.set_len(0)
+                    .and_then(|()| file.set_permissions(PermissionsExt::from_mode(0o600)))
+                    .map_err(refused)?;
+                let destination = destination.to_owned();
+                return Ok(Self { path, destination, file, published: false });
+            }
+        }
+    }
+
+    /// Reads the whole copy as it lies on the disk.
+    pub(super) fn check(
+        &self,
+        steps: &[Step],
+        watch: &mut Watch<'_>,
+    ) -> Result<Copied, BackupError> {
+        let failed = |error: rusqlite::Error| by_code(&self.path, &error);
+        let db = schema::peek(&self.path).map_err(failed)?;
+        let version = identify(&db, &self.path, steps)?;
+        check_integrity(&db, &self.path, watch)?;
+        let items: i64 = db.query_row(sql::ITEMS, [], |row| row.get(0)).map_err(failed)?;
+        let bytes = self.file.metadata().map_err(|error| self.refused(&error.to_string()))?.len();
+        let items = u64::try_from(items).unwrap_or(0);
+        Ok(Copied { path: self.destination.clone(), bytes, items, version })
+    }
+
+    /// It becomes a file of whoever has the database.
+    pub(super) fn adopt(&self, database: &Path) -> Result<(), BackupError> {
+        open::adopt(&self.file, database).map_err(|error| self.refused(&error.to_string()))
+    }
+
+    /// Everything written so far reaches the disk.
+    pub(super) fn sync(&self) -> Result<(), BackupError> {
+        self.file.sync_all().map_err(|error| self.refused(&error.to_string()))
+    }
+
+    /// Gives it its name, at once and durably.
+    pub(super) fn publish(mut self) -> Result<(), BackupError> {
+        std::fs::rename(&self.path, &self.destination)
+            .map_err(|error| self.refused(&error.to_string()))?;
+        self.published = true;
+        File::open(directory_of(&self.destination))
+            .and_then(|directory| directory.sync_all())
+            .map_err(|error| self.refused(&error.to_string()))
+    }
+
+    fn refused(&self, why: &str) -> BackupError {
+        BackupError::Place { path: self.destination.clone(), why: why.into() }
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.published
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            log::warn!("{} could not be removed: {error}", self.path.display());
+        }
+    }
+}
+
+/// The version of a file that must hold a database of ours.
+fn identify(db: &Connection, path: &Path, steps: &[Step]) -> Result<u32, OpenError> {
+    let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
+    match open::version(db, path, known)? {
+        0 => Err(OpenError::NotOurs { path: path.into() }),
+        version => Ok(version),
+    }
+}
+
+fn check_integrity(db: &Connection, path: &Path, watch: &mut Watch<'_>) -> Result<(), BackupError> {
+    let size = path.metadata().map_or(0, |meta| meta.len());
+    (watch.report)(Progress { stage: Stage::Checking, bytes_done: size, bytes_total: size });
+    let stop = Arc::clone(watch.stop);
+    let failed = |error: rusqlite::Error| by_code(path, &error);
+    db.progress_handler(INSTRUCTIONS_PER_LOOK, Some(move || stop.is_asked())).map_err(failed)?;
+    let verdict: rusqlite::Result<String> =
+        db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0));
+    match verdict {
+        Ok(verdict) if verdict == "ok" => Ok(()),
+        Ok(finding) => Err(BackupError::Damaged { path: path.into(), finding }),
+        Err(error) => match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) => Err(BackupError::Stopped),
+            Some(ErrorCode::DatabaseCorrupt) => {
+                Err(BackupError::Damaged { path: path.into(), finding: error.to_string() })
+            }
+            _ => Err(failed(error).into()),
+        },
+    }
+}

@@ -1,0 +1,258 @@
+//! What schema a file has, and bringing it to this program's.
+//!
+//! The same steps as when the daemon opens the file, under the same lock and with the same backup
+//! before; here they can be asked for without serving, and looked at without doing.
+
+use std::path::{Path, PathBuf};
+
+use crate::store::backup::{before_version, present};
+use crate::store::open::{self, OpenError, by_code};
+use crate::store::schema::{self, Step};
+
+/// A file's schema beside this program's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema {
+    pub path: PathBuf,
+    /// Its version; 0 for an empty file.
+    pub version: u32,
+    /// The version this program knows.
+    pub known: u32,
+    /// The migrations that it lacks, in order.
+    pub pending: Vec<&'static str>,
+    /// Where it is saved before it is changed, if it has anything to lose.
+    pub saved: Option<PathBuf>,
+}
+
+/// Looks at a file, which may be in use, and changes nothing.
+///
+/// # Errors
+///
+/// It is not there, not ours, or newer than this program.
+pub fn schema_of(path: &Path) -> Result<Schema, OpenError> {
+    schema_with(path, schema::STEPS)
+}
+
+/// Brings a file up to date that nobody serves. Says what it was, and where it is saved.
+///
+/// # Errors
+///
+/// As in [`schema_of`]; a daemon has it; it cannot be saved.
+pub fn migrate(path: &Path) -> Result<Schema, OpenError> {
+    migrate_with(path, schema::STEPS)
+}
+
+fn schema_with(path: &Path, steps: &[Step]) -> Result<Schema, OpenError> {
+    let path = present(path)?;
+    let failed = |error| by_code(&path, &error);
+    let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
+    let db = schema::peek(&path).map_err(failed)?;
+    let version = open::version(&db, &path, known)?;
+    let changes = version > 0 && version < known;
+    let saved =
+        (changes && open::has_items(&db).map_err(failed)?).then(|| before_version(&path, known));
+    let pending = lacking(version, steps);
+    Ok(Schema { path: path.clone(), version, known, pending, saved })
+}
+
+fn migrate_with(path: &Path, steps: &[Step]) -> Result<Schema, OpenError> {
+    // A newer or foreign file is refused before anything is made beside it.
+    let before = schema_with(path, steps)?;
+    let opened = open::open_with(&before.path, steps)?;
+    opened.writer.close().map_err(|(_, error)| by_code(&opened.path, &error))?;
+    let (version, saved) = (opened.from, opened.saved);
+    let pending = lacking(version, steps);
+    Ok(Schema { path: opened.path, version, known: before.known, pending, saved })
+}
+
+fn lacking(version: u32, steps: &[Step]) -> Vec<&'static str> {
+    steps.iter().skip(version as usize).map(|step| step.name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// What a second version might be: a column, a table, and every row changed.
+    const NEXT: Step = Step {
+        name: "0002_next",
+        sql: "ALTER TABLE item ADD COLUMN note TEXT;
+              CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT;
+              UPDATE item SET note = hex(key);",
+    };
+    /// It fails after it has changed something.
+    const BROKEN: Step = Step {
+        name: "0002_broken",
+        sql: "UPDATE item SET value = x''; DROP INDEX item_exptime; SELECT * FROM nowhere;",
+    };
+
+    fn frozen() -> (TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.db");
+        fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/frozen/version-1.sqlite"), &path)
+            .unwrap();
+        (folder, path)
+    }
+
+    fn with(next: Step) -> Vec<Step> {
+        vec![schema::STEPS[0], next]
+    }
+
+    /// Version and items.
+    fn content(path: &Path) -> (u32, Vec<String>) {
+        let db = schema::peek(path).unwrap();
+        let verdict: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(verdict, "ok");
+        let mut rows = db
+            .prepare("SELECT hex(key) || hex(value) || flags || exptime || cas FROM item")
+            .unwrap();
+        let rows = rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        (open::version(&db, path, 9).unwrap(), rows)
+    }
+
+    #[test]
+    fn a_file_is_saved_before_it_is_changed() {
+        // As `migrate up` does it, and as serving does.
+        for serving in [false, true] {
+            let (folder, path) = frozen();
+            let steps = with(NEXT);
+            let (_, items) = content(&path);
+            let planned = schema_with(&path, &steps).unwrap();
+            assert_eq!((planned.version, planned.known), (1, 2));
+            assert_eq!(planned.pending, ["0002_next"]);
+            let saved = folder.path().canonicalize().unwrap().join("old.db-before-v2");
+            assert_eq!(planned.saved.as_ref(), Some(&saved));
+            assert_eq!(content(&path), (1, items.clone()), "looking changes nothing");
+            assert!(!saved.exists());
+
+            let done = if serving {
+                let opened = open::open_with(&path, &steps).unwrap();
+                assert_eq!((opened.from, opened.saved.as_ref()), (1, Some(&saved)));
+                planned
+            } else {
+                let done = migrate_with(&path, &steps).unwrap();
+                assert_eq!(done, planned, "it does what was planned");
+                done
+            };
+            assert_eq!(content(&done.path), (2, items.clone()));
+            assert_eq!(content(&saved), (1, items), "and what was there is saved");
+            assert_eq!(saved.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+
+            // Once is enough.
+            fs::remove_file(&saved).unwrap();
+            let again = migrate_with(&path, &steps).unwrap();
+            assert_eq!((again.version, again.pending.len(), again.saved), (2, 0, None));
+            assert!(!saved.exists());
+
+            // An older program names the version and leaves the file.
+            let before = fs::read(&path).unwrap();
+            for refused in [migrate(&path).unwrap_err(), open::open(&path).unwrap_err()] {
+                assert!(matches!(refused, OpenError::Newer { version: 2, known: 1, .. }));
+            }
+            assert_eq!(fs::read(&path).unwrap(), before);
+        }
+    }
+
+    #[test]
+    fn a_migration_that_fails_changes_nothing() {
+        let (_folder, path) = frozen();
+        let before = content(&path);
+        for _ in 0..2 {
+            assert!(migrate_with(&path, &with(BROKEN)).is_err());
+            assert_eq!(content(&path), before);
+            assert_eq!(content(&before_version(&path, 2)), before);
+        }
+        migrate_with(&path, &with(NEXT)).unwrap();
+        assert_eq!(content(&path), (2, before.1));
+    }
+
+    #[test]
+    fn what_cannot_be_saved_is_not_changed() {
+        let (_folder, path) = frozen();
+        let before = content(&path);
+        fs::create_dir(before_version(&path, 2)).unwrap();
+        let refused = migrate_with(&path, &with(NEXT)).unwrap_err();
+        assert!(matches!(refused, OpenError::NotSaved { .. }), "{refused:?}");
+        assert_eq!(content(&path), before);
+    }
+
+    #[test]
+    fn an_empty_database_needs_no_saving() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new.db");
+        drop(open::open(&path).unwrap());
+        let done = migrate_with(&path, &with(NEXT)).unwrap();
+        assert_eq!((done.version, done.saved), (1, None));
+        assert_eq!(content(&path), (2, vec![]));
+    }
+
+    /// Names the file to [`the_interrupted`].
+    const INTERRUPTED: &str = "LITECACHED_TEST_INTERRUPTED";
+
+    /// Not a test by itself: what `an_interruption_at_any_call_is_made_good` starts and kills.
+    #[test]
+    fn the_interrupted() {
+        if let Some(path) = std::env::var_os(INTERRUPTED) {
+            migrate_with(Path::new(&path), &with(NEXT)).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_interruption_at_any_call_is_made_good() {
+        if Command::new("strace").arg("-V").output().is_err() {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "strace is missing");
+            eprintln!("skipped: needs the program strace");
+            return;
+        }
+        let (_folder, original) = frozen();
+        let (_, items) = content(&original);
+        let mut interrupted = 0;
+        // strace counts each for itself.
+        for call in ["openat", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "unlink"] {
+            for count in 1.. {
+                let (folder, path) = frozen();
+                let saved = before_version(&path, 2);
+                let mut strace = Command::new("strace");
+                strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace=?{call}")]);
+                strace.args(["-e", &format!("inject=?{call}:signal=SIGKILL:when={count}")]);
+                for suffix in ["", "-wal", "-shm", "-lock", "-before-v2", "-before-v2-partial"] {
+                    strace.arg("-P").arg(crate::store::open::beside(&path, suffix));
+                }
+                let ended = strace
+                    .arg(std::env::current_exe().unwrap())
+                    .args(["--exact", "store::migrate::tests::the_interrupted"])
+                    .env(INTERRUPTED, &path)
+                    .output()
+                    .unwrap();
+                if ended.status.success() {
+                    break;
+                }
+                assert_eq!(ended.status.signal(), Some(9), "{ended:?}");
+                interrupted += 1;
+                let (version, found) = content(&path);
+                assert_eq!(found, items, "{call} {count}");
+                if version == 2 {
+                    assert_eq!(content(&saved), (1, items.clone()), "{call} {count}");
+                } else {
+                    assert_eq!(version, 1, "{call} {count}");
+                }
+                migrate_with(&path, &with(NEXT)).unwrap();
+                assert_eq!(content(&path), (2, items.clone()), "{call} {count}");
+                assert_eq!(content(&saved), (1, items.clone()), "{call} {count}");
+                let left =
+                    fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+                let partial =
+                    left.filter(|name| name.to_string_lossy().contains("partial")).count();
+                assert_eq!(partial, 0, "{call} {count}");
+            }
+        }
+        println!("interrupted at each of {interrupted} calls");
+        assert!(interrupted > 20, "{interrupted}");
+    }
+}
