@@ -3,6 +3,8 @@
 //! Every failure is one line on stderr, `litecached: <what is wrong>; <what to do>`, and an exit code
 //! that tells a supervisor its kind.
 
+mod check;
+mod client;
 mod serve;
 
 use std::ffi::OsString;
@@ -23,6 +25,8 @@ const NAME: &str = "litecached";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
+    /// 1: it ran, and the answer is no: a key is not there, a server refused, a check failed.
+    No = 1,
     /// 64: the command line is wrong.
     Usage = 64,
     /// 65: the file is no database, not ours, of a newer version, or damaged.
@@ -90,7 +94,10 @@ struct Tool {
 }
 
 /// One row, one file or folder beside this one.
-const TOOLS: &[Tool] = &[];
+const TOOLS: &[Tool] = &[
+    Tool { name: "client", command: client::command, run: client::run },
+    Tool { name: "check", command: check::command, run: check::run },
+];
 
 fn execute(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
     let matches = match command().try_get_matches_from(arguments) {

@@ -16,7 +16,7 @@ mod raw;
 mod row;
 mod settings;
 mod storage;
-mod units;
+pub(crate) mod units;
 mod values;
 
 pub(crate) use facts::Facts;
