@@ -213,7 +213,7 @@ fn check_passes_here_and_leaves_nothing() {
 /// With room for nothing the cases fail, each says why, and the exit code tells.
 #[test]
 fn check_fails_where_the_server_fails() {
-    let server = Server::start_with("--max-disk 1k");
+    let server = Server::start_with("--max-disk 4k -I 1k");
     let output = server.command("check").args(["-c", "2", "-n", "3"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let rows = String::from_utf8_lossy(&output.stdout);
@@ -229,11 +229,12 @@ fn with_memcached() {
     }
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let port_file = folder.path().join("port");
-    let mut memcached = Command::new("memcached")
-        .args(["-u", "nobody", "-l", "127.0.0.1", "-p", "-1"])
+    let memcached = Command::new("memcached")
+        .args(["-u", "root", "-l", "127.0.0.1", "-p", "-1"])
         .env("MEMCACHED_PORT_FILENAME", &port_file)
         .spawn()
         .expect("memcached starts");
+    let memcached = Killed(memcached);
     let port: u16 = until("memcached listens", PATIENCE, || {
         let text = fs::read_to_string(&port_file).ok()?;
         text.lines().find_map(|line| line.strip_prefix("TCP INET: ")?.trim().parse().ok())
@@ -243,8 +244,7 @@ fn with_memcached() {
     let scripted = feed(command("client").arg(&address), script);
     let checked = command("check").args([&address, "-c", "8", "-n", "20"]).output();
     let left = Wire::connect(port).stat("curr_items");
-    memcached.kill().expect("a child can be killed");
-    memcached.wait().expect("a child can be waited for");
+    drop(memcached);
     assert_eq!(
         String::from_utf8_lossy(&scripted.stdout),
         "STORED\nHD\nVA 2\nhi\nVA 2\nhi\nMN\nVALUE k 0 3\na b\nVALUE s 0 2\nxy\nEND\nERROR\n"
@@ -273,6 +273,16 @@ fn at_a_prompt() {
         .expect("timeout is one of the core utilities");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("passed: prompt"), "{said}");
+}
+
+/// A child that does not outlive its test, whatever becomes of that.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().expect("a child can be killed");
+        self.0.wait().expect("a child can be waited for");
+    }
 }
 
 struct Server {

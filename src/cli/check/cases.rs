@@ -62,10 +62,11 @@ const TOO_BIG_BYTES_MAX: u64 = 64 << 20;
 const BIG_CLIENTS_MAX: u64 = 4;
 
 fn small(plan: &Plan) -> Outcome {
+    let most = plan.item_bytes_max.saturating_sub(OVERHEAD_BYTES).min(plan.value_bytes_max);
     crowd(plan, plan.clients, |client, keys| {
         for round in 0..plan.rounds {
             let key = keys.name(round % 16);
-            let value_bytes = (round * 37 + round % 3) % 2_001;
+            let value_bytes = (round * 37 + round % 3) % 2_001.min(most + 1);
             expect(&client.set(&key, value_bytes).map_err(told)?, "STORED", &key)?;
             there(client, &key, value_bytes)?;
         }
