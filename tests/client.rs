@@ -214,7 +214,7 @@ fn check_passes_here_and_leaves_nothing() {
 #[test]
 fn check_fails_where_the_server_fails() {
     let server = Server::start_with("--max-disk 4k -I 1k");
-    let output = server.command("check").args(["-c", "2", "-n", "3"]).output().expect("it runs");
+    let output = server.command("check").args(["-c", "8", "-n", "16"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let rows = String::from_utf8_lossy(&output.stdout);
     assert!(rows.contains("FAILED: ") && rows.contains("SERVER_ERROR"), "{rows}");
