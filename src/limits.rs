@@ -104,3 +104,28 @@ pub const PENDING_VALUES_MAX: usize = 8;
 
 /// Connections that a loop reads from before it answers them: their reads share a snapshot.
 pub const CONNECTIONS_PER_ROUND_MAX: usize = 64;
+
+/// A line of a server's reply, as our own client reads it. The longest are those of `stats`.
+pub const REPLY_LINE_BYTES_MAX: usize = 64 << 10;
+
+/// What our own client reads from a socket at once.
+pub const REPLY_BUFFER_BYTES: usize = 128 << 10;
+const _: () = assert!(REPLY_BUFFER_BYTES > REPLY_LINE_BYTES_MAX);
+
+/// A line of a script for our own client, a value in it included.
+pub const SCRIPT_LINE_BYTES_MAX: usize = 8 << 20;
+
+/// How much of a value is shown on a terminal; all of it goes to a file or a pipe.
+pub const SHOWN_BYTES_MAX: usize = 16 << 10;
+
+/// The same for a value that is shown as hex, which needs about five characters a byte.
+pub const SHOWN_HEX_BYTES_MAX: usize = 1 << 10;
+
+/// A value that is pretty-printed or put into a JSON document, which is done in memory.
+pub const DOCUMENT_VALUE_BYTES_MAX: usize = 64 << 20;
+
+/// Keys that the prompt completes: those seen last.
+pub const KEYS_REMEMBERED_MAX: usize = 1_000;
+
+/// Lines that the prompt remembers, in this session and from earlier ones.
+pub const HISTORY_LINES_MAX: usize = 1_000;

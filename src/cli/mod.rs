@@ -4,6 +4,8 @@
 //! that tells a supervisor its kind.
 
 mod backup;
+mod check;
+mod client;
 mod export;
 mod file;
 mod import;
@@ -30,6 +32,8 @@ const NAME: &str = "litecached";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
+    /// 1: it ran, and the answer is no: a key is not there, a server refused, a check failed.
+    No = 1,
     /// 64: the command line is wrong.
     Usage = 64,
     /// 65: the file is no database, not ours, of a newer version, or damaged.
@@ -100,12 +104,14 @@ struct Tool {
 
 /// One row, one file or folder beside this one.
 const TOOLS: &[Tool] = &[
+    Tool { name: "client", command: client::command, run: client::run },
+    Tool { name: "check", command: check::command, run: check::run },
+    Tool { name: "inspect", command: inspect::command, run: inspect::run },
     Tool { name: "import", command: import::command, run: import::run },
     Tool { name: "export", command: export::command, run: export::run },
-    Tool { name: "inspect", command: inspect::command, run: inspect::run },
     Tool { name: "backup", command: backup::backup_command, run: backup::run_backup },
-    Tool { name: "migrate", command: migrate::command, run: migrate::run },
     Tool { name: "restore", command: backup::restore_command, run: backup::run_restore },
+    Tool { name: "migrate", command: migrate::command, run: migrate::run },
 ];
 
 fn execute(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {

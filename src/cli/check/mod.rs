@@ -1,0 +1,174 @@
+//! `litecached check`: tries a server with many clients at once, and says case by case how it went.
+//!
+//! Works on any memcached-protocol server. It uses keys that begin with a prefix of its own, gives every
+//! item an expiry for the case that it is killed, and removes what it wrote. What it needs in memory
+//! does not depend on the size of the values: they are made and compared as they pass.
+
+mod cases;
+mod client;
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+use serde_json::json;
+
+use crate::cli::client::{Address, duration, patience, with_server_flags};
+use crate::cli::{Exit, Failure, print};
+use crate::clock::{Clock, Stamp};
+use crate::config::units::{self, Size};
+use crate::limits::ITEM_BYTES_MAX;
+
+use cases::{Outcome, Plan};
+use client::Client;
+
+/// Its arguments and its help.
+pub(crate) fn command() -> Command {
+    let number = |name: &'static str, default: &'static str| {
+        Arg::new(name).long(name).value_name("NUM").default_value(default)
+    };
+    with_server_flags(Command::new("check"))
+        .about("Try a memcached-protocol server with many clients, small and very big values")
+        .arg(
+            Arg::new("server")
+                .value_name("ADDRESS")
+                .help("The server: host:port, [::1]:port, unix:FILE or a path"),
+        )
+        .arg(
+            number("clients", "20")
+                .short('c')
+                .value_parser(value_parser!(u64).range(2..=512))
+                .help("Clients at once, 2 to 512"),
+        )
+        .arg(
+            number("rounds", "50")
+                .short('n')
+                .value_parser(value_parser!(u64).range(1..=1_000_000))
+                .help("Requests of each client in a case"),
+        )
+        .arg(
+            Arg::new("max-value")
+                .long("max-value")
+                .value_name("SIZE")
+                .help("Largest value to try [default: the server's item_size_max]"),
+        )
+        .after_help("Exit codes: 0 all is well; 1 a case failed; 69 no server is there.")
+}
+
+/// Runs it.
+pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
+    let positional = flags.get_one::<String>("server").map(String::as_str);
+    let address = Address::choose(flags, positional)?;
+    let patience = patience(flags)?;
+    let limit = match flags.get_one::<String>("max-value") {
+        None => ITEM_BYTES_MAX,
+        Some(text) => units::bytes(text).filter(|&size| size > 0).ok_or_else(|| {
+            let what = format!("--max-value {text} is no size; write 1000, 64k, 1m or 1g");
+            Failure::new(Exit::Usage, what)
+        })?,
+    };
+    let mut first = Client::connect(&address, patience)?;
+    let version = first.version()?;
+    let item_bytes_max = first.item_bytes_max()?;
+    let number = |name| flags.get_one::<u64>(name).copied().unwrap_or(1);
+    let plan = Plan {
+        address,
+        patience,
+        prefix: format!("litecached-check:{}:{}:", std::process::id(), Clock::system().now().0),
+        clients: number("clients"),
+        rounds: number("rounds"),
+        item_bytes_max,
+        value_bytes_max: limit,
+    };
+    let is_json = flags.get_flag("json");
+    if !is_json {
+        print(&format!(
+            "{}, {version}, items up to {}\n{} clients, {} requests each\n\n{:<12} {:>8} {:>9} {:>10} {:>10}  \n",
+            plan.address,
+            Size(item_bytes_max),
+            plan.clients,
+            plan.rounds,
+            "case",
+            "requests",
+            "bytes",
+            "time",
+            "slowest",
+        ))?;
+    }
+    let start = Stamp::now();
+    let mut failed = 0;
+    let mut count = 0;
+    for case in cases::CASES {
+        let begun = Stamp::now();
+        let outcome = (case.run)(&plan);
+        count += 1;
+        failed += u64::from(outcome.is_err());
+        print(&row(case, &outcome, begun.micros(), is_json))?;
+    }
+    let micros = start.micros();
+    if is_json {
+        let summary = json!({
+            "address": plan.address.to_string(),
+            "version": version,
+            "cases": count,
+            "failed": failed,
+            "micros": micros,
+        });
+        print(&format!("{summary}\n"))?;
+    } else {
+        print(&format!("\n{} of {count} cases passed in {}\n", count - failed, duration(micros)))?;
+    }
+    match failed {
+        0 => Ok(()),
+        _ => Err(Failure::new(
+            Exit::No,
+            format!("{failed} of {count} cases failed on {}; see their rows", plan.address),
+        )),
+    }
+}
+
+fn row(case: &cases::Case, outcome: &Outcome, micros: u64, is_json: bool) -> String {
+    let name = case.name;
+    match (outcome, is_json) {
+        (Ok(work), true) => format!(
+            "{}\n",
+            json!({
+                "case": name,
+                "ok": true,
+                "requests": work.requests,
+                "bytes": work.bytes,
+                "micros": micros,
+                "slowest_micros": work.slowest_micros,
+                "note": work.note,
+            })
+        ),
+        (Err(why), true) => {
+            format!("{}\n", json!({"case": name, "ok": false, "micros": micros, "error": why}))
+        }
+        (Ok(work), false) => {
+            let note = work.note.as_deref().unwrap_or(case.about);
+            format!(
+                "{name:<12} {:>8} {:>9} {:>10} {:>10}  ok: {note}\n",
+                work.requests,
+                rounded(work.bytes),
+                duration(micros),
+                duration(work.slowest_micros),
+            )
+        }
+        (Err(why), false) => {
+            format!(
+                "{name:<12} {:>8} {:>9} {:>10} {:>10}  FAILED: {why}\n",
+                "",
+                "",
+                duration(micros),
+                ""
+            )
+        }
+    }
+}
+
+/// A number of bytes with a unit, cut off.
+fn rounded(bytes: u64) -> String {
+    match bytes {
+        0..10_240 => bytes.to_string(),
+        10_240..10_485_760 => format!("{}k", bytes >> 10),
+        _ => format!("{}m", bytes >> 20),
+    }
+}

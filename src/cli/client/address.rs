@@ -1,0 +1,114 @@
+//! Where a server is: `host:port`, `[::1]:port`, a host alone, or a Unix socket.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+
+use crate::cli::{Exit, Failure};
+use crate::limits::PORT_DEFAULT;
+
+/// The variable that stands in for `--address`.
+pub(crate) const ADDRESS_VARIABLE: &str = "LITECACHED_ADDRESS";
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// A name or number, and a port.
+    Tcp { host: String, port: u16 },
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Whether a word of the command line can only be an address: no command has a `:` or `/`.
+    pub(crate) fn is_meant(word: &str) -> bool {
+        word.contains([':', '/'])
+    }
+
+    /// What was written, judged.
+    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return Ok(Self::Unix(path.into()));
+        }
+        if text.contains('/') {
+            return Ok(Self::Unix(text.into()));
+        }
+        let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, "")) => (host, None),
+            Some((host, rest)) => (host, Some(rest.strip_prefix(':').unwrap_or(rest))),
+            None if text.matches(':').count() == 1 => {
+                text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)))
+            }
+            // A bare IPv6 address, or a host alone.
+            None => (text, None),
+        };
+        let port = match port {
+            None => Some(PORT_DEFAULT),
+            Some(port) => port.parse().ok().filter(|&port| port != 0),
+        };
+        match port {
+            Some(port) if text.starts_with(':') && !host.contains(':') => {
+                Ok(Self::Tcp { host: "127.0.0.1".into(), port })
+            }
+            Some(port) if !host.is_empty() => Ok(Self::Tcp { host: host.into(), port }),
+            _ => Err(Failure::new(
+                Exit::Usage,
+                format!("'{text}' is no address; write host:port, [::1]:port or unix:/a/socket"),
+            )),
+        }
+    }
+
+    /// `--address`, or `positional`, or the environment, or the daemon's own default.
+    pub(crate) fn choose(flags: &ArgMatches, positional: Option<&str>) -> Result<Self, Failure> {
+        let flag = flags.get_one::<String>("address").map(String::as_str);
+        if let (Some(_), Some(word)) = (flag, positional) {
+            let what = format!("there are two addresses, --address and '{word}'; keep one");
+            return Err(Failure::new(Exit::Usage, what));
+        }
+        let variable = std::env::var(ADDRESS_VARIABLE).ok().filter(|text| !text.is_empty());
+        match flag.or(positional).or(variable.as_deref()) {
+            Some(text) => Self::parse(text),
+            None => Ok(Self::Tcp { host: "127.0.0.1".into(), port: PORT_DEFAULT }),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let cases = [
+            ("localhost:11211", Some("localhost:11211")),
+            ("localhost", Some("localhost:60000")),
+            (":11211", Some("127.0.0.1:11211")),
+            ("[::1]:11211", Some("[::1]:11211")),
+            ("[::1]", Some("[::1]:60000")),
+            ("::1", Some("[::1]:60000")),
+            ("unix:sock", Some("unix:sock")),
+            ("/run/a:b", Some("unix:/run/a:b")),
+            ("./sock", Some("unix:./sock")),
+            ("host:", None),
+            ("host:0", None),
+            ("host:70000", None),
+            ("[::1]x", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            let shown = Address::parse(text).ok().map(|address| address.to_string());
+            assert_eq!(shown.as_deref(), expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A conversation: requests sent, answers shown, and a connection made again when it is lost.
+//!
+//! Holds to one rule: a change is never sent twice. A request that only asks is repeated once if its
+//! connection ended before any of the answer was shown.
+
+use std::io::Write;
+use std::time::Duration;
+
+use crate::cli::client::address::Address;
+use crate::cli::client::connection::{Connection, Trouble};
+use crate::cli::client::request::Request;
+use crate::cli::client::show::{Hides, Show, Style, Tally};
+use crate::clock::Stamp;
+use crate::protocol::reply::Shape;
+
+/// A value up to this is sent in one piece with its line.
+const JOINED_BYTES_MAX: usize = 64 << 10;
+
+/// A server, and the connection to it while there is one.
+pub(crate) struct Session {
+    address: Address,
+    patience: Duration,
+    connection: Option<Connection>,
+    /// Whether the connection that is missing is one that was lost.
+    has_lost_one: bool,
+}
+
+/// How an answer is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    pub(crate) style: Style,
+    pub(crate) is_pretty: bool,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) tally: Tally,
+    pub(crate) micros: u64,
+}
+
+impl Answer {
+    /// Whether all that was asked for happened or was there.
+    pub(crate) fn is_good(&self, request: &Request) -> bool {
+        self.tally.refusal.is_none() && self.tally.items >= request.asked()
+    }
+
+    /// The keys that were asked for and not there.
+    pub(crate) fn missing<'r>(&self, request: &'r Request) -> Vec<&'r [u8]> {
+        let keys = request.keys.iter().filter(|key| !self.tally.keys.contains(key));
+        let is_read = request.asked() > 0 && self.tally.refusal.is_none();
+        keys.filter(|_| is_read).map(Vec::as_slice).collect()
+    }
+}
+
+impl Session {
+    /// Connects.
+    pub(crate) fn open(address: Address, patience: Duration) -> Result<Self, Trouble> {
+        let connection = Connection::open(&address, patience)?;
+        Ok(Self { address, patience, connection: Some(connection), has_lost_one: false })
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Sends a request and shows its answer. `notice` is told when a connection is lost and made again.
+    pub(crate) fn perform(
+        &mut self,
+        request: &Request,
+        value: Option<&[u8]>,
+        manner: Manner,
+        out: &mut dyn Write,
+        notice: &mut dyn FnMut(&str),
+    ) -> Result<Answer, Trouble> {
+        match self.attempt(request, value, manner, out, notice) {
+            Ok(answer) => Ok(answer),
+            Err((Trouble::Lost(why), true)) if request.is_repeatable() => {
+                notice(&format!("the connection was lost ({why}); asking again"));
+                self.has_lost_one = false;
+                self.attempt(request, value, manner, out, notice).map_err(|(trouble, _)| trouble)
+            }
+            Err((trouble, _)) => Err(trouble),
+        }
+    }
+
+    /// An error says whether nothing of the answer has been shown.
+    fn attempt(
+        &mut self,
+        request: &Request,
+        value: Option<&[u8]>,
+        manner: Manner,
+        out: &mut dyn Write,
+        notice: &mut dyn FnMut(&str),
+    ) -> Result<Answer, (Trouble, bool)> {
+        let mut connection = self.connected(notice).map_err(|trouble| (trouble, false))?;
+        let hides = match request.shape {
+            Shape::Synced => Hides::Version,
+            // `stats` and its like end visibly in telnet only; a meta reply has no `END`.
+            Shape::Items | Shape::Lines => Hides::End,
+            Shape::Line | Shape::Meta => Hides::Nothing,
+        };
+        let is_pretty = manner.is_pretty || request.is_pretty;
+        let mut show = Show::new(manner.style, is_pretty, hides, request.output.clone(), out);
+        let start = Stamp::now();
+        let heard = send(&mut connection, request, value)
+            .and_then(|()| connection.reply(request.shape, |piece| show.take(piece)));
+        match heard {
+            Ok(()) if request.is_farewell() => {}
+            Ok(()) => self.connection = Some(connection),
+            Err(Trouble::Lost(_)) if request.is_farewell() => {}
+            Err(trouble) => {
+                self.has_lost_one = matches!(trouble, Trouble::Lost(_));
+                return Err((trouble, !show.has_begun()));
+            }
+        }
+        let micros = start.micros();
+        if value.is_some() && show.is_misunderstood() {
+            self.resynchronise();
+        }
+        let tally = show.finish(&request.shown(), request.asked(), micros);
+        Ok(Answer { tally: tally.map_err(|error| (Trouble::Output(error), false))?, micros })
+    }
+
+    /// A server that did not understand a line takes the value behind it for further lines, and answers
+    /// those too. Reads these answers away; where that fails the connection ends here.
+    fn resynchronise(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        let synced = connection
+            .send(b"version\r\n")
+            .and_then(|()| connection.reply(Shape::Synced, |_| Ok(())));
+        if synced.is_ok() {
+            self.connection = Some(connection);
+        }
+    }
+
+    /// Takes the connection, or makes a new one.
+    fn connected(&mut self, notice: &mut dyn FnMut(&str)) -> Result<Connection, Trouble> {
+        if let Some(connection) = self.connection.take() {
+            let Some(why) = connection.staleness() else {
+                return Ok(connection);
+            };
+            notice(&format!("the connection was lost ({why}); connecting again"));
+            self.has_lost_one = true;
+        }
+        let connection = Connection::open(&self.address, self.patience)?;
+        if std::mem::take(&mut self.has_lost_one) {
+            notice(&format!("connected to {} again", self.address));
+        }
+        Ok(connection)
+    }
+}
+
+fn send(
+    connection: &mut Connection,
+    request: &Request,
+    value: Option<&[u8]>,
+) -> Result<(), Trouble> {
+    let mut bytes = request.opening(value);
+    if let Some(value) = value {
+        if value.len() <= JOINED_BYTES_MAX {
+            bytes.extend_from_slice(value);
+        } else {
+            connection.send(&bytes)?;
+            connection.send(value)?;
+            bytes.clear();
+        }
+        bytes.extend_from_slice(b"\r\n");
+    }
+    if request.shape == Shape::Synced {
+        bytes.extend_from_slice(b"version\r\n");
+    }
+    connection.send(&bytes)
+}
