@@ -2,8 +2,8 @@
 //!
 //! Under systemd's journal a line begins with its priority (`<4>`) and has no time, as the journal
 //! stamps it; elsewhere it begins with the time in UTC. Whatever an event says, it stays one line,
-//! and nothing unprintable reaches a terminal. What a client wrote goes through [`Client`]; lines that
-//! a client can provoke at will go through a [`Limited`].
+//! and nothing unprintable reaches a terminal. What a client wrote goes through `Client`; lines that
+//! a client can provoke at will go through a `Limited`.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, LineWriter};
