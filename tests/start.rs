@@ -24,6 +24,8 @@ const CREATE: i32 = 73;
 const LOCKED: i32 = 75;
 /// Not allowed.
 const PERMISSION: i32 = 77;
+/// The configuration cannot work.
+const CONFIGURATION: i32 = 78;
 
 fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
@@ -260,4 +262,26 @@ fn a_read_only_disk_is_named() {
     run("mount", &["-o", "remount,ro", &place]);
     assert_refused(&launch.refused(), &[CREATE, PERMISSION], &["disk"]);
     run("umount", &[&place]);
+}
+
+#[test]
+fn a_network_file_system_is_named() {
+    if !needs("cc") {
+        return;
+    }
+    let folder = folder();
+    // Every file system says that it is NFS.
+    let (source, library) = (folder.path().join("nfs.c"), folder.path().join("nfs.so"));
+    let text = "#include <string.h>\n#include <sys/vfs.h>\n\
+        int statfs(const char *p, struct statfs *s) { memset(s, 0, sizeof *s); s->f_type = 0x6969; return 0; }\n\
+        int statfs64(const char *p, struct statfs64 *s) { memset(s, 0, sizeof *s); s->f_type = 0x6969; return 0; }\n";
+    fs::write(&source, format!("#define _GNU_SOURCE\n{text}")).expect("the shim's source");
+    let (from, to) = (source.display().to_string(), library.display().to_string());
+    run("cc", &["-shared", "-fPIC", "-o", &to, &from]);
+    let launch = Launch::new(folder.path());
+    let refused = Launch::new(folder.path())
+        .through(["env".to_owned(), format!("LD_PRELOAD={to}")])
+        .refused();
+    assert_refused(&refused, &[CONFIGURATION], &["NFS", "--db", "local disk"]);
+    assert!(!launch.database_path().exists(), "nothing was made");
 }
