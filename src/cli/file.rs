@@ -14,7 +14,7 @@ pub(super) fn flag() -> Arg {
         .long("db")
         .value_name("file")
         .value_parser(ValueParser::path_buf())
-        .help("Database file [default: litecached.db, in $STATE_DIRECTORY if that is set]")
+        .help("Database file [default: litecached.db, in $STATE_DIRECTORY if set]")
 }
 
 /// `--json`.

@@ -188,10 +188,18 @@ fn one_line(error: &clap::Error) -> String {
         (ContextKind::SuggestedArg | ContextKind::SuggestedSubcommand, value) => nearest(value),
         _ => None,
     });
+    let meant = meant(&rendered);
     match suggestion {
-        Some(nearest) => format!("{what}; did you mean '{nearest}'? {NAME} --help lists all"),
-        None => format!("{what}; {NAME} --help lists what there is"),
+        Some(nearest) => format!("{what}; did you mean '{nearest}'? {meant} --help lists all"),
+        None => format!("{what}; {meant} --help lists what there is"),
     }
+}
+
+/// The command whose usage clap shows with its error: `litecached inspect keys`.
+fn meant(rendered: &str) -> String {
+    let usage = rendered.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap_or(NAME);
+    let is_name = |word: &&str| word.starts_with(|first: char| first.is_ascii_lowercase());
+    usage.split(' ').take_while(is_name).collect::<Vec<_>>().join(" ")
 }
 
 fn nearest(value: &ContextValue) -> Option<&str> {
@@ -267,7 +275,7 @@ mod tests {
             (&["srve"], "unrecognized subcommand 'srve'; did you mean 'serve'?"),
             (&["-p"], "a value is required for '--port <num>' but none was supplied; litecached"),
             (&["--disable-cas=1"], "unexpected value '1' for '--disable-cas'"),
-            (&["serve", "here"], "unexpected argument 'here' found; litecached --help"),
+            (&["serve", "here"], "unexpected argument 'here' found; litecached serve --help"),
         ];
         for (words, beginning) in cases {
             let failure = answer(&parse(words).expect_err("wrong")).expect_err("wrong");

@@ -40,7 +40,7 @@ pub(super) fn command() -> Command {
                 .long("expiring-before")
                 .value_name("when")
                 .value_parser(when)
-                .help("Items that expire before: in 10m, 12h, 7d, or a Unix time as @1800000000"),
+                .help("Items that expire before: 10m, 12h, 7d from now, or @1800000000"),
         )
         .arg(
             Arg::new("larger-than")
@@ -50,7 +50,7 @@ pub(super) fn command() -> Command {
                 .help("Values of more bytes than this: 1000, 64k, 1m"),
         )
         .arg(
-            choice("state", &["live", "expired", "flushed", "all"], "Which items")
+            choice("state", &["live", "expired", "flushed", "all"], "Which")
                 .default_value("live"),
         )
         .arg(
