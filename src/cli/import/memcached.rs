@@ -37,10 +37,10 @@ struct Told {
 /// How many items the server says it has.
 pub(super) fn count(address: &Address, patience: Duration) -> Result<u64, Failure> {
     let mut connection = Connection::open(address, patience)?;
-    connection.write(b"stats\r\n")?;
+    connection.write(b"stats\r\n").map_err(gone)?;
     let mut items = 0;
     loop {
-        let line = connection.line()?;
+        let line = connection.line().map_err(gone)?;
         if let Some(number) = line.strip_prefix(b"STAT curr_items ") {
             items = std::str::from_utf8(number).ok().and_then(|n| n.parse().ok()).unwrap_or(0);
         } else if line == b"END" {
@@ -60,9 +60,9 @@ impl Source<'_> {
         let mut keys = Connection::open(self.address, self.patience)?;
         let connection = Connection::open(self.address, self.patience)?;
         let mut items = Items { source: self, connection, has_meta: false, number: 0 };
-        items.connection.write(b"mn\r\n")?;
-        items.has_meta = items.connection.line()? == b"MN";
-        keys.write(b"lru_crawler metadump all\r\n")?;
+        items.connection.write(b"mn\r\n").map_err(gone)?;
+        items.has_meta = items.connection.line().map_err(gone)? == b"MN";
+        keys.write(b"lru_crawler metadump all\r\n").map_err(gone)?;
         let mut batch = Vec::with_capacity(BATCH_ITEMS_MAX);
         loop {
             let line = keys.line().map_err(gone)?;

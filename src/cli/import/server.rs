@@ -42,8 +42,8 @@ impl Server {
         is_rehearsal: bool,
     ) -> Result<Self, Failure> {
         let mut connection = Connection::open(address, patience)?;
-        connection.write(b"version\r\n")?;
-        let answer = connection.line()?;
+        let asked = connection.write(b"version\r\n").and_then(|()| connection.line());
+        let answer = asked.map_err(|trouble| gone(trouble, 0))?;
         if !answer.starts_with(b"VERSION ") {
             return Err(connection.strange(&answer).into());
         }
