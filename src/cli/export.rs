@@ -36,8 +36,8 @@ pub(super) fn command() -> Command {
         .after_help(
             format!(
                 "Formats: jsonl has everything; lines is \"key size base64(value)\", without flags and\n\
-                 expiry; memcached stores into the server at DEST, {ADDRESS_FORMS}.\n\
-                 Expired items are left out."
+                 expiry; memcached stores into the server at DEST. Expired items are left out.\n\
+                 An address is {ADDRESS_FORMS}."
             ),
         )
         .arg(

@@ -18,7 +18,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::transfer::{Halt, Parsed, Position, Record, Refusal, jsonl, key_store, lines};
-use super::wire::{Address, patience, timeout_argument};
+use super::wire::{ADDRESS_FORMS, Address, patience, timeout_argument};
 use super::{Exit, Failure, file, print};
 use crate::cache::Deadline;
 use crate::clock::{Clock, Stamp};
@@ -55,13 +55,13 @@ pub(crate) enum Conflict {
 pub(super) fn command() -> Command {
     Command::new("import")
         .about("Import items from a file or a live memcached")
-        .after_help(
+        .after_help(format!(
             "Formats: json is the old server's key-store.json; lines is \"key size base64(value)\";\n\
              jsonl is what litecached export writes; memcached is a live server, SOURCE its address.\n\
-             An address is host:port, [::1]:port, a port, unix:FILE or a path.\n\
+             An address is {ADDRESS_FORMS}.\n\
              newer needs to know when items were stored: files say it, no server does.\n\
-             Exit code 65 says that something was refused; the report names it.",
-        )
+             Exit code 65 says that something was refused; the report names it."
+        ))
         .arg(
             Arg::new("from")
                 .long("from")

@@ -34,7 +34,7 @@ pub(crate) fn timeout_argument() -> Arg {
         .long("timeout")
         .value_name("TIME")
         .default_value("30s")
-        .help("How long to wait for a server, e.g. 500s, 2m")
+        .help("How long to wait for a server, e.g. 5s, 2m")
 }
 
 /// What `--timeout` says.
