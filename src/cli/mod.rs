@@ -10,9 +10,12 @@ mod export;
 mod file;
 mod import;
 mod inspect;
+mod json;
 mod migrate;
+mod pattern;
 mod serve;
 mod transfer;
+mod wire;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

@@ -127,7 +127,7 @@ fn set(value: &str) -> Op {
     set_until(value, 0)
 }
 
-fn set_until(value: &str, exptime: i32) -> Op {
+fn set_until(value: &str, exptime: i64) -> Op {
     let value = value.as_bytes().into();
     let exptime = Exptime(exptime);
     Op::Store { mode: Mode::Set, flags: 0, exptime, compare: None, value }
@@ -351,7 +351,7 @@ fn a_transaction_is_bounded_by_what_it_moves() {
 #[test]
 fn a_delayed_flush_is_neither_lost_nor_doubled() {
     let mut bench = Bench::new();
-    let flush = |bench: &mut Bench, delay: i32| {
+    let flush = |bench: &mut Bench, delay: i64| {
         bench.session.queue(0, Task::Flush { delay: Exptime(delay) });
         bench.run(vec![]);
     };

@@ -10,4 +10,5 @@ pub mod owned;
 pub mod runner;
 pub mod script;
 pub mod target;
+pub mod tools;
 pub mod wire;

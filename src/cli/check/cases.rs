@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::cli::client::Address;
+use crate::cli::wire::Address;
 
 use super::client::{Client, Got, told};
 
@@ -188,6 +188,7 @@ fn pause(plan: &Plan) -> Outcome {
     let mut paused = Client::connect(&plan.address, plan.patience).map_err(told)?;
     paused.begin_set(&key, value_bytes).map_err(told)?;
     paused.send_value(&key, 0, value_bytes / 2).map_err(told)?;
+    paused.flush().map_err(told)?;
     let worked = crowd(plan, plan.clients - 1, |client, keys| {
         for round in 0..plan.rounds {
             absent(client, &key)?;

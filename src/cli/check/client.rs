@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cli::client::{Address, Connection, Trouble};
+use crate::cli::wire::{Address, Connection, Trouble};
 use crate::clock::Stamp;
 use crate::protocol::reply::{Piece, Shape};
 
@@ -45,7 +45,7 @@ impl Client {
     /// The server's limit for an item.
     pub(super) fn item_bytes_max(&mut self) -> Result<u64, Trouble> {
         let mut found = None;
-        self.connection.send(b"stats settings\r\n")?;
+        self.connection.write(b"stats settings\r\n")?;
         self.connection.reply(Shape::Lines, |piece| {
             if let Piece::Line(line) = piece
                 && let Some(number) = line.strip_prefix(b"STAT item_size_max ")
@@ -60,7 +60,7 @@ impl Client {
     /// A command that is answered by one line.
     pub(super) fn ask(&mut self, line: &str) -> Result<String, Trouble> {
         let start = Stamp::now();
-        self.connection.send(format!("{line}\r\n").as_bytes())?;
+        self.connection.write(format!("{line}\r\n").as_bytes())?;
         let answer = self.line()?;
         self.count(start);
         Ok(answer)
@@ -80,7 +80,7 @@ impl Client {
     /// The line of a `set`.
     pub(super) fn begin_set(&mut self, key: &str, value_bytes: u64) -> Result<(), Trouble> {
         let line = format!("set {key} 0 {EXPIRY_SECONDS} {value_bytes}\r\n");
-        self.connection.send(line.as_bytes())
+        self.connection.write(line.as_bytes())
     }
 
     /// A part of the value.
@@ -92,15 +92,20 @@ impl Client {
             let length = usize::try_from(left).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
             piece.clear();
             piece.extend((0..length).map(|_| pattern.next_byte()));
-            self.connection.send(&piece)?;
+            self.connection.write(&piece)?;
             left -= length as u64;
         }
         Ok(())
     }
 
+    /// Has the server get what was sent so far.
+    pub(super) fn flush(&mut self) -> Result<(), Trouble> {
+        self.connection.flush()
+    }
+
     /// The end of a `set`, and the server's word.
     pub(super) fn end_set(&mut self) -> Result<String, Trouble> {
-        self.connection.send(b"\r\n")?;
+        self.connection.write(b"\r\n")?;
         self.line()
     }
 
@@ -109,7 +114,7 @@ impl Client {
         let start = Stamp::now();
         let (mut items, mut wrong, mut compared) = (0, None, 0);
         let mut pattern = Pattern::of(key, 0);
-        self.connection.send(format!("get {key}\r\n").as_bytes()).map_err(told)?;
+        self.connection.write(format!("get {key}\r\n").as_bytes()).map_err(told)?;
         let heard = self.connection.reply(Shape::Items, |piece| {
             match piece {
                 Piece::Item(head) => {
@@ -144,14 +149,7 @@ impl Client {
     }
 
     fn line(&mut self) -> Result<String, Trouble> {
-        let mut line = String::new();
-        self.connection.reply(Shape::Line, |piece| {
-            if let Piece::Line(bytes) = piece {
-                line = String::from_utf8_lossy(bytes).into_owned();
-            }
-            Ok(())
-        })?;
-        Ok(line)
+        Ok(String::from_utf8_lossy(&self.connection.line()?).into_owned())
     }
 
     fn count(&mut self, start: Stamp) {

@@ -10,7 +10,8 @@ mod client;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::json;
 
-use crate::cli::client::{Address, duration, patience, with_server_flags};
+use crate::cli::client::{duration, json_argument};
+use crate::cli::wire::{ADDRESS_FORMS, Address, address_argument, patience, timeout_argument};
 use crate::cli::{Exit, Failure, print};
 use crate::clock::{Clock, Stamp};
 use crate::config::units::{self, Size};
@@ -24,13 +25,12 @@ pub(crate) fn command() -> Command {
     let number = |name: &'static str, default: &'static str| {
         Arg::new(name).long(name).value_name("NUM").default_value(default)
     };
-    with_server_flags(Command::new("check"))
+    Command::new("check")
         .about("Try a memcached-protocol server with many clients, small and very big values")
-        .arg(
-            Arg::new("server")
-                .value_name("ADDRESS")
-                .help("The server: host:port, [::1]:port, unix:FILE or a path"),
-        )
+        .arg(address_argument())
+        .arg(json_argument())
+        .arg(timeout_argument())
+        .arg(Arg::new("server").value_name("ADDRESS").help(format!("The server: {ADDRESS_FORMS}")))
         .arg(
             number("clients", "20")
                 .short('c')

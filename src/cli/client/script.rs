@@ -5,12 +5,12 @@
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
-use crate::cli::client::connection::Trouble;
 use crate::cli::client::request::{Need, Plan, Request, Source, plan};
 use crate::cli::client::session::{Answer, Manner, Session};
 use crate::cli::client::show::{Style, duration};
 use crate::cli::client::words::{self, Line};
 use crate::cli::client::{commands, tell};
+use crate::cli::wire::Trouble;
 use crate::cli::{Exit, Failure, print};
 use crate::clock::Clock;
 use crate::limits::{ITEM_BYTES_MAX, SCRIPT_LINE_BYTES_MAX};

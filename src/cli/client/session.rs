@@ -6,15 +6,11 @@
 use std::io::Write;
 use std::time::Duration;
 
-use crate::cli::client::address::Address;
-use crate::cli::client::connection::{Connection, Trouble};
 use crate::cli::client::request::Request;
 use crate::cli::client::show::{Hides, Show, Style, Tally};
+use crate::cli::wire::{Address, Connection, Trouble};
 use crate::clock::Stamp;
 use crate::protocol::reply::Shape;
-
-/// A value up to this is sent in one piece with its line.
-const JOINED_BYTES_MAX: usize = 64 << 10;
 
 /// A server, and the connection to it while there is one.
 pub(crate) struct Session {
@@ -73,22 +69,24 @@ impl Session {
         out: &mut dyn Write,
         notice: &mut dyn FnMut(&str),
     ) -> Result<Answer, Trouble> {
-        match self.attempt(request, value, manner, out, notice) {
-            Ok(answer) => Ok(answer),
+        let mut attempt = |session: &mut Self, notice: &mut dyn FnMut(&str)| {
+            session.attempt((request, value), manner, out, notice)
+        };
+        match attempt(self, notice) {
             Err((Trouble::Lost(why), true)) if request.is_repeatable() => {
                 notice(&format!("the connection was lost ({why}); asking again"));
                 self.has_lost_one = false;
-                self.attempt(request, value, manner, out, notice).map_err(|(trouble, _)| trouble)
+                attempt(self, notice)
             }
-            Err((trouble, _)) => Err(trouble),
+            outcome => outcome,
         }
+        .map_err(|(trouble, _)| trouble)
     }
 
     /// An error says whether nothing of the answer has been shown.
     fn attempt(
         &mut self,
-        request: &Request,
-        value: Option<&[u8]>,
+        (request, value): (&Request, Option<&[u8]>),
         manner: Manner,
         out: &mut dyn Write,
         notice: &mut dyn FnMut(&str),
@@ -127,7 +125,7 @@ impl Session {
     fn resynchronise(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
         let synced = connection
-            .send(b"version\r\n")
+            .write(b"version\r\n")
             .and_then(|()| connection.reply(Shape::Synced, |_| Ok(())));
         if synced.is_ok() {
             self.connection = Some(connection);
@@ -156,19 +154,13 @@ fn send(
     request: &Request,
     value: Option<&[u8]>,
 ) -> Result<(), Trouble> {
-    let mut bytes = request.opening(value);
+    connection.write(&request.opening(value))?;
     if let Some(value) = value {
-        if value.len() <= JOINED_BYTES_MAX {
-            bytes.extend_from_slice(value);
-        } else {
-            connection.send(&bytes)?;
-            connection.send(value)?;
-            bytes.clear();
-        }
-        bytes.extend_from_slice(b"\r\n");
+        connection.write(value)?;
+        connection.write(b"\r\n")?;
     }
     if request.shape == Shape::Synced {
-        bytes.extend_from_slice(b"version\r\n");
+        connection.write(b"version\r\n")?;
     }
-    connection.send(&bytes)
+    Ok(())
 }

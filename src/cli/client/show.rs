@@ -7,10 +7,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use crate::cli::json::put;
 use crate::limits::{DOCUMENT_VALUE_BYTES_MAX, SHOWN_BYTES_MAX, SHOWN_HEX_BYTES_MAX};
 use crate::logging::OneLine;
 use crate::protocol::reply::{Head, Piece, refuses};
@@ -234,7 +233,7 @@ impl Item {
         if let Some(line) = self.meta {
             drop(object.insert("meta".into(), line.into()));
         } else {
-            put(&mut object, "key", self.key);
+            put(&mut object, "key", &self.key);
             drop(object.insert("flags".into(), self.flags.into()));
         }
         object.extend(self.unique.map(|unique| ("cas".to_owned(), unique.into())));
@@ -243,19 +242,9 @@ impl Item {
         if !is_whole {
             drop(object.insert("truncated".into(), true.into()));
         }
-        put(&mut object, "value", self.kept);
+        put(&mut object, "value", &self.kept);
         object.into()
     }
-}
-
-/// Bytes as text where they are text, else in base64 under a name that says so.
-fn put(object: &mut Map<String, Value>, name: &str, bytes: Vec<u8>) {
-    drop(match String::from_utf8(bytes) {
-        Ok(text) => object.insert(name.to_owned(), text.into()),
-        Err(error) => {
-            object.insert(format!("{name}_base64"), STANDARD.encode(error.as_bytes()).into())
-        }
-    });
 }
 
 fn screen(out: &mut dyn Write, item: &Item, is_pretty: bool, has_colour: bool) -> io::Result<()> {

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::cli::inspect::keys::describe;
 use crate::cli::inspect::show::{self, Out};
+use crate::cli::json::put;
 use crate::cli::{Exit, Failure};
 use crate::store::inspect::{Item, Life};
 
@@ -48,7 +49,7 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
         // A break is an error that `end` tells.
         let _broken = if flags.get_flag("json") {
             let mut object = describe(item);
-            show::put(&mut object, "value", value);
+            put(&mut object, "value", value);
             out.json(&Value::from(object))
         } else if is_described {
             as_text(&mut out, item, value, inspection.now().0)

@@ -3,12 +3,11 @@
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Map, Value, json};
 
 use crate::cli::inspect::show::{self, CELL_CHARS_MAX, Out, Table};
+use crate::cli::json::put;
 use crate::cli::{Exit, Failure};
 use crate::store::inspect::{Cell, change};
 
@@ -125,16 +124,19 @@ impl Rows for JsonRows {
     }
 
     fn row(&mut self, out: &mut Out, names: &[String], cells: &[Cell<'_>]) -> ControlFlow<()> {
-        let values = cells.iter().map(|cell| match cell {
-            Cell::Null => Value::Null,
-            Cell::Integer(number) => (*number).into(),
-            Cell::Real(number) => (*number).into(),
-            Cell::Text(bytes) | Cell::Blob(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => text.into(),
-                Err(_) => json!({ "base64": STANDARD.encode(bytes) }),
-            },
-        });
-        let object: Map<String, Value> = names.iter().cloned().zip(values).collect();
+        let mut object = Map::new();
+        for (name, cell) in names.iter().zip(cells) {
+            let value = match cell {
+                Cell::Null => Value::Null,
+                Cell::Integer(number) => (*number).into(),
+                Cell::Real(number) => (*number).into(),
+                Cell::Text(bytes) | Cell::Blob(bytes) => {
+                    put(&mut object, name, bytes);
+                    continue;
+                }
+            };
+            object.insert(name.clone(), value);
+        }
         out.bytes(if self.is_first { b"\n" } else { b",\n" })?;
         self.is_first = false;
         out.bytes(Value::from(object).to_string().as_bytes())

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::Failure;
 use crate::cli::inspect::show::{self, Out, Table};
+use crate::cli::json::put;
 use crate::store::inspect::{Bar, Group, Inspection, Summary};
 
 /// Characters of the longest bar.
@@ -51,13 +52,13 @@ fn as_object(inspection: &Inspection, summary: &Summary) -> Value {
     };
     let keyed = |key: &[u8], name: &str, value: Value| {
         let mut object = Map::new();
-        show::put(&mut object, "key", key);
+        put(&mut object, "key", key);
         object.insert(name.to_owned(), value);
         Value::from(object)
     };
     let prefixes = summary.prefixes.iter().map(|(prefix, of)| {
         let mut object = Map::new();
-        show::put(&mut object, "prefix", prefix);
+        put(&mut object, "prefix", prefix);
         object.insert("items".into(), of.items.into());
         object.insert("bytes".into(), of.bytes.into());
         Value::from(object)

@@ -1,6 +1,6 @@
 //! One connection to a server: bytes out, replies in, and nobody waits without end.
 //!
-//! Knows no commands. Every way in which a connection ends is a [`Trouble`] that says what to do about
+//! What is written is sent when there is enough of it, or when an answer is waited for. Every way in which a connection ends is a [`Trouble`] that says what to do about
 //! it; making a new one is the caller's decision, for only the caller knows whether a request may be
 //! sent twice.
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::cli::client::address::Address;
+use super::Address;
 use crate::cli::{Exit, Failure};
 use crate::limits::REPLY_BUFFER_BYTES;
 use crate::protocol::reply::{Piece, Reader, Shape, Step};
@@ -24,8 +24,8 @@ pub(crate) enum Trouble {
     Unreachable(String),
     /// There was a connection, and it ended.
     Lost(String),
-    /// What came is not memcached's protocol.
-    Malformed(&'static str),
+    /// What came is not memcached's protocol, or no answer to what was asked.
+    Malformed(String),
     /// The answer came, and could not be written where it should go.
     Output(io::Error),
 }
@@ -35,30 +35,40 @@ impl fmt::Display for Trouble {
         match self {
             Self::Unreachable(why) => write!(f, "{why}"),
             Self::Lost(why) => write!(f, "the connection was lost ({why})"),
-            Self::Malformed(why) => write!(f, "the answer is not memcached's protocol: {why}"),
+            Self::Malformed(why) => write!(f, "this is not memcached's protocol: {why}"),
             Self::Output(error) => write!(f, "writing the answer failed: {error}"),
         }
     }
 }
 
-impl From<Trouble> for Failure {
-    fn from(trouble: Trouble) -> Self {
-        let (exit, advice) = match &trouble {
-            Trouble::Unreachable(_) => (Exit::Unavailable, "check that a server listens there"),
-            Trouble::Lost(_) => (
-                Exit::Io,
-                "the command may or may not have been carried out: look before repeating",
-            ),
-            Trouble::Malformed(_) => (Exit::Data, "check what listens there"),
-            Trouble::Output(_) => (Exit::Io, "check where it leads"),
+impl Trouble {
+    /// As the end of a tool that knows what to do about a lost connection.
+    pub(crate) fn advised(self, if_lost: &str) -> Failure {
+        let (exit, advice) = match &self {
+            Self::Unreachable(_) => (Exit::Unavailable, "check that a server listens there"),
+            Self::Lost(_) => (Exit::Io, if_lost),
+            Self::Malformed(_) => (Exit::Unavailable, "check what listens there"),
+            Self::Output(_) => (Exit::Io, "check where it leads"),
         };
-        Self::new(exit, format!("{trouble}; {advice}"))
+        Failure::new(exit, format!("{self}; {advice}"))
     }
 }
 
-/// A connection, and what was received on it but not looked at.
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        trouble.advised("the command may or may not have been carried out: look before repeating")
+    }
+}
+
+/// What waits to be sent.
+const UNSENT_BYTES_MAX: usize = 64 << 10;
+
+/// A connection, what is to be sent on it, and what was received but not looked at.
+#[derive(Debug)]
 pub(crate) struct Connection {
+    address: Address,
     socket: Socket,
+    unsent: Vec<u8>,
     received: Vec<u8>,
     from: usize,
     to: usize,
@@ -88,7 +98,14 @@ impl Connection {
                 outcome.map_err(|error| refused(&error))?
             }
         };
-        Ok(Self { socket, received: vec![0; REPLY_BUFFER_BYTES], from: 0, to: 0 })
+        Ok(Self {
+            address: address.clone(),
+            socket,
+            unsent: Vec::new(),
+            received: vec![0; REPLY_BUFFER_BYTES],
+            from: 0,
+            to: 0,
+        })
     }
 
     /// Why it is of no further use: the server has ended it, or sent what nobody asked for. Does not
@@ -108,9 +125,40 @@ impl Connection {
         }
     }
 
-    /// Sends these bytes.
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
-        self.socket.write_all(bytes).map_err(|error| lost(&error))
+    /// Sends these bytes, sooner or later.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+        if self.unsent.len() + bytes.len() > UNSENT_BYTES_MAX {
+            self.flush()?;
+        }
+        if bytes.len() > UNSENT_BYTES_MAX {
+            return self.socket.write_all(bytes).map_err(|error| self.lost(&error));
+        }
+        self.unsent.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Sends what was written. Whoever waits for an answer has this done.
+    pub(crate) fn flush(&mut self) -> Result<(), Trouble> {
+        let unsent = std::mem::take(&mut self.unsent);
+        self.socket.write_all(&unsent).map_err(|error| self.lost(&error))
+    }
+
+    /// Reads a reply of one line.
+    pub(crate) fn line(&mut self) -> Result<Vec<u8>, Trouble> {
+        let mut line = Vec::new();
+        self.reply(Shape::Line, |piece| {
+            if let Piece::Line(bytes) = piece {
+                line = bytes.to_vec();
+            }
+            Ok(())
+        })?;
+        Ok(line)
+    }
+
+    /// For an answer that does not fit what was asked.
+    pub(crate) fn strange(&self, answer: &[u8]) -> Trouble {
+        let shown = String::from_utf8_lossy(answer);
+        Trouble::Malformed(format!("{} answered {shown:?}", self.address))
     }
 
     /// Reads one reply and gives its pieces away.
@@ -123,7 +171,9 @@ impl Connection {
         while !reader.is_done() {
             match reader.next(&self.received[self.from..self.to]) {
                 Step::NeedMore => self.fill()?,
-                Step::Malformed(why) => return Err(Trouble::Malformed(why)),
+                Step::Malformed(why) => {
+                    return Err(Trouble::Malformed(format!("{}: {why}", self.address)));
+                }
                 Step::Piece { piece, used } => {
                     self.from += used;
                     take(piece).map_err(Trouble::Output)?;
@@ -135,47 +185,54 @@ impl Connection {
 
     /// Receives more behind what is there. The buffer holds a longest line, so there is room.
     fn fill(&mut self) -> Result<(), Trouble> {
+        self.flush()?;
         self.received.copy_within(self.from..self.to, 0);
         self.to -= self.from;
         self.from = 0;
         loop {
             match self.socket.read(&mut self.received[self.to..]) {
-                Ok(0) => return Err(Trouble::Lost("the server closed it".into())),
+                Ok(0) => return Err(Trouble::Lost(format!("{} closed it", self.address))),
                 Ok(count) => {
                     self.to += count;
                     return Ok(());
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(lost(&error)),
+                Err(error) => return Err(self.lost(&error)),
             }
         }
     }
-}
 
-fn lost(error: &io::Error) -> Trouble {
-    Trouble::Lost(match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => "no answer in time, see --timeout".into(),
-        _ => error.to_string(),
-    })
+    fn lost(&self, error: &io::Error) -> Trouble {
+        let address = &self.address;
+        Trouble::Lost(match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                format!("no answer of {address} in time, see --timeout")
+            }
+            _ => format!("{address}: {error}"),
+        })
+    }
 }
 
 fn connected(place: &SockAddr, patience: Duration) -> io::Result<Socket> {
     let socket = Socket::new(place.domain(), Type::STREAM, None)?;
-    socket.connect_timeout(place, patience)?;
-    if place.domain() != Domain::UNIX {
-        // Where nobody listens on a port that the system gives out, a socket can meet itself, and
-        // would then keep the server from getting its port.
-        let is_itself = socket.local_addr()?.as_socket() == socket.peer_addr()?.as_socket();
-        if is_itself {
-            socket.set_linger(Some(Duration::ZERO))?;
-            return Err(io::Error::new(
-                ErrorKind::ConnectionRefused,
-                "nobody listens there (the connection met itself)",
-            ));
-        }
-        socket.set_tcp_nodelay(true)?;
-    }
     socket.set_read_timeout(Some(patience))?;
     socket.set_write_timeout(Some(patience))?;
+    if place.domain() == Domain::UNIX {
+        // Waits as long as a write where many want to be accepted; a connect with a limit of its own
+        // would fail at once.
+        socket.connect(place)?;
+        return Ok(socket);
+    }
+    socket.connect_timeout(place, patience)?;
+    // Where nobody listens on a port that the system gives out, a socket can meet itself, and would
+    // then keep the server from getting its port.
+    if socket.local_addr()?.as_socket() == socket.peer_addr()?.as_socket() {
+        socket.set_linger(Some(Duration::ZERO))?;
+        return Err(io::Error::new(
+            ErrorKind::ConnectionRefused,
+            "nobody listens there (the connection met itself)",
+        ));
+    }
+    socket.set_tcp_nodelay(true)?;
     Ok(socket)
 }
