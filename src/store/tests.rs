@@ -210,6 +210,27 @@ fn a_full_disk_refuses_and_recovers() {
 }
 
 #[test]
+fn a_full_disk_is_tried_a_few_times_for_each_operation() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const SETS: usize = 256;
+    let mut bench = Bench::new();
+    let attempts = Arc::new(AtomicUsize::new(0));
+    bench.store.committer.with_writer(|writer| {
+        writer.db.pragma_update_and_check(None, "max_page_count", 40, |_| Ok(())).unwrap();
+        let attempts = Arc::clone(&attempts);
+        let count = move || drop(attempts.fetch_add(1, Ordering::Relaxed));
+        writer.db.rollback_hook(Some(count)).unwrap();
+    });
+    let large = "x".repeat(60_000);
+    let keys: Vec<String> = (0..SETS).map(|number| format!("key-{number}")).collect();
+    let outcomes = bench.run(keys.iter().map(|key| (key.as_str(), set(&large))).collect());
+    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Failed(Failure::NoMemory)));
+    let attempts = attempts.load(Ordering::Relaxed);
+    assert!((SETS..3 * SETS).contains(&attempts), "{attempts} transactions");
+}
+
+#[test]
 fn a_lock_held_elsewhere_is_waited_for() {
     let mut bench = Bench::new();
     bench.run(vec![("k", set("1"))]);

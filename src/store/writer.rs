@@ -78,9 +78,12 @@ impl Writer {
             .filter(|work| work.outcome.is_none())
             .collect();
         let (mut rest, mut moved) = (waiting.as_mut_slice(), 0);
+        let mut together = usize::MAX;
         while !rest.is_empty() && moved <= BATCH_BYTES_MAX {
             self.flush_if_due(shared)?;
-            let (done, bytes) = self.commit_some(shared, rest)?;
+            let (done, bytes) = self.commit_some(shared, rest, together)?;
+            // Where few went through together, as on a full disk, the next begin with few.
+            together = done.saturating_mul(2);
             shared.metrics.commits.up();
             shared.metrics.commit_ops.add(done as u64);
             moved += bytes;
@@ -90,12 +93,13 @@ impl Writer {
         Ok(rest.is_empty())
     }
 
-    /// Commits the first of these in one transaction: as many as it may hold and as go through
+    /// Commits the first of these in one transaction: so many at most, as it may hold and as go through
     /// together. Returns how many, and the bytes they moved.
     fn commit_some(
         &mut self,
         shared: &Shared,
         work: &mut [&mut Work],
+        most: usize,
     ) -> Result<(usize, usize), Trouble> {
         let flush = work.iter().position(|work| matches!(work.task, Task::Flush { .. }));
         if flush == Some(0)
@@ -107,7 +111,7 @@ impl Writer {
             });
             return Ok((1, 0));
         }
-        let mut count = flush.unwrap_or(work.len());
+        let mut count = flush.unwrap_or(work.len()).min(most);
         loop {
             match self.transact(shared, &mut work[..count]) {
                 Ok(bytes) => return Ok((count, bytes)),
