@@ -43,8 +43,8 @@ impl Inspection {
         names: impl FnOnce(&[String]),
         mut visit: impl FnMut(&[Cell<'_>]) -> ControlFlow<()>,
     ) -> Result<(), InspectError> {
-        self.db.authorizer(Some(reads)).map_err(|error| self.judge(&error))?;
-        let mut statement = self.db.prepare(sql).map_err(|error| wrong(&error))?;
+        self.look.db.authorizer(Some(reads)).map_err(|error| self.judge(&error))?;
+        let mut statement = self.look.db.prepare(sql).map_err(|error| wrong(&error))?;
         if !statement.readonly() {
             return Err(InspectError::Statement {
                 why: "the statement would change the database; --write allows it to".into(),
@@ -67,7 +67,7 @@ impl Inspection {
                 break;
             }
         }
-        self.undisturbed()
+        Ok(self.look.undisturbed()?)
     }
 
     fn judge_query(&self, error: &Error) -> InspectError {
