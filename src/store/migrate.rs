@@ -155,7 +155,8 @@ mod tests {
             // An older program names the version and leaves the file.
             let before = fs::read(&path).unwrap();
             for refused in [migrate(&path).unwrap_err(), open::open(&path).unwrap_err()] {
-                assert!(matches!(refused, OpenError::Newer { version: 2, known: 1, .. }));
+                let is_newer = matches!(refused, OpenError::Newer { version: 2, known: 1, .. });
+                assert!(is_newer, "{refused:?}");
             }
             assert_eq!(fs::read(&path).unwrap(), before);
         }
