@@ -169,7 +169,7 @@ fn a_log_that_vanishes_under_a_reader_is_not_made_again() {
         let folder = folder();
         let mut daemon = served(folder.path());
         let database = daemon.launch().database_path().to_owned();
-        let log = daemon.launch().wal_path().to_owned();
+        let log = daemon.launch().wal_path();
         let before = inode(&log);
         // Held open, so that no other file gets its number.
         let _kept = fs::File::open(&log).expect("it can be read");

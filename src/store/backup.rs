@@ -228,8 +228,7 @@ pub fn backup(
     check()?;
     let source = look::open(&database, schema::VERSION)?.filled()?;
     let partial = Partial::create(&destination)?;
-    partial.fill(&source.db, &database, budget, watch)?;
-    source.undisturbed()?;
+    partial.copy(&source, budget, watch)?;
     drop(source);
     let copied = partial.check(schema::VERSION, watch)?;
     check()?;
@@ -367,8 +366,20 @@ impl Partial {
         }
     }
 
+    /// Copies what is looked at into it.
+    pub(super) fn copy(
+        &self,
+        look: &Look,
+        budget: &Budget,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), BackupError> {
+        let filled = self.fill(&look.db, &look.path, budget, watch);
+        look.undisturbed()?;
+        filled
+    }
+
     /// Copies one snapshot of the database at `path` into it, then syncs it.
-    pub(super) fn fill(
+    fn fill(
         &self,
         db: &Connection,
         path: &Path,

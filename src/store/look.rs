@@ -5,7 +5,8 @@
 //! it makes none. While that is found out, and until SQLite has opened the file, a lock of our own keeps
 //! a daemon that ends from taking its WAL away.
 //!
-//! Not for the daemon's own process: our lock and SQLite's are one there, and go with our descriptor.
+//! Not for a file that this process serves: our lock and SQLite's are one there, and go together when
+//! our descriptor is closed.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -31,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 const SHARED_FIRST: libc::off_t = 0x4000_0002;
 const SHARED_SIZE: libc::off_t = 510;
 
-const WAL_HEADER_BYTES: u64 = 32;
+const WAL_HEADER_BYTES: usize = 32;
 
 /// A file of ours, or an empty one, of a version that is known.
 #[derive(Debug)]
@@ -182,7 +183,7 @@ fn quiet(path: &Path, file: &File) -> Result<Quiet, OpenError> {
 }
 
 fn header_only(path: &Path) -> bool {
-    beside(path, "-wal").metadata().is_ok_and(|wal| wal.len() == WAL_HEADER_BYTES)
+    beside(path, "-wal").metadata().is_ok_and(|wal| wal.len() == WAL_HEADER_BYTES as u64)
 }
 
 /// The path with links followed, if it is a file.
@@ -268,16 +269,17 @@ fn inode(file: io::Result<fs::Metadata>) -> Option<(u64, u64)> {
 pub(super) fn wal_bytes(path: &Path) -> u64 {
     let measure = || -> io::Result<u64> {
         let wal = File::open(beside(path, "-wal"))?;
-        let mut header = [0; WAL_HEADER_BYTES as usize];
+        let mut header = [0; WAL_HEADER_BYTES];
         wal.read_exact_at(&mut header, 0)?;
         let page_bytes: [u8; 4] = std::array::from_fn(|at| header[8 + at]);
         let frame_bytes = u64::from(u32::from_be_bytes(page_bytes)) + 24;
+        let first = header.len() as u64;
         // The frames in use come first.
-        let (mut used, mut end) = (0, (wal.metadata()?.len() - WAL_HEADER_BYTES) / frame_bytes);
+        let (mut used, mut end) = (0, (wal.metadata()?.len() - first) / frame_bytes);
         while used < end {
             let middle = used.midpoint(end);
             let mut salt = [0; 8];
-            wal.read_exact_at(&mut salt, WAL_HEADER_BYTES + middle * frame_bytes + 8)?;
+            wal.read_exact_at(&mut salt, first + middle * frame_bytes + 8)?;
             if salt == header[16..24] { used = middle + 1 } else { end = middle }
         }
         Ok(used * frame_bytes)

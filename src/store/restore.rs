@@ -53,8 +53,7 @@ pub fn restore(
     check_integrity(&copy, watch)?;
     let partial = Partial::create(&database)?;
     partial.adopt(&database)?;
-    partial.fill(&copy.db, &source, &Budget::UNLIMITED, watch)?;
-    copy.undisturbed()?;
+    partial.copy(&copy, &Budget::UNLIMITED, watch)?;
     drop(copy);
     skip_cas(&partial.path).map_err(|error| by_code(&partial.path, &error))?;
     partial.sync()?;
