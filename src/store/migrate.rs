@@ -75,6 +75,7 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::process::Command;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
 
     use tempfile::TempDir;
 
@@ -181,15 +182,17 @@ mod tests {
         // `NEXT` notes every row it finds; what another program stores later has no note.
         for _ in 0..5 {
             let (_folder, path) = frozen();
-            open::open(&path).unwrap().writer.close().unwrap();
-            let is_done = AtomicBool::new(false);
+            let db = schema::change(&path, look::WAIT).unwrap();
+            db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
+            let is_done = &AtomicBool::new(false);
             std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    let db = schema::change(&path, look::WAIT).unwrap();
+                scope.spawn(move || {
                     for id in (0..).step_by(8) {
                         let insert = "INSERT INTO item (id, key, value) \
                                       VALUES (?1, CAST(?1 AS BLOB), x'')";
                         db.execute(insert, [id]).unwrap();
+                        // Room for others: SQLite's waiting is not a queue.
+                        std::thread::park_timeout(Duration::from_millis(1));
                         if is_done.load(Ordering::Relaxed) {
                             break;
                         }
