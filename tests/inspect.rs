@@ -90,6 +90,27 @@ fn all_reads(database: &Path) {
     let rows = shown(database, &["sql", "--csv", "SELECT count(*) AS n FROM items"]);
     assert_eq!(rows, "n\n5\n");
     assert_eq!(shown(database, &["check"]), "ok\n");
+    let elsewhere = folder();
+    let file = |name: &str| elsewhere.path().join(name).display().to_string();
+    tool(database, &["export", "--to", "jsonl", &file("items")]);
+    tool(database, &["backup", &file("copy")]);
+    assert_eq!(shown(&elsewhere.path().join("copy"), &["sql", "--csv", "SELECT 1"]), "1\n1\n");
+    tool(database, &["migrate", "status"]);
+    tool(
+        database,
+        &["import", "--from", "jsonl", "--dry-run", "--on-conflict", "newer", &file("items")],
+    );
+}
+
+/// Another command that only reads the database, and succeeds.
+fn tool(database: &Path, words: &[&str]) {
+    let output = Command::new(env!("CARGO_BIN_EXE_litecached"))
+        .args(words)
+        .arg("--db")
+        .arg(database)
+        .output()
+        .expect("the binary runs");
+    assert_eq!(output.status.code(), Some(0), "{words:?}: {output:?}");
 }
 
 #[test]
@@ -134,6 +155,95 @@ fn a_file_without_a_daemon_is_read_and_stays_as_it_is() {
     let before = files(folder.path());
     all_reads(&odd);
     assert!(files(folder.path()) == before, "copied: changed by reading");
+}
+
+#[test]
+fn a_log_that_vanishes_under_a_reader_is_not_made_again() {
+    if !needs("strace") {
+        return;
+    }
+    let inode =
+        |path: &Path| path.metadata().ok().map(|file| std::os::unix::fs::MetadataExt::ino(&file));
+    // The reader is held after it has opened the database: the first time, and once more.
+    for opening in 1..=2 {
+        let folder = folder();
+        let mut daemon = served(folder.path());
+        let database = daemon.launch().database_path().to_owned();
+        let log = daemon.launch().wal_path();
+        let before = inode(&log);
+        // Held open, so that no other file gets its number.
+        let _kept = fs::File::open(&log).expect("it can be read");
+        let trace = folder.path().join("trace");
+        let held = format!("inject=openat:signal=SIGSTOP:when={opening}");
+        let mut reader = Command::new("strace")
+            .args(["-D", "-f", "-e", "trace=openat", "-e", &held, "-P"])
+            .arg(&database)
+            .arg("-o")
+            .arg(&trace)
+            .args([env!("CARGO_BIN_EXE_litecached"), "inspect", "check", "--db"])
+            .arg(&database)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("strace runs");
+        let is_held = until("it is held, or has ended", PATIENCE, || {
+            let told = fs::read_to_string(&trace).unwrap_or_default();
+            if told.contains("stopped by SIGSTOP") {
+                return Some(true);
+            }
+            told.contains("exited with").then_some(false)
+        });
+        daemon.stop();
+        if is_held {
+            let pid = nix::unistd::Pid::from_raw(reader.id().cast_signed());
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).expect("it is there");
+        }
+        assert!(reader.wait().expect("it ends").success(), "opening {opening}");
+        let after = inode(&log);
+        assert!(after.is_none() || after == before, "opening {opening}: a reader made {after:?}");
+        let daemon = daemon.launch().start();
+        assert_eq!(daemon.client().get("user:1").expect("a value"), b"one");
+    }
+}
+
+#[test]
+fn a_folder_that_may_not_be_written_is_read() {
+    if !(needs_root() && needs("setpriv")) {
+        return;
+    }
+    let folder = folder();
+    let mut daemon = served(folder.path());
+    let database = daemon.launch().database_path().to_owned();
+    daemon.kill();
+    let binary = folder.path().join("litecached");
+    fs::copy(env!("CARGO_BIN_EXE_litecached"), &binary).expect("it can be copied");
+    run("chmod", &["-R", "a+rX,a-w", &folder.path().display().to_string()]);
+    let elsewhere = self::folder();
+    run("chmod", &["777", &elsewhere.path().display().to_string()]);
+    for (round, lost) in ["", "cache.db-shm"].into_iter().enumerate() {
+        if !lost.is_empty() {
+            fs::remove_file(folder.path().join(lost)).expect("root may");
+        }
+        let before = files(folder.path());
+        let file =
+            |name: &str| elsewhere.path().join(format!("{name}{round}")).display().to_string();
+        for words in [
+            &["inspect", "check"][..],
+            &["export", "--to", "jsonl", &file("items")],
+            &["backup", &file("copy")],
+            &["migrate", "status"],
+        ] {
+            let output = Command::new("setpriv")
+                .args(["--reuid", "65534", "--clear-groups"])
+                .arg(&binary)
+                .args(words)
+                .arg("--db")
+                .arg(&database)
+                .output()
+                .expect("setpriv runs");
+            assert_eq!(output.status.code(), Some(0), "{words:?}: {output:?}");
+        }
+        assert!(files(folder.path()) == before, "changed by reading");
+    }
 }
 
 #[test]

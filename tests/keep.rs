@@ -292,7 +292,7 @@ fn a_restore_checks_its_source_first() {
         ("newer", DATA, "schema version 7"),
         ("damaged", DATA, "damaged"),
         ("cut", DATA, "damaged"),
-        ("empty", DATA, "another application"),
+        ("empty", DATA, "no litecached has served it"),
         ("none", MISSING, "no file"),
     ] {
         fails(at, &["restore", "--db", "old.db", name, "--force"], code, &[name, said]);

@@ -174,6 +174,11 @@ fn a_dry_run_makes_nothing() {
     let told = done(at, &["import", "--from", "lines", "in", "--dry-run"]);
     assert!(told.contains("would import 1 items"), "{told}");
     assert!(!at.join("litecached.db").exists());
+    // As good as none.
+    fs::write(at.join("empty.db"), "").expect("written");
+    let told = done(at, &["import", "--from", "lines", "in", "--dry-run", "--db", "empty.db"]);
+    assert!(told.contains("would import 1 items"), "{told}");
+    assert_eq!(fs::read(at.join("empty.db")).expect("still there"), b"");
 }
 
 #[test]

@@ -79,10 +79,15 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let exit = match &error {
             OpenError::Missing { .. } => Exit::NoInput,
-            OpenError::Locked { .. } | OpenError::Busy { .. } => Exit::Temporary,
+            OpenError::Locked { .. } | OpenError::Busy { .. } | OpenError::Disturbed { .. } => {
+                Exit::Temporary
+            }
             OpenError::NotADatabase { .. }
             | OpenError::NotOurs { .. }
-            | OpenError::Newer { .. } => Exit::Data,
+            | OpenError::Newer { .. }
+            | OpenError::Older { .. }
+            | OpenError::Empty { .. }
+            | OpenError::Unfinished { .. } => Exit::Data,
             OpenError::Network { .. } => Exit::Configuration,
             OpenError::CannotCreate { .. } => Exit::CannotCreate,
             OpenError::NotWritable { .. } | OpenError::NotReadable { .. } => Exit::Permission,

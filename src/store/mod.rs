@@ -9,8 +9,8 @@
 //! - `session`: what a loop reads, and what it wants written
 //! - `commit`, `writer`, `rows`: who commits for whom; transactions; what they do to rows
 //! - `memory`: the memory tier
-//! - `view`: one consistent look from outside, for tools
-//! - `inspect`: looking at a file, served or not, without changing it
+//! - `look`: opening a file, served or not, without changing anything; every tool that reads one does
+//! - `view`, `inspect`: what is in it, for the tools that move items and for people
 //! - `backup`, `restore`, `migrate`: whole files, for tools and before a schema changes
 //! - `sync`, `checkpoint`, `expiry`, `housekeeping`: what happens beside requests
 
@@ -20,6 +20,7 @@ mod commit;
 mod expiry;
 mod housekeeping;
 pub mod inspect;
+mod look;
 mod memory;
 mod migrate;
 mod open;

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use crate::store::backup::{BackupError, Budget, Copied, Partial, Source, Watch, has_wal, present};
+use crate::store::backup::{BackupError, Budget, Copied, Partial, Watch, check_integrity, has_wal};
 use crate::store::open::{self, OpenError, beside, by_code};
-use crate::store::{schema, sql};
+use crate::store::{look, schema, sql};
 
 /// How far cas ids jump: beyond whatever the replaced file gave out since the copy was made, so that no
 /// client's `cas` from before can fit a value it has not seen. Five years at 100,000 changes a second;
@@ -40,7 +40,7 @@ pub fn restore(
     force: bool,
     watch: &mut Watch<'_>,
 ) -> Result<Restored, BackupError> {
-    let source = present(source)?;
+    let source = look::existing(source)?;
     let (database, _lock) = open::claim(database)?;
     if database == source {
         return Err(BackupError::Same { path: source });
@@ -49,15 +49,15 @@ pub fn restore(
     if is_there && !force {
         return Err(BackupError::Exists { path: database });
     }
-    let copy = Source::look(&source, schema::STEPS)?;
-    copy.check(watch)?;
+    let copy = look::open(&source, schema::VERSION)?.filled()?;
+    check_integrity(&copy, watch)?;
     let partial = Partial::create(&database)?;
     partial.adopt(&database)?;
-    copy.copy_to(&partial, &Budget::UNLIMITED, watch)?;
+    partial.copy(&copy, &Budget::UNLIMITED, watch)?;
     drop(copy);
     skip_cas(&partial.path).map_err(|error| by_code(&partial.path, &error))?;
     partial.sync()?;
-    let copied = partial.check(schema::STEPS, watch)?;
+    let copied = partial.check(schema::VERSION, watch)?;
     let kept = if is_there { Some(set_aside(&database)?) } else { None };
     forget_wal(&database)?;
     partial.publish()?;

@@ -255,7 +255,7 @@ pub(crate) struct Rehearsal {
 impl Rehearsal {
     pub(crate) fn open(path: &Path, now: Seconds, conflict: Conflict) -> Result<Self, Failure> {
         let view = match View::open(path, now) {
-            Err(OpenError::Missing { .. }) => None,
+            Err(OpenError::Missing { .. } | OpenError::Empty { .. }) => None,
             view => Some(view?.unpinned()?),
         };
         Ok(Self { view, conflict })

@@ -97,16 +97,9 @@ impl From<InspectError> for Failure {
     fn from(error: InspectError) -> Self {
         let exit = match error {
             InspectError::Open(error) => return error.into(),
-            InspectError::Missing { .. } => Exit::NoInput,
-            InspectError::Empty { .. }
-            | InspectError::Older { .. }
-            | InspectError::Unfinished { .. }
-            | InspectError::Damaged { .. } => Exit::Data,
-            InspectError::Budget { .. }
-            | InspectError::Disturbed { .. }
-            | InspectError::Busy { .. } => Exit::Temporary,
+            InspectError::Damaged { .. } => Exit::Data,
+            InspectError::Budget { .. } => Exit::Temporary,
             InspectError::Statement { .. } => Exit::Usage,
-            InspectError::Failed { .. } => Exit::Io,
         };
         Self::new(exit, error.to_string())
     }

@@ -11,13 +11,9 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::{Batch, Connection, Error, ErrorCode};
 
 use crate::clock::Stamp;
-use crate::store::OpenError;
-use crate::store::inspect::{InspectError, STEPS_BETWEEN_LOOKS, State, open, query};
+use crate::store::inspect::{InspectError, STEPS_BETWEEN_LOOKS, State, query};
 use crate::store::open::by_code;
-use crate::store::schema;
-
-/// How long a change waits for the daemon's commits, which take milliseconds.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
+use crate::store::{look, schema};
 
 /// What a change did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,17 +24,13 @@ pub struct Changed {
 
 /// Runs the statements of `sql` in one transaction: all of them, or none.
 pub fn change(path: &Path, sql: &str, budget: Duration) -> Result<Changed, InspectError> {
-    let path = open::existing(path)?;
     // Whether it is ours is asked without touching it.
-    drop(open::open(&path)?);
+    let path = look::open(path, schema::VERSION)?.current()?.path;
     let judge = |error: Error| match error.sqlite_error_code() {
         Some(ErrorCode::OperationInterrupted) => InspectError::Budget { budget },
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            InspectError::Busy { path: path.clone() }
-        }
         _ => InspectError::Open(by_code(&path, &error)),
     };
-    let mut db = schema::change(&path, budget.min(LOCK_WAIT)).map_err(judge)?;
+    let mut db = schema::change(&path, budget.min(look::WAIT)).map_err(judge)?;
     let began = Stamp::now();
     db.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || began.elapsed() > budget))
         .map_err(judge)?;
@@ -54,11 +46,10 @@ pub fn change(path: &Path, sql: &str, budget: Duration) -> Result<Changed, Inspe
             | ErrorCode::DatabaseBusy
             | ErrorCode::DatabaseLocked
             | ErrorCode::DatabaseCorrupt
-            | ErrorCode::ReadOnly,
+            | ErrorCode::ReadOnly
+            | ErrorCode::DiskFull
+            | ErrorCode::SystemIoFailure,
         ) => judge(error),
-        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
-            InspectError::Failed { path: path.clone(), why: error.to_string() }
-        }
         _ => query::wrong(&error),
     })?;
     query::unbind(&transaction).map_err(judge)?;
@@ -88,10 +79,4 @@ fn add_item_id(db: &Connection, state: State) -> rusqlite::Result<()> {
         let key = context.get_raw(0).as_bytes()?;
         Ok(state.bucket(key).0)
     })
-}
-
-impl From<OpenError> for InspectError {
-    fn from(error: OpenError) -> Self {
-        Self::Open(error)
-    }
 }

@@ -69,7 +69,7 @@ impl Inspection {
     fn integrity(&self, quick: bool) -> Result<Vec<Finding>, InspectError> {
         let statement = if quick { sql::INTEGRITY_QUICK } else { sql::INTEGRITY };
         let run = || -> rusqlite::Result<Vec<String>> {
-            let mut statement = self.db.prepare(statement)?;
+            let mut statement = self.look.db.prepare(statement)?;
             statement.query_map([], |row| row.get(0))?.collect()
         };
         let lines = match run() {
@@ -92,7 +92,7 @@ impl Inspection {
 
     fn check_schema(&self, findings: &mut Vec<Finding>) -> Result<(), InspectError> {
         let read = || -> rusqlite::Result<Vec<(String, String)>> {
-            let mut statement = self.db.prepare(sql::SCHEMA)?;
+            let mut statement = self.look.db.prepare(sql::SCHEMA)?;
             statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
         };
         let there = read().map_err(|error| self.judge(&error))?;
@@ -106,7 +106,7 @@ impl Inspection {
                 });
             }
         }
-        let number = |sql: &str| self.db.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let number = |sql: &str| self.look.db.query_row(sql, [], |row| row.get::<_, i64>(0));
         let rows = number(sql::STATE_ROWS).map_err(|error| self.judge(&error))?;
         if rows != 1 {
             findings.push(Finding {
@@ -133,6 +133,7 @@ impl Inspection {
 
     fn check_chunks(&self, items: &Items, findings: &mut Vec<Finding>) -> Result<(), InspectError> {
         let orphans = self
+            .look
             .db
             .query_row(sql::CHUNKS_BEFORE, [items.first_chunk], |row| row.get::<_, i64>(0))
             .map_err(|error| self.judge(&error))?;
@@ -246,7 +247,7 @@ impl Items {
         }
         if let Some(chunk) = item.chunk {
             self.first_chunk = Some(self.first_chunk.map_or(chunk, |least| least.min(chunk)));
-            let found = inspection.db.prepare_cached(sql::CHUNK);
+            let found = inspection.look.db.prepare_cached(sql::CHUNK);
             let is_there = found.and_then(|mut statement| statement.exists([chunk]));
             if !matches!(is_there, Ok(true)) {
                 self.note(CHUNK, item, || format!("has its value in chunk {chunk}, which is not"));

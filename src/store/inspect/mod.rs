@@ -7,7 +7,6 @@
 
 mod change;
 mod check;
-mod open;
 mod query;
 mod sql;
 mod summary;
@@ -20,7 +19,8 @@ use rusqlite::{Connection, ErrorCode, Row};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::clock::{Seconds, Stamp};
-use crate::store::{OpenError, rows};
+use crate::store::look::{self, Look};
+use crate::store::{OpenError, rows, schema};
 
 pub use change::{Changed, change};
 pub use check::Finding;
@@ -33,79 +33,38 @@ const STEPS_BETWEEN_LOOKS: i32 = 20_000;
 /// Why a look at a file came to nothing.
 #[derive(Debug)]
 pub enum InspectError {
-    /// The file cannot be opened.
+    /// The file cannot be opened, read or written.
     Open(OpenError),
-    /// There is no such file.
-    Missing { path: PathBuf },
-    /// It holds nothing, not even a schema.
-    Empty { path: PathBuf },
-    /// It has a schema that this program would change first.
-    Older { path: PathBuf, version: i64, known: u32 },
-    /// A transaction of another program was cut off in it.
-    Unfinished { path: PathBuf },
     /// The budget of time is used up.
     Budget { budget: Duration },
-    /// Nobody had the file open at first, and now somebody changes it.
-    Disturbed { path: PathBuf },
     /// The file contradicts itself.
     Damaged { path: PathBuf, why: String },
     /// The statement is wrong, or not allowed.
     Statement { why: String },
-    /// Another program holds the write lock.
-    Busy { path: PathBuf },
-    /// Reading or writing failed.
-    Failed { path: PathBuf, why: String },
 }
 
 impl std::error::Error for InspectError {}
+
+impl From<OpenError> for InspectError {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
+    }
+}
 
 impl std::fmt::Display for InspectError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Open(error) => error.fmt(f),
-            Self::Missing { path } => {
-                write!(f, "there is no {}; name the database with --db", path.display())
-            }
-            Self::Empty { path } => write!(
-                f,
-                "{} is empty: no litecached has served it yet; name another with --db",
-                path.display()
-            ),
-            Self::Older { path, version, known } => write!(
-                f,
-                "{} has schema version {version}, and this litecached reads version {known}; let \
-                 this litecached serve it once, or use the one that wrote it",
-                path.display()
-            ),
-            Self::Unfinished { path } => write!(
-                f,
-                "{0} has an unfinished transaction beside it ({0}-journal), and only a program \
-                 that may write can undo it; let sqlite3 or litecached open it once",
-                path.display()
-            ),
             Self::Budget { budget } => write!(
                 f,
                 "not done within {} s, and a longer look would keep the daemon's log from \
                  starting over; give a longer --budget, ask for less, or look at a copy",
                 budget.as_secs_f64()
             ),
-            Self::Disturbed { path } => write!(
-                f,
-                "{} changed while it was read, for a daemon has started on it; run this again",
-                path.display()
-            ),
             Self::Damaged { path, why } => {
                 write!(f, "{} is damaged: {why}; see litecached inspect check", path.display())
             }
             Self::Statement { why } => f.write_str(why),
-            Self::Busy { path } => write!(
-                f,
-                "{} is locked by another program; end its transaction and run this again",
-                path.display()
-            ),
-            Self::Failed { path, why } => {
-                write!(f, "reading {} failed: {why}; check the disk", path.display())
-            }
         }
     }
 }
@@ -166,8 +125,8 @@ pub struct State {
 }
 
 impl State {
-    fn read(db: &Connection) -> rusqlite::Result<Self> {
-        db.query_row(sql::STATE, [], |row| {
+    pub(super) fn read(db: &Connection) -> rusqlite::Result<Self> {
+        db.query_row(crate::store::sql::STATE, [], |row| {
             Ok(Self {
                 hash_seed: row.get::<_, i64>(0)?.cast_unsigned(),
                 cas: row.get(1)?,
@@ -181,14 +140,18 @@ impl State {
     }
 
     /// The rowids at which an item of this key may stand.
-    fn bucket(&self, key: &[u8]) -> (i64, i64) {
+    pub(super) fn bucket(&self, key: &[u8]) -> (i64, i64) {
         rows::bucket(xxh3_64_with_seed(key, self.hash_seed))
     }
 
-    fn life(&self, generation: i64, exptime: i64, now: Seconds) -> Life {
+    /// Items of an older one are gone.
+    pub(super) fn generation(&self, now: Seconds) -> i64 {
         // A delayed flush counts from its second, whether or not it has been written down.
-        let due = self.flush_at != 0 && self.flush_at <= now.0;
-        if generation < self.generation + i64::from(due) {
+        self.generation + i64::from(self.flush_at != 0 && self.flush_at <= now.0)
+    }
+
+    pub(super) fn life(&self, generation: i64, exptime: i64, now: Seconds) -> Life {
+        if generation < self.generation(now) {
             Life::Flushed
         } else if exptime != 0 && exptime <= now.0 {
             Life::Expired
@@ -201,37 +164,30 @@ impl State {
 /// One snapshot of a file, for as long as this lives and its budget lasts.
 #[derive(Debug)]
 pub struct Inspection {
-    db: Connection,
-    path: PathBuf,
+    look: Look,
     now: Seconds,
     budget: Duration,
     state: State,
-    version: i64,
-    witness: open::Witness,
 }
 
 impl Inspection {
     /// Opens the file and takes a snapshot of it. `now` says which items are alive.
     pub fn open(path: &Path, now: Seconds, budget: Duration) -> Result<Self, InspectError> {
-        let opened = open::open(path)?;
+        let look = look::open(path, schema::VERSION)?.current()?;
         let start = Stamp::now();
         let too_long = move || start.elapsed() > budget;
-        let open::Opened { db, path, witness, version } = opened;
         let begin = || {
-            db.progress_handler(STEPS_BETWEEN_LOOKS, Some(too_long))?;
-            db.execute_batch("BEGIN")?;
-            State::read(&db)
+            look.db.progress_handler(STEPS_BETWEEN_LOOKS, Some(too_long))?;
+            look.db.execute_batch("BEGIN")?;
+            State::read(&look.db)
         };
-        let state = match begin() {
-            Ok(state) => state,
-            Err(error) => return Err(judge(&error, &path, &witness, budget)),
-        };
-        Ok(Self { db, path, now, budget, state, version, witness })
+        let state = begin().map_err(|error| judge(&error, &look, budget))?;
+        Ok(Self { look, now, budget, state })
     }
 
     /// The file, links followed.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.look.path
     }
 
     /// The daemon's own figures.
@@ -252,7 +208,7 @@ impl Inspection {
         visit: impl FnMut(&Item<'_>) -> ControlFlow<()>,
     ) -> Result<(), InspectError> {
         self.visit(expiring_before, visit).map_err(|error| self.judge(&error))?;
-        self.undisturbed()
+        Ok(self.look.undisturbed()?)
     }
 
     fn visit(
@@ -261,7 +217,7 @@ impl Inspection {
         mut visit: impl FnMut(&Item<'_>) -> ControlFlow<()>,
     ) -> rusqlite::Result<()> {
         let statement = if expiring_before.is_some() { sql::ITEMS_EXPIRING } else { sql::ITEMS };
-        let mut statement = self.db.prepare(statement)?;
+        let mut statement = self.look.db.prepare(statement)?;
         let mut rows = statement.query(rusqlite::params_from_iter(expiring_before))?;
         while let Some(row) = rows.next()? {
             if visit(&self.item(row)?).is_break() {
@@ -279,13 +235,13 @@ impl Inspection {
     ) -> Result<bool, InspectError> {
         let (first, last) = self.state.bucket(key);
         let mut find = || -> rusqlite::Result<bool> {
-            let mut statement = self.db.prepare(sql::BUCKET)?;
+            let mut statement = self.look.db.prepare(sql::BUCKET)?;
             let mut rows = statement.query(rusqlite::params![first, last, key])?;
             let Some(row) = rows.next()? else {
                 return Ok(false);
             };
             let item = self.item(row)?;
-            let mut statement = self.db.prepare(sql::VALUE)?;
+            let mut statement = self.look.db.prepare(sql::VALUE)?;
             let mut values = statement.query([item.id])?;
             if let Some(value) = values.next()? {
                 visit(&item, value.get_ref(0)?.as_bytes()?);
@@ -293,7 +249,7 @@ impl Inspection {
             Ok(true)
         };
         let found = find().map_err(|error| self.judge(&error))?;
-        self.undisturbed()?;
+        self.look.undisturbed()?;
         Ok(found)
     }
 
@@ -315,37 +271,22 @@ impl Inspection {
         })
     }
 
-    /// What was read counts only if nobody changed the file meanwhile.
-    fn undisturbed(&self) -> Result<(), InspectError> {
-        if self.witness.sees_change() {
-            return Err(InspectError::Disturbed { path: self.path.clone() });
-        }
-        Ok(())
-    }
-
     fn judge(&self, error: &rusqlite::Error) -> InspectError {
-        judge(error, &self.path, &self.witness, self.budget)
+        judge(error, &self.look, self.budget)
     }
 }
 
 /// An error of SQLite, by who has to act.
-fn judge(
-    error: &rusqlite::Error,
-    path: &Path,
-    witness: &open::Witness,
-    budget: Duration,
-) -> InspectError {
-    let (path, why) = (path.to_owned(), error.to_string());
-    match error.sqlite_error_code() {
-        Some(ErrorCode::OperationInterrupted) => InspectError::Budget { budget },
-        _ if witness.sees_change() => InspectError::Disturbed { path },
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            InspectError::Damaged { path, why }
+fn judge(error: &rusqlite::Error, look: &Look, budget: Duration) -> InspectError {
+    let failed = look.failed(error);
+    match (failed, error.sqlite_error_code()) {
+        (_, Some(ErrorCode::OperationInterrupted)) => InspectError::Budget { budget },
+        // Also a column of the wrong type, or a table that is not there.
+        (OpenError::NotADatabase { path }, _)
+        | (OpenError::Failed { path, .. }, None | Some(ErrorCode::Unknown)) => {
+            InspectError::Damaged { path, why: error.to_string() }
         }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => InspectError::Busy { path },
-        // A column of the wrong type, or a table that is not there.
-        None | Some(ErrorCode::Unknown) => InspectError::Damaged { path, why },
-        Some(_) => InspectError::Failed { path, why },
+        (failed, _) => InspectError::Open(failed),
     }
 }
 
@@ -353,6 +294,7 @@ fn judge(
 mod tests {
     use super::*;
     use crate::clock::Clock;
+    use crate::store::sql::plan;
     use crate::store::{Options, Store};
 
     #[test]
@@ -367,8 +309,15 @@ mod tests {
         look().unwrap();
         // A daemon that reserves cas ids and checkpoints when it ends.
         serve();
-        assert!(matches!(look(), Err(InspectError::Disturbed { .. })), "{:?}", look());
-        assert!(matches!(inspection.check(false), Err(InspectError::Disturbed { .. })));
+        assert!(
+            matches!(look(), Err(InspectError::Open(OpenError::Disturbed { .. }))),
+            "{:?}",
+            look()
+        );
+        assert!(matches!(
+            inspection.check(false),
+            Err(InspectError::Open(OpenError::Disturbed { .. }))
+        ));
     }
 
     #[test]
@@ -397,21 +346,13 @@ mod tests {
 
     #[test]
     fn plans() {
-        #[allow(clippy::disallowed_methods, reason = "a plan needs no file")]
-        let db = Connection::open_in_memory().unwrap();
-        db.execute_batch(include_str!("../../../migrations/0001_items.sql")).unwrap();
-        for (sql, plan) in [
+        for (sql, expected) in [
             (sql::ITEMS, "SCAN item"),
             (sql::ITEMS_EXPIRING, "SEARCH item USING INDEX item_exptime (exptime>? AND exptime<?)"),
             (sql::BUCKET, "SEARCH item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
             (sql::VALUE, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
         ] {
-            let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-            let parameters = vec![rusqlite::types::Value::Integer(1); statement.parameter_count()];
-            let seen: String = statement
-                .query_row(rusqlite::params_from_iter(parameters), |row| row.get(3))
-                .unwrap();
-            assert_eq!(seen, plan, "{sql}");
+            assert_eq!(plan(sql), expected, "{sql}");
         }
     }
 }

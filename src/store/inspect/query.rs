@@ -43,8 +43,8 @@ impl Inspection {
         names: impl FnOnce(&[String]),
         mut visit: impl FnMut(&[Cell<'_>]) -> ControlFlow<()>,
     ) -> Result<(), InspectError> {
-        self.db.authorizer(Some(reads)).map_err(|error| self.judge(&error))?;
-        let mut statement = self.db.prepare(sql).map_err(|error| wrong(&error))?;
+        self.look.db.authorizer(Some(reads)).map_err(|error| self.judge(&error))?;
+        let mut statement = self.look.db.prepare(sql).map_err(|error| wrong(&error))?;
         if !statement.readonly() {
             return Err(InspectError::Statement {
                 why: "the statement would change the database; --write allows it to".into(),
@@ -67,7 +67,7 @@ impl Inspection {
                 break;
             }
         }
-        self.undisturbed()
+        Ok(self.look.undisturbed()?)
     }
 
     fn judge_query(&self, error: &Error) -> InspectError {
@@ -115,42 +115,45 @@ const TELLING_OF: &[&str] =
     &["table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"];
 
 fn reads(context: AuthContext<'_>) -> Authorization {
-    let is_allowed = match context.action {
-        AuthAction::Select
-        | AuthAction::Read { .. }
-        | AuthAction::Function { .. }
-        | AuthAction::Recursive => true,
-        AuthAction::Pragma { pragma_name, pragma_value } => is_telling(pragma_name, pragma_value),
+    allow(match context.action {
         // Refused by the read-only connection, and with the better message.
         AuthAction::Insert { .. } | AuthAction::Update { .. } | AuthAction::Delete { .. } => true,
-        _ => false,
-    };
-    if is_allowed { Authorization::Allow } else { Authorization::Deny }
-}
-
-fn is_telling(name: &str, value: Option<&str>) -> bool {
-    let is_in = |list: &[&str]| list.iter().any(|known| known.eq_ignore_ascii_case(name));
-    is_in(TELLING_OF) || value.is_none() && is_in(TELLING)
+        action => is_reading(action),
+    })
 }
 
 /// For a change: rows of items, and nothing of the schema, the connection or other files.
 pub(super) fn changes(context: AuthContext<'_>) -> Authorization {
     let is_ours = |table: &str| table == "item" || table == "chunk";
-    let is_allowed = match context.action {
-        AuthAction::Select
-        | AuthAction::Read { .. }
-        | AuthAction::Function { .. }
-        | AuthAction::Recursive => true,
-        AuthAction::Pragma { pragma_name, pragma_value } => is_telling(pragma_name, pragma_value),
+    allow(match context.action {
         AuthAction::Insert { table_name }
         | AuthAction::Update { table_name, .. }
         | AuthAction::Delete { table_name } => {
             // The triggers keep the figures in `state`; a person's own hand would make them false.
             is_ours(table_name) || (table_name == "state" && context.accessor.is_some())
         }
-        _ => false,
-    };
+        action => is_reading(action),
+    })
+}
+
+fn allow(is_allowed: bool) -> Authorization {
     if is_allowed { Authorization::Allow } else { Authorization::Deny }
+}
+
+fn is_reading(action: AuthAction<'_>) -> bool {
+    match action {
+        AuthAction::Select
+        | AuthAction::Read { .. }
+        | AuthAction::Function { .. }
+        | AuthAction::Recursive => true,
+        AuthAction::Pragma { pragma_name, pragma_value } => is_telling(pragma_name, pragma_value),
+        _ => false,
+    }
+}
+
+fn is_telling(name: &str, value: Option<&str>) -> bool {
+    let is_in = |list: &[&str]| list.iter().any(|known| known.eq_ignore_ascii_case(name));
+    is_in(TELLING_OF) || value.is_none() && is_in(TELLING)
 }
 
 /// Lifts what [`changes`] forbids.

@@ -3,10 +3,6 @@
 /// What there should be beside SQLite's own tables.
 pub(super) const SCHEMA: &str = "SELECT type, name FROM sqlite_schema";
 
-/// The state that says which items are alive.
-pub(super) const STATE: &str =
-    "SELECT hash_seed, cas, generation, swept, flush_at, items, bytes FROM state";
-
 pub(super) const STATE_ROWS: &str = "SELECT count(*) FROM state";
 
 /// Every item, in the order of the table. The value is measured, not read.

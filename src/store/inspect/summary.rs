@@ -103,12 +103,12 @@ impl Inspection {
             ControlFlow::Continue(())
         })?;
         let number = |pragma: &str| -> Result<u64, InspectError> {
-            let number = self.db.query_row(pragma, [], |row| row.get::<_, i64>(0));
+            let number = self.look.db.query_row(pragma, [], |row| row.get::<_, i64>(0));
             number.map(i64::cast_unsigned).map_err(|error| self.judge(&error))
         };
         let bytes = |path| fs::metadata(path).map_or(0, |file| file.len());
         let mut summary = count.end(top);
-        summary.schema_version = self.version;
+        summary.schema_version = self.look.version.into();
         summary.page_bytes = number("PRAGMA page_size")?;
         summary.pages = number("PRAGMA page_count")?;
         summary.free_pages = number("PRAGMA freelist_count")?;
