@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::Address;
+use super::{Address, interrupt};
 use crate::cli::{Exit, Failure};
 use crate::limits::REPLY_BUFFER_BYTES;
 use crate::protocol::reply::{Piece, Reader, Shape, Step};
@@ -24,6 +24,8 @@ pub(crate) enum Trouble {
     Unreachable(String),
     /// There was a connection, and it ended.
     Lost(String),
+    /// The user did not want to wait any longer.
+    GivenUp,
     /// What came is not memcached's protocol, or no answer to what was asked.
     Malformed(String),
     /// The answer came, and could not be written where it should go.
@@ -35,6 +37,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::Unreachable(why) => write!(f, "{why}"),
             Self::Lost(why) => write!(f, "the connection was lost ({why})"),
+            Self::GivenUp => write!(f, "the wait was given up"),
             Self::Malformed(why) => write!(f, "this is not memcached's protocol: {why}"),
             Self::Output(error) => write!(f, "writing the answer failed: {error}"),
         }
@@ -46,7 +49,7 @@ impl Trouble {
     pub(crate) fn advised(self, if_lost: &str) -> Failure {
         let (exit, advice) = match &self {
             Self::Unreachable(_) => (Exit::Unavailable, "check that a server listens there"),
-            Self::Lost(_) => (Exit::Io, if_lost),
+            Self::Lost(_) | Self::GivenUp => (Exit::Io, if_lost),
             Self::Malformed(_) => (Exit::Unavailable, "check what listens there"),
             Self::Output(_) => (Exit::Io, "check where it leads"),
         };
@@ -131,7 +134,7 @@ impl Connection {
             self.flush()?;
         }
         if bytes.len() > UNSENT_BYTES_MAX {
-            return self.socket.write_all(bytes).map_err(|error| self.lost(&error));
+            return self.send(bytes);
         }
         self.unsent.extend_from_slice(bytes);
         Ok(())
@@ -140,7 +143,24 @@ impl Connection {
     /// Sends what was written. Whoever waits for an answer has this done.
     pub(crate) fn flush(&mut self) -> Result<(), Trouble> {
         let unsent = std::mem::take(&mut self.unsent);
-        self.socket.write_all(&unsent).map_err(|error| self.lost(&error))
+        self.send(&unsent)
+    }
+
+    fn send(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
+        while !bytes.is_empty() {
+            match self.socket.write(bytes) {
+                Ok(0) => return Err(self.lost(&ErrorKind::WriteZero.into())),
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => Self::go_on()?,
+                Err(error) => return Err(self.lost(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// A signal ended the wait: perhaps one that the tool heeds.
+    fn go_on() -> Result<(), Trouble> {
+        if interrupt::is_asked() { Err(Trouble::GivenUp) } else { Ok(()) }
     }
 
     /// Reads a reply of one line.
@@ -196,7 +216,7 @@ impl Connection {
                     self.to += count;
                     return Ok(());
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => Self::go_on()?,
                 Err(error) => return Err(self.lost(&error)),
             }
         }
