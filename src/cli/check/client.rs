@@ -39,8 +39,13 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn connect(address: &Address, patience: Duration) -> Result<Self, Trouble> {
-        let connection = Connection::open(address, patience)?;
-        Ok(Self {
+        let mut connection = Connection::open(address, patience)?;
+        connection.ignore_signals();
+        Ok(Self::on(connection))
+    }
+
+    fn on(connection: Connection) -> Self {
+        Self {
             connection,
             is_hasty: false,
             largest_bytes: 0,
@@ -48,12 +53,13 @@ impl Client {
             slowest_micros: 0,
             requests: 0,
             bytes: 0,
-        })
+        }
     }
 
     /// One that stops in the midst of things when the user wants that.
     pub(super) fn hasty(address: &Address, patience: Duration) -> Result<Self, Trouble> {
-        Ok(Self { is_hasty: true, ..Self::connect(address, patience)? })
+        let client = Self::on(Connection::open(address, patience)?);
+        Ok(Self { is_hasty: true, ..client })
     }
 
     fn go_on(&self) -> Result<(), Trouble> {

@@ -14,6 +14,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{Address, interrupt};
 use crate::cli::{Exit, Failure};
+use crate::clock::Stamp;
 use crate::limits::REPLY_BUFFER_BYTES;
 use crate::protocol::reply::{Piece, Reader, Shape, Step};
 
@@ -66,11 +67,19 @@ impl From<Trouble> for Failure {
 /// What waits to be sent.
 const UNSENT_BYTES_MAX: usize = 64 << 10;
 
+/// A wait is cut into pieces of this, to look between them whether the user has had enough: a signal
+/// that comes just before a wait would not end it.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// A connection, what is to be sent on it, and what was received but not looked at.
 #[derive(Debug)]
 pub(crate) struct Connection {
     address: Address,
     socket: Socket,
+    /// How long a wait may last without a byte going either way.
+    patience: Duration,
+    /// Whether a signal ends a wait.
+    heeds_signals: bool,
     unsent: Vec<u8>,
     received: Vec<u8>,
     from: usize,
@@ -101,14 +110,24 @@ impl Connection {
                 outcome.map_err(|error| refused(&error))?
             }
         };
+        let look = Some(patience.min(LOOK_EVERY));
+        let set = socket.set_read_timeout(look).and_then(|()| socket.set_write_timeout(look));
+        set.map_err(|error| refused(&error))?;
         Ok(Self {
             address: address.clone(),
             socket,
+            patience,
+            heeds_signals: true,
             unsent: Vec::new(),
             received: vec![0; REPLY_BUFFER_BYTES],
             from: 0,
             to: 0,
         })
+    }
+
+    /// Has waits go on when a signal comes, for what has to be tidied up all the same.
+    pub(crate) fn ignore_signals(&mut self) {
+        self.heeds_signals = false;
     }
 
     /// Why it is of no further use: the server has ended it, or sent what nobody asked for. Does not
@@ -147,20 +166,31 @@ impl Connection {
     }
 
     fn send(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
+        let mut start = Stamp::now();
         while !bytes.is_empty() {
             match self.socket.write(bytes) {
                 Ok(0) => return Err(self.lost(&ErrorKind::WriteZero.into())),
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => Self::go_on()?,
-                Err(error) => return Err(self.lost(&error)),
+                Ok(count) => {
+                    bytes = &bytes[count..];
+                    start = Stamp::now();
+                }
+                Err(error) => self.go_on(&error, start)?,
             }
         }
         Ok(())
     }
 
-    /// A signal ended the wait: perhaps one that the tool heeds.
-    fn go_on() -> Result<(), Trouble> {
-        if interrupt::is_asked() { Err(Trouble::GivenUp) } else { Ok(()) }
+    /// After a wait that brought nothing: whether there is to be another one.
+    fn go_on(&self, error: &io::Error, start: Stamp) -> Result<(), Trouble> {
+        let is_over = match error.kind() {
+            ErrorKind::Interrupted => false,
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => start.elapsed() >= self.patience,
+            _ => true,
+        };
+        if is_over {
+            return Err(self.lost(error));
+        }
+        if self.heeds_signals && interrupt::is_asked() { Err(Trouble::GivenUp) } else { Ok(()) }
     }
 
     /// Reads a reply of one line.
@@ -209,6 +239,7 @@ impl Connection {
         self.received.copy_within(self.from..self.to, 0);
         self.to -= self.from;
         self.from = 0;
+        let start = Stamp::now();
         loop {
             match self.socket.read(&mut self.received[self.to..]) {
                 Ok(0) => return Err(Trouble::Lost(format!("{} closed it", self.address))),
@@ -216,8 +247,7 @@ impl Connection {
                     self.to += count;
                     return Ok(());
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => Self::go_on()?,
-                Err(error) => return Err(self.lost(&error)),
+                Err(error) => self.go_on(&error, start)?,
             }
         }
     }
