@@ -168,6 +168,7 @@ impl Connection {
     fn send(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
         let mut start = Stamp::now();
         while !bytes.is_empty() {
+            self.heed()?;
             match self.socket.write(bytes) {
                 Ok(0) => return Err(self.lost(&ErrorKind::WriteZero.into())),
                 Ok(count) => {
@@ -187,9 +188,11 @@ impl Connection {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => start.elapsed() >= self.patience,
             _ => true,
         };
-        if is_over {
-            return Err(self.lost(error));
-        }
+        if is_over { Err(self.lost(error)) } else { Ok(()) }
+    }
+
+    /// Whether the user has had enough, also of bytes that come without end.
+    fn heed(&self) -> Result<(), Trouble> {
         if self.heeds_signals && interrupt::is_asked() { Err(Trouble::GivenUp) } else { Ok(()) }
     }
 
@@ -241,6 +244,7 @@ impl Connection {
         self.from = 0;
         let start = Stamp::now();
         loop {
+            self.heed()?;
             match self.socket.read(&mut self.received[self.to..]) {
                 Ok(0) => return Err(Trouble::Lost(format!("{} closed it", self.address))),
                 Ok(count) => {
