@@ -66,7 +66,7 @@ pub(crate) fn command() -> Command {
             Arg::new("first")
                 .value_name("ADDRESS | COMMAND")
                 .value_parser(value_parser!(OsString))
-                .help("host:port, [::1]:port, :port, unix:FILE or a path; else a command, see 'client help'"),
+                .help("host:port, [::1]:port, :port, unix:FILE or a path; else a command"),
         )
         // What begins with a hyphen behind the command's first argument belongs to the command.
         .arg(
