@@ -29,6 +29,8 @@ const IMPORTS: &[(&str, &[Arrow])] = &[
         &[
             only("server", &["Options", "Listen"]),
             only("store", &["Options", "Durability"]),
+            // As with the server and the store, what is to be told lies with who is told.
+            only("logging", &["Levels", "AREAS"]),
             all("auth"),
             all("limits"),
         ],

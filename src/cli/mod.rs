@@ -6,6 +6,7 @@
 mod backup;
 mod check;
 mod client;
+mod config;
 mod export;
 mod file;
 mod import;
@@ -22,7 +23,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use log::{Level, info, warn};
 
-use crate::config::{self, Blame, Facts, Origin, Raw, Settings};
+use crate::config::{self as settings, Blame, Facts, Layers, Origin, Settings};
 use crate::logging::{self, OneLine};
 
 const NAME: &str = "litecached";
@@ -70,10 +71,11 @@ impl Failure {
     }
 }
 
-impl From<config::Error> for Failure {
-    fn from(error: config::Error) -> Self {
+impl From<settings::Error> for Failure {
+    fn from(error: settings::Error) -> Self {
         let exit = match error.blame {
             Blame::Writer(Origin::CommandLine) => Exit::Usage,
+            Blame::Writer(_) | Blame::File => Exit::Configuration,
             Blame::Resolver => Exit::Unavailable,
         };
         Self::new(exit, error.message)
@@ -104,6 +106,7 @@ struct Tool {
 
 /// One row, one file or folder beside this one.
 const TOOLS: &[Tool] = &[
+    Tool { name: "config", command: config::command, run: config::run },
     Tool { name: "client", command: client::command, run: client::run },
     Tool { name: "check", command: check::command, run: check::run },
     Tool { name: "inspect", command: inspect::command, run: inspect::run },
@@ -135,8 +138,9 @@ fn serve(flags: &ArgMatches) -> Result<(), Failure> {
             env!("CARGO_PKG_VERSION")
         ));
     }
-    let settings = Settings::from_raw(&Raw::from_flags(flags), &Facts::gather())?;
+    let settings = Settings::from_raw(&Layers::of_process(flags).read()?, &Facts::gather())?;
     logging::start(settings.server.verbosity);
+    logging::set_levels(&settings.levels, settings.server.verbosity);
     settings.warnings.iter().for_each(|line| warn!("{line}"));
     settings.notices.iter().for_each(|line| info!("{line}"));
     serve::serve(&settings)
@@ -161,7 +165,7 @@ fn with_flags(command: Command) -> Command {
         .long("license")
         .action(ArgAction::SetTrue)
         .help("Print the licence");
-    command.args(config::flags()).arg(license).after_help(config::footer())
+    command.args(settings::flags()).arg(license).after_help(settings::footer())
 }
 
 /// Help and version are answers; the rest is a wrong command line.
@@ -240,7 +244,7 @@ mod tests {
         for words in [vec!["-p", "1"], vec!["serve", "-p", "1"]] {
             let matches = parse(&words).expect("flags");
             let flags = matches.subcommand().map_or(&matches, |(_, flags)| flags);
-            assert_eq!(Raw::from_flags(flags).iter().count(), 1, "{words:?}");
+            assert_eq!(settings::Raw::from_flags(flags).iter().count(), 1, "{words:?}");
         }
     }
 

@@ -33,7 +33,9 @@ pub(crate) enum Id {
     User,
     PidFile,
     Verbose,
+    LogLevel,
     Extended,
+    Config,
     NoDump,
     NoWatch,
     LockMemory,
@@ -57,7 +59,7 @@ impl Id {
 }
 
 /// Every option, in the order of the help.
-pub(crate) const ROWS: [Row; 37] = [
+pub(crate) const ROWS: [Row; 39] = [
     row(Id::Port, 'p', "port", Listening, "TCP port; 0 is no TCP, -1 any free port")
         .takes("num")
         .or("60000", ""),
@@ -82,36 +84,58 @@ pub(crate) const ROWS: [Row; 37] = [
         .or("litecached.db", "in $STATE_DIRECTORY if set"),
     row(Id::MaxDisk, NO_SHORT, "max-disk", Storage, "Item budget on disk; 0 is no limit")
         .takes("size")
-        .or("10g", "or -m if given"),
+        .or("10g", "or -m if given")
+        .live(),
     row(Id::WalMax, NO_SHORT, "wal-max", Storage, "WAL size beyond which writes are refused")
         .takes("size")
-        .or("256m", ""),
+        .or("256m", "")
+        .live(),
     row(Id::Durability, NO_SHORT, "durability", Storage, "What a reply survives: process or power")
         .takes("level")
         .or("process", ""),
     row(Id::Memory, 'm', "memory-limit", Storage, "Items in memory, in megabytes; 0 is none")
         .takes("num")
-        .or("64", ""),
+        .or("64", "")
+        .live(),
     row(Id::ItemSize, 'I', "max-item-size", Storage, "Largest item, 1k to 1g")
         .takes("num")
-        .or("1m", ""),
+        .or("1m", "")
+        .live(),
     row(Id::NoEvictions, 'M', "disable-evictions", Storage, "Answer errors when full"),
-    row(Id::Connections, 'c', "conn-limit", Limits, "Clients at once").takes("num").or("1024", ""),
+    row(Id::Connections, 'c', "conn-limit", Limits, "Clients at once")
+        .takes("num")
+        .or("1024", "")
+        .live(),
     row(Id::Threads, 't', "threads", Limits, "Event loops, 1 to 64")
         .takes("num")
         .or("4", "at most the cores"),
     row(Id::RequestsPerTurn, 'R', "max-reqs-per-event", Limits, "Requests of a client per turn")
         .takes("num")
-        .or("64", ""),
-    row(Id::Shutdown, 'A', "enable-shutdown", Commands, "Allow the shutdown command"),
-    row(Id::NoFlush, 'F', "disable-flush-all", Commands, "Refuse flush_all"),
+        .or("64", "")
+        .live(),
+    row(Id::Shutdown, 'A', "enable-shutdown", Commands, "Allow the shutdown command").live(),
+    row(Id::NoFlush, 'F', "disable-flush-all", Commands, "Refuse flush_all").live(),
     row(Id::NoCas, 'C', "disable-cas", Commands, "Give out no cas ids"),
     row(Id::User, 'u', "user", Process, "Become this user (only when started as root)")
         .takes("user"),
     row(Id::PidFile, 'P', "pidfile", Process, "Write the process id there").takes("file"),
-    row(Id::Verbose, 'v', "verbose", Process, "-v: clients' errors; -vv: every command").counted(),
+    row(Id::Verbose, 'v', "verbose", Process, "-v: clients' errors; -vv: every command")
+        .counted()
+        .live(),
+    row(
+        Id::LogLevel,
+        NO_SHORT,
+        "log-level",
+        Process,
+        "error, warn, info, debug, trace, or area=level",
+    )
+    .list("level")
+    .or("info", "")
+    .live(),
     row(Id::Extended, 'o', "extended", Process, "idle_timeout=time, [no_]maxconns_fast")
-        .list("name"),
+        .list("name")
+        .live(),
+    row(Id::Config, NO_SHORT, "config", Process, "Configuration file").takes("file").not_in_file(),
     row(Id::NoDump, 'X', "disable-dumping", Compatibility, "").moot(),
     row(Id::NoWatch, 'W', "disable-watch", Compatibility, "").moot(),
     row(Id::LockMemory, 'k', "lock-memory", Compatibility, "")

@@ -156,10 +156,15 @@ impl Reading<'_> {
     fn too_narrow(&self, item: u64, what: &str, room: u64, by: Id, remedy: Id) -> Error {
         let least = Size(item.saturating_mul(2));
         let written = self.raw.last(Id::ItemSize).or(self.raw.last(by));
+        let origin = written.map_or(Origin::CommandLine, |written| written.origin.clone());
+        let place = match &origin {
+            Origin::CommandLine => String::new(),
+            origin => format!("{origin}: "),
+        };
         Error {
-            blame: Blame::Writer(written.map_or(Origin::CommandLine, |written| written.origin)),
+            blame: Blame::Writer(origin),
             message: format!(
-                "{item_row} is {item}, more than half of the {what} of {room}; \
+                "{place}{item_row} is {item}, more than half of the {what} of {room}; \
                  give {item_row} at most {most}, or {remedy} at least {least}",
                 item_row = Id::ItemSize.row(),
                 item = Size(item),

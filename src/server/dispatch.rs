@@ -171,7 +171,7 @@ impl Desk {
     /// A read that can be answered at once.
     fn fetch(&mut self, connection: &mut Connection, key: Key<'_>, form: Form) {
         self.reads = self.reads.wrapping_add(1);
-        let logs = self.logs();
+        let logs = logging::requests();
         let began = (logs || self.reads.is_multiple_of(TIMED_READS)).then(Stamp::now);
         let (mut outcome, source) = self.session.fetch(key, self.now);
         if let Outcome::Hit(item) = &mut outcome {
@@ -328,16 +328,12 @@ impl Desk {
         }
     }
 
-    fn logs(&self) -> bool {
-        self.context.verbosity.load(Ordering::Relaxed) >= 2
-    }
-
     fn describe(&self, command: impl FnOnce() -> String) -> Option<Box<str>> {
-        self.logs().then(|| command().into())
+        logging::requests().then(|| command().into())
     }
 
     fn log(&self, connection: &Connection, what: impl FnOnce() -> String, began: Stamp) {
-        if self.logs() {
+        if logging::requests() {
             log::trace!(
                 target: logging::REQUEST,
                 "client {}: {} in {} us",
