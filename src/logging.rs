@@ -37,9 +37,9 @@ pub(crate) fn start(verbosity: u8) {
     set_verbosity(verbosity);
 }
 
-/// Changes how much is logged.
-pub(crate) fn set_levels(levels: &Levels, verbosity: u8) {
-    levels::set(Some(levels.clone()), Some(verbosity));
+/// Changes what is logged of each area.
+pub(crate) fn set_levels(levels: &Levels) {
+    levels::set(Some(levels.clone()), None);
 }
 
 /// 0: what an operator needs. 1 (`-v`): errors of clients, too. 2 and more (`-vv`): every command.

@@ -12,6 +12,7 @@ mod file;
 mod import;
 mod inspect;
 mod migrate;
+mod reload;
 mod serve;
 mod transfer;
 
@@ -23,7 +24,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use log::{Level, info, warn};
 
-use crate::config::{self as settings, Blame, Facts, Layers, Origin, Settings};
+use crate::config::{self as settings, Blame, Facts, Id, Layers, Origin, Settings, Shown};
 use crate::logging::{self, OneLine};
 
 const NAME: &str = "litecached";
@@ -138,12 +139,17 @@ fn serve(flags: &ArgMatches) -> Result<(), Failure> {
             env!("CARGO_PKG_VERSION")
         ));
     }
-    let settings = Settings::from_raw(&Layers::of_process(flags).read()?, &Facts::gather())?;
+    let layers = Layers::of_process(flags);
+    let raw = layers.read()?;
+    let settings = Settings::from_raw(&raw, &Facts::gather())?;
     logging::start(settings.server.verbosity);
-    logging::set_levels(&settings.levels, settings.server.verbosity);
+    logging::set_levels(&settings.levels);
     settings.warnings.iter().for_each(|line| warn!("{line}"));
     settings.notices.iter().for_each(|line| info!("{line}"));
-    serve::serve(&settings)
+    if let Some(path) = raw.last(Id::Config) {
+        info!("configuration file {}", path.text.to_string_lossy());
+    }
+    serve::serve(&settings, layers, Shown::all(&raw, &settings))
 }
 
 /// `litecached [flags]` is `litecached serve [flags]`.

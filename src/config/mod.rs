@@ -26,6 +26,7 @@ mod values;
 
 pub(crate) use facts::Facts;
 pub(crate) use layers::Layers;
+pub(crate) use options::Id;
 #[cfg(test)]
 pub(crate) use raw::Raw;
 pub(crate) use raw::{Origin, flags, footer};

@@ -37,10 +37,10 @@ impl Levels {
     }
 }
 
-/// 0: what an operator needs. 1 (`-v`): errors of clients, too. 2 and more (`-vv`): every command.
+/// What it adds. 0: nothing. 1 (`-v`): errors of clients, too. 2 and more (`-vv`): every command.
 fn of_verbosity(verbosity: u8) -> LevelFilter {
     match verbosity {
-        0 => LevelFilter::Info,
+        0 => LevelFilter::Off,
         1 => LevelFilter::Debug,
         _ => LevelFilter::Trace,
     }
@@ -111,7 +111,8 @@ mod tests {
             (levels(Info, &[]), 0, "store", Info),
             (levels(Info, &[]), 1, "store", Debug),
             (levels(Info, &[]), 2, "request", Trace),
-            (levels(Warn, &[]), 0, "store", Info),
+            (levels(Warn, &[]), 0, "store", Warn),
+            (levels(Warn, &[]), 1, "store", Debug),
             (levels(Trace, &[]), 0, "store", Trace),
             (levels(Info, &[("store", Debug)]), 0, "store", Debug),
             (levels(Info, &[("store", Debug)]), 0, "server", Info),
