@@ -39,10 +39,10 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     };
     let raw = Layers::of_process(flags).read()?;
     let settings = Settings::from_raw(&raw, &Facts::gather())?;
+    for line in settings.warnings.iter().chain(&settings.notices) {
+        eprintln!("{NAME}: {}", OneLine(line));
+    }
     if name == "check" {
-        for line in settings.warnings.iter().chain(&settings.notices) {
-            eprintln!("{NAME}: {}", OneLine(line));
-        }
         return print("ok\n");
     }
     let all = Shown::all(&raw, &settings);
@@ -80,12 +80,14 @@ fn as_json(all: &[Shown]) -> String {
     format!("{:#}\n", rows.collect::<Value>())
 }
 
-/// What JSON writes for a text, a number, a truth value or a list of texts, TOML reads.
+/// What JSON writes for a text, a number, a truth value or a list of texts, TOML reads. What nobody
+/// wrote is switched off.
 fn as_toml(all: &[Shown]) -> String {
     let mut text = String::new();
     for Shown { row, value, from } in all.iter().filter(|shown| shown.row.in_file) {
         let line = match value {
-            Value::Null => writeln!(text, "# {} =  # {from}", row.name),
+            Value::Null => writeln!(text, "#{} =", row.name),
+            value if from == config::DEFAULT => writeln!(text, "#{} = {value}", row.name),
             value => writeln!(text, "{} = {value}  # {}", row.name, OneLine(from)),
         };
         line.expect("a string takes all");

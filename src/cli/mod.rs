@@ -7,6 +7,8 @@ mod backup;
 mod check;
 mod client;
 mod config;
+#[cfg(test)]
+mod documents;
 mod export;
 mod file;
 mod import;

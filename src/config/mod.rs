@@ -8,6 +8,8 @@
 //! A new option is a row of the table and the lines that give it its meaning in `network` or
 //! `storage`.
 
+#[cfg(test)]
+pub(crate) mod documents;
 mod extended;
 mod facts;
 mod file;
@@ -31,7 +33,7 @@ pub(crate) use options::Id;
 pub(crate) use raw::Raw;
 pub(crate) use raw::{Origin, flags, footer};
 pub(crate) use settings::Settings;
-pub(crate) use shown::Shown;
+pub(crate) use shown::{DEFAULT, Shown};
 pub(crate) use storage::database;
 /// Reads a size as people write it: `64k`, `1g`.
 pub(crate) use units::bytes as size;

@@ -9,7 +9,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use clap::{Arg, ArgAction, ArgMatches, builder::ValueParser};
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, ValueHint};
 
 use super::options::{Id, ROWS};
 use super::row::{Fate, Kind, Row};
@@ -165,6 +166,7 @@ fn flag(row: &'static Row) -> Arg {
             .action(ArgAction::Append)
             .value_name(name)
             .value_parser(ValueParser::os_string())
+            .value_hint(if name == "file" { ValueHint::FilePath } else { ValueHint::Other })
             .num_args(1)
             .allow_hyphen_values(true),
     }
@@ -189,7 +191,7 @@ pub(crate) fn footer() -> String {
         .collect();
     format!(
         "Sizes: 1024 or 64k, 64m, 1g, 10GiB (powers of 1024).\n\
-         Each also as a line of the --config file or in the environment: max-disk, LITECACHED_MAX_DISK.\n\
+         An option in the --config file or in the environment: max-disk, LITECACHED_MAX_DISK.\n\
          Accepted because memcached takes them, without effect: {}.",
         inert.join(" ")
     )

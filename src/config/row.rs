@@ -77,7 +77,8 @@ pub(crate) struct Row {
     pub(crate) default_note: &'static str,
     /// One line.
     pub(crate) help: &'static str,
-    /// What else a reader of the manual should know.
+    /// What else a reader of the manual should know: sentences, the last without its full stop.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by what is made from the table"))]
     pub(crate) details: &'static str,
     /// A reload (SIGHUP) changes it in the running daemon; else it takes a restart.
     pub(crate) live: bool,
@@ -90,14 +91,9 @@ impl Row {
     pub(crate) fn named(name: &str) -> Option<&'static Self> {
         ROWS.iter().find(|row| row.name == name || row.alias == Some(name))
     }
-
-    /// `LITECACHED_MAX_DISK`: where the environment says it.
-    pub(crate) fn variable(&self) -> String {
-        variable(self.name)
-    }
 }
 
-/// The variable of a long name.
+/// The variable of a long name: `LITECACHED_MAX_DISK`.
 pub(super) fn variable(name: &str) -> String {
     format!("{PREFIX}{}", name.replace('-', "_").to_ascii_uppercase())
 }

@@ -8,13 +8,16 @@ use super::row::{Fate, Kind, Row};
 use super::settings::Settings;
 use super::units::Size;
 
+/// Where an option comes from that nobody wrote.
+pub(crate) const DEFAULT: &str = "default";
+
 /// One option: what holds, and who says so.
 #[derive(Debug, Clone)]
 pub(crate) struct Shown {
     pub(crate) row: &'static Row,
     /// Null where there is nothing to say, as with a socket that does not exist.
     pub(crate) value: Value,
-    /// `default`, or the place where it was written.
+    /// [`DEFAULT`], or the place where it was written.
     pub(crate) from: String,
 }
 
@@ -91,7 +94,7 @@ fn from(row: &Row, raw: &Raw, settings: &Settings) -> String {
         _ => None,
     };
     other.map_or_else(
-        || "default".to_owned(),
+        || DEFAULT.to_owned(),
         |other| format!("{}, {}", other.id.row().name, other.origin),
     )
 }
