@@ -135,6 +135,7 @@ pub(super) mod tests {
             cores: 8,
             is_root: true,
             state_directory: None,
+            database: None,
             working_directory: Some(PathBuf::from("/here")),
             port_file: None,
             resolve,

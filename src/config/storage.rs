@@ -31,6 +31,7 @@ pub(super) fn options(
 /// Where the database is: what was given is taken from the working directory, the default name from
 /// the state directory where there is one.
 pub(crate) fn database(given: Option<PathBuf>, facts: &Facts) -> PathBuf {
+    let given = given.or_else(|| facts.database.clone());
     let directory = match given {
         None => facts.state_directory.as_ref().or(facts.working_directory.as_ref()),
         Some(_) => facts.working_directory.as_ref(),
@@ -259,6 +260,9 @@ mod tests {
             let (options, _) = options(&raw(words), &facts(state, working), 1).expect("options");
             assert_eq!(options.path, Path::new(path), "{words}");
         }
+        let named = Facts { database: Some("env".into()), ..facts(Some("/state"), Some("/here")) };
+        assert_eq!(database(None, &named), Path::new("/here/env"));
+        assert_eq!(database(Some("/x".into()), &named), Path::new("/x"));
     }
 
     #[test]
