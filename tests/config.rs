@@ -104,6 +104,37 @@ fn show_says_what_holds_and_who_says_so() {
 }
 
 #[test]
+fn shells_and_man_read_what_was_made_for_them() {
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
+    let completions = assets.join("completions");
+    let zsh = "fpath=($PWD $fpath); autoload -U compinit; compinit -u -D; autoload +X _litecached; \
+               [ \"$_comps[litecached]\" = _litecached ]";
+    let fish = "source litecached.fish; complete -C 'litecached --max-d' | grep -q -- --max-disk";
+    let bash = "source litecached.bash; complete -p litecached";
+    for (shell, script) in [("bash", bash), ("zsh", zsh), ("fish", fish)] {
+        let Ok(output) =
+            Command::new(shell).args(["-c", script]).current_dir(&completions).output()
+        else {
+            eprintln!("skipped: needs the program {shell}");
+            continue;
+        };
+        assert!(output.status.success(), "{shell}: {}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), "", "{shell}");
+    }
+    for page in fs::read_dir(assets.join("man")).expect("there are pages").flatten() {
+        let command = ["--warnings", "-E", "UTF-8", "-l"];
+        let Ok(output) = Command::new("man").args(command).arg(page.path()).output() else {
+            eprintln!("skipped: needs the program man");
+            return;
+        };
+        // The page of serve names another, which is found where pages are installed.
+        let complaint = text(&output.stderr);
+        let is_alias = page.file_name() == "litecached-serve.1";
+        assert!(is_alias || complaint.is_empty(), "{}: {complaint}", page.path().display());
+    }
+}
+
+#[test]
 fn a_start_takes_the_packaged_file() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/litecached.toml");

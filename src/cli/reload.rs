@@ -3,7 +3,9 @@
 //! All of what is written now must be right, or nothing changes. What takes a restart is said, each time
 //! anew, until the restart.
 
+use std::io;
 use std::sync::Weak;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use crate::cli::Failure;
 use crate::cli::serve::raise_open_files;
@@ -23,7 +25,16 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    pub(super) fn run(&mut self) {
+    /// Reloads on a thread of its own whenever it is asked: a resolver or a slow disk must not keep the
+    /// daemon from hearing that it should end.
+    pub(super) fn spawn(mut self) -> io::Result<SyncSender<()>> {
+        let (ask, asked) = sync_channel(1);
+        let work = move || asked.iter().for_each(|()| self.run());
+        std::thread::Builder::new().name("reload".into()).spawn(work)?;
+        Ok(ask)
+    }
+
+    fn run(&mut self) {
         match self.judge() {
             Ok((settings, wanted)) => self.apply(&settings, wanted),
             Err(failure) => {

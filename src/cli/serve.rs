@@ -102,16 +102,18 @@ impl From<OpenError> for Failure {
 }
 
 /// The first request to end is followed, the second is obeyed.
-fn watch_signals(stop: StopHandle, mut reload: Reload) -> Result<(), Failure> {
+fn watch_signals(stop: StopHandle, reload: Reload) -> Result<(), Failure> {
     let refused = |error: std::io::Error| {
         Failure::new(Exit::System, format!("signals cannot be watched: {error}; start again"))
     };
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP]).map_err(refused)?;
+    let ask = reload.spawn().map_err(refused)?;
     let watch = move || {
         let mut asked = false;
         for signal in signals.forever() {
             match signal {
-                SIGHUP => reload.run(),
+                // One that waits already will read what is written by then.
+                SIGHUP => drop(ask.try_send(())),
                 _ if asked => {
                     log::warn!("a second signal: ending now; nothing acknowledged is lost");
                     std::process::exit(128 + signal);

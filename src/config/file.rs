@@ -80,7 +80,8 @@ impl Reading<'_> {
             return Err(self.wrong(at, &what));
         }
         for text in texts(row, value.get_ref()).map_err(|accepted| {
-            let shown: String = self.text[value.span()].chars().take(SHOWN_CHARS_MAX).collect();
+            let shown = self.text.get(value.span()).and_then(|text| text.lines().next());
+            let shown: String = shown.unwrap_or_default().chars().take(SHOWN_CHARS_MAX).collect();
             self.wrong(at, &format!("{name} cannot be {shown}; give {accepted}"))
         })? {
             raw.push(row.id, self.origin(at), text);
@@ -231,6 +232,8 @@ mod tests {
             ("verbose = true", "line 1: verbose cannot be true; give a whole number"),
             ("config = \"x\"", "line 1: config cannot stand in a file; give it as --config"),
             ("port = 1\nlisten\n", "line 2: "),
+            ("[[listen]]\nx = 1", "line 1: listen cannot be "),
+            ("listen = [\n[],\n]", "line 1: listen cannot be [; give a text"),
             ("port = ", "line 1: "),
             ("max-disk = 10g", "line 1: "),
         ];
@@ -241,6 +244,53 @@ mod tests {
             assert_eq!(message.matches("; ").count(), 1, "{text}: {message}");
             assert!(!message.contains('\n'), "{text}: {message:?}");
         }
+    }
+
+    proptest::proptest! {
+        /// Whatever somebody writes is read or refused in one line.
+        #[test]
+        fn any_text(pieces in proptest::collection::vec(piece(), 0..12)) {
+            if let Err(message) = read_text(&pieces.concat()) {
+                proptest::prop_assert!(message.starts_with("/etc/x.toml line "), "{message}");
+                proptest::prop_assert!(!message.contains('\n'), "{message:?}");
+            }
+        }
+    }
+
+    fn piece() -> impl proptest::strategy::Strategy<Value = String> {
+        use proptest::prelude::Strategy;
+        let words = [
+            "port",
+            "listen",
+            "disable-cas",
+            "verbose",
+            " = ",
+            "=",
+            "1",
+            "-1",
+            "0o77",
+            "1.5",
+            "true",
+            "\"",
+            "'",
+            "\"x\"",
+            "[",
+            "]",
+            "[[",
+            "]]",
+            "{",
+            "}",
+            ",",
+            "\n",
+            ".",
+            "#",
+            "\"\"\"",
+            "\u{e9}",
+        ];
+        proptest::prop_oneof![
+            4 => proptest::sample::select(words.to_vec()).prop_map(str::to_owned),
+            1 => "[ -~\u{e9}\n]{0,6}",
+        ]
     }
 
     #[test]
