@@ -6,6 +6,9 @@
 mod backup;
 mod check;
 mod client;
+mod config;
+#[cfg(test)]
+mod documents;
 mod export;
 mod file;
 mod import;
@@ -13,6 +16,7 @@ mod inspect;
 mod json;
 mod migrate;
 mod pattern;
+mod reload;
 mod serve;
 mod transfer;
 mod whole;
@@ -26,7 +30,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use log::{Level, info, warn};
 
-use crate::config::{self, Blame, Facts, Origin, Raw, Settings};
+use crate::config::{self as settings, Blame, Facts, Id, Layers, Origin, Settings, Shown};
 use crate::logging::{self, OneLine};
 
 const NAME: &str = "litecached";
@@ -74,10 +78,11 @@ impl Failure {
     }
 }
 
-impl From<config::Error> for Failure {
-    fn from(error: config::Error) -> Self {
+impl From<settings::Error> for Failure {
+    fn from(error: settings::Error) -> Self {
         let exit = match error.blame {
             Blame::Writer(Origin::CommandLine) => Exit::Usage,
+            Blame::Writer(_) | Blame::File => Exit::Configuration,
             Blame::Resolver => Exit::Unavailable,
         };
         Self::new(exit, error.message)
@@ -108,6 +113,7 @@ struct Tool {
 
 /// One row, one file or folder beside this one.
 const TOOLS: &[Tool] = &[
+    Tool { name: "config", command: config::command, run: config::run },
     Tool { name: "client", command: client::command, run: client::run },
     Tool { name: "check", command: check::command, run: check::run },
     Tool { name: "inspect", command: inspect::command, run: inspect::run },
@@ -139,11 +145,17 @@ fn serve(flags: &ArgMatches) -> Result<(), Failure> {
             env!("CARGO_PKG_VERSION")
         ));
     }
-    let settings = Settings::from_raw(&Raw::from_flags(flags), &Facts::gather())?;
+    let layers = Layers::of_process(flags);
+    let raw = layers.read()?;
+    let settings = Settings::from_raw(&raw, &Facts::gather())?;
     logging::start(settings.server.verbosity);
+    logging::set_levels(&settings.levels);
     settings.warnings.iter().for_each(|line| warn!("{line}"));
     settings.notices.iter().for_each(|line| info!("{line}"));
-    serve::serve(&settings)
+    if let Some(path) = raw.last(Id::Config) {
+        info!("configuration file {}", path.text.to_string_lossy());
+    }
+    serve::serve(&settings, layers, Shown::all(&raw, &settings))
 }
 
 /// `litecached [flags]` is `litecached serve [flags]`.
@@ -165,7 +177,7 @@ fn with_flags(command: Command) -> Command {
         .long("license")
         .action(ArgAction::SetTrue)
         .help("Print the licence");
-    command.args(config::flags()).arg(license).after_help(config::footer())
+    command.args(settings::flags()).arg(license).after_help(settings::footer())
 }
 
 /// Help and version are answers; the rest is a wrong command line.
@@ -244,7 +256,7 @@ mod tests {
         for words in [vec!["-p", "1"], vec!["serve", "-p", "1"]] {
             let matches = parse(&words).expect("flags");
             let flags = matches.subcommand().map_or(&matches, |(_, flags)| flags);
-            assert_eq!(Raw::from_flags(flags).iter().count(), 1, "{words:?}");
+            assert_eq!(settings::Raw::from_flags(flags).iter().count(), 1, "{words:?}");
         }
     }
 

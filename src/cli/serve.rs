@@ -7,14 +7,19 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use crate::cli::reload::Reload;
 use crate::cli::{Exit, Failure};
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Layers, Settings, Shown};
 use crate::server::{Listeners, Server, StartError, StopHandle};
 use crate::store::{OpenError, Store};
 
-/// Serves until a signal or a client's `shutdown` ends it.
-pub(crate) fn serve(settings: &Settings) -> Result<(), Failure> {
+/// Serves until a signal or a client's `shutdown` ends it. `running` is what `layers` say now.
+pub(crate) fn serve(
+    settings: &Settings,
+    layers: Layers,
+    running: Vec<Shown>,
+) -> Result<(), Failure> {
     end_on_panic();
     // Privileged ports are bound before the privilege is given up, files are made after.
     let listeners = Listeners::bind(&settings.server)?;
@@ -31,7 +36,9 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), Failure> {
     });
     let pid_file = settings.pid_file.as_deref().map(PidFile::write).transpose()?;
     let server = Server::serve(listeners, &settings.server, Arc::clone(&store), clock)?;
-    watch_signals(server.stop_handle())?;
+    let reload =
+        Reload { layers, running, server: server.reload_handle(), store: Arc::downgrade(&store) };
+    watch_signals(server.stop_handle(), reload)?;
     for address in server.addresses() {
         log::info!("listening on {address}");
     }
@@ -100,16 +107,18 @@ impl From<OpenError> for Failure {
 }
 
 /// The first request to end is followed, the second is obeyed.
-fn watch_signals(stop: StopHandle) -> Result<(), Failure> {
+fn watch_signals(stop: StopHandle, reload: Reload) -> Result<(), Failure> {
     let refused = |error: std::io::Error| {
         Failure::new(Exit::System, format!("signals cannot be watched: {error}; start again"))
     };
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP]).map_err(refused)?;
+    let ask = reload.spawn().map_err(refused)?;
     let watch = move || {
         let mut asked = false;
         for signal in signals.forever() {
             match signal {
-                SIGHUP => log::info!("nothing to reload"),
+                // One that waits already will read what is written by then.
+                SIGHUP => drop(ask.try_send(())),
                 _ if asked => {
                     log::warn!("a second signal: ending now; nothing acknowledged is lost");
                     std::process::exit(128 + signal);
@@ -129,7 +138,7 @@ fn watch_signals(stop: StopHandle) -> Result<(), Failure> {
 const OPEN_FILES_BESIDE: u64 = 128;
 
 /// Sees that as many clients as `-c` allows can be accepted.
-fn raise_open_files(connections_max: usize) -> Result<(), Failure> {
+pub(super) fn raise_open_files(connections_max: usize) -> Result<(), Failure> {
     let wanted = connections_max as u64 + OPEN_FILES_BESIDE;
     let refused = |error: nix::Error| {
         let what =

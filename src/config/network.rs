@@ -10,7 +10,7 @@ use super::extended::{self, Extended};
 use super::facts::Facts;
 use super::listen;
 use super::options::Id;
-use super::raw::{Raw, Written};
+use super::raw::{Origin, Raw, Written};
 use super::units;
 use super::values::{Blame, Error, quoted};
 
@@ -19,6 +19,9 @@ const CONNECTIONS_MAX: u64 = 1 << 20;
 
 /// Greatest `-b` and `-R`: memcached reads them as an `int`.
 const INT_MAX: u64 = (1 << 31) - 1;
+
+/// Greatest `-v`: what repeating the flag can count to.
+const VERBOSITY_MAX: u64 = 255;
 
 /// Longest path of a Unix socket, in bytes: `sun_path` less its final zero, where it is shortest.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
@@ -60,11 +63,11 @@ impl Reading<'_> {
                 .unwrap_or(default.requests_per_turn),
             verbosity: self
                 .raw
-                .all(Id::Verbose)
-                .fold(default.verbosity, |level, _| level.saturating_add(1)),
-            flush_enabled: !self.raw.has(Id::NoFlush),
-            shutdown_enabled: self.raw.has(Id::Shutdown),
-            cas_enabled: !self.raw.has(Id::NoCas),
+                .number(Id::Verbose, 0..=VERBOSITY_MAX, "a level")?
+                .unwrap_or(default.verbosity),
+            flush_enabled: !self.raw.is_on(Id::NoFlush),
+            shutdown_enabled: self.raw.is_on(Id::Shutdown),
+            cas_enabled: !self.raw.is_on(Id::NoCas),
             connections_refused_fast: extended
                 .refuse_fast
                 .unwrap_or(default.connections_refused_fast),
@@ -177,7 +180,7 @@ fn host_fault(written: &Written, fault: &listen::Fault) -> Error {
             message: format!(
                 "{} cannot be {}, as no address was found for {host:?}: {cause}; \
                  check the name, or give an address",
-                written.id.row(),
+                written.subject(),
                 quoted(&written.text),
             ),
         },
@@ -185,13 +188,17 @@ fn host_fault(written: &Written, fault: &listen::Fault) -> Error {
 }
 
 fn extended_fault(written: &Written, fault: &extended::Fault<'_>) -> Error {
+    let subject = match written.origin {
+        Origin::CommandLine => "-o".to_owned(),
+        _ => written.subject(),
+    };
     written.error(match fault {
         extended::Fault::Unknown(name) => {
-            format!("-o {name:?} is not known; give names that memcached 1.6 knows")
+            format!("{subject} {name:?} is not known; give names that memcached 1.6 knows")
         }
-        extended::Fault::Refused(name, reason) => format!("-o {name} {reason}"),
+        extended::Fault::Refused(name, reason) => format!("{subject} {name} {reason}"),
         extended::Fault::Time(word) => format!(
-            "-o {word:?} is not a time; give idle_timeout=N with a number of seconds, \
+            "{subject} {word:?} is not a time; give idle_timeout=N with a number of seconds, \
              or with a unit as in 15m"
         ),
     })

@@ -143,9 +143,9 @@ impl Acceptor {
     fn accept(&mut self, index: usize) -> Pause {
         loop {
             let connections = &self.context.connections;
-            let maximum = self.context.options.connections_max as u64;
+            let maximum = self.context.live.connections_max();
             let is_full = connections.current.load(Ordering::SeqCst) >= maximum;
-            if is_full && !self.context.options.connections_refused_fast {
+            if is_full && !self.context.live.connections_refused_fast() {
                 return Pause::Full;
             }
             let (stream, peer) = match self.listeners[index].accept() {

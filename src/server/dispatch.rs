@@ -51,8 +51,9 @@ impl Desk {
     pub(super) fn turn(&mut self, connection: &mut Connection, ticket: u64) {
         let mut requests = 0;
         connection.stalled = false;
+        connection.decoder.set_item_bytes_max(self.context.store.item_bytes_max());
         while !connection.hungry && connection.ending == Ending::Open && !connection.is_blocked() {
-            if requests == self.context.options.requests_per_turn || self.session.is_full() {
+            if requests == self.context.live.requests_per_turn() || self.session.is_full() {
                 self.metrics.counters.conn_yields.up();
                 break;
             }
@@ -120,7 +121,7 @@ impl Desk {
             }
             Request::Operate { key, op, form } => {
                 let (kind, counted) = kind_of(&op);
-                let logged = self.describe(|| command_line(&op, key.as_key()));
+                let logged = Self::describe(|| command_line(&op, key.as_key()));
                 let op = self.without_cas(op);
                 let hash = self.context.store.hash(key.as_key());
                 let task = Task::Operate { hash, key: key.into_owned(), op };
@@ -141,13 +142,13 @@ impl Desk {
             Request::EndOfKeys => connection.pending.push_back(Slot::EndOfKeys),
             Request::FlushAll { delay, quiet } => {
                 self.metrics.counters.cmd_flush.up();
-                if !self.context.options.flush_enabled {
+                if !self.context.live.flush_enabled() {
                     if !quiet {
                         say(connection, b"CLIENT_ERROR flush_all not allowed\r\n");
                     }
                     return true;
                 }
-                let logged = self.describe(|| format!("flush_all {}", delay.0));
+                let logged = Self::describe(|| format!("flush_all {}", delay.0));
                 let form = Form::Classic { quiet };
                 let task = Task::Flush { delay };
                 let (kind, counted) = (Kind::Flush, Counted::Flush);
@@ -162,7 +163,7 @@ impl Desk {
                 let began = Stamp::now();
                 self.command(connection, command);
                 self.metrics.latency(Kind::Other).record(began.elapsed());
-                self.log(connection, || session_line(command), began);
+                Self::log(connection, || session_line(command), began);
             }
         }
         true
@@ -171,7 +172,7 @@ impl Desk {
     /// A read that can be answered at once.
     fn fetch(&mut self, connection: &mut Connection, key: Key<'_>, form: Form) {
         self.reads = self.reads.wrapping_add(1);
-        let logs = self.logs();
+        let logs = logging::requests();
         let began = (logs || self.reads.is_multiple_of(TIMED_READS)).then(Stamp::now);
         let (mut outcome, source) = self.session.fetch(key, self.now);
         if let Outcome::Hit(item) = &mut outcome {
@@ -184,7 +185,7 @@ impl Desk {
         retrieved(connection, form, key, &outcome);
         if let Some(began) = began {
             self.metrics.latency(Kind::Get).record(began.elapsed());
-            self.log(connection, || format!("get {}", Client(key.bytes())), began);
+            Self::log(connection, || format!("get {}", Client(key.bytes())), began);
         }
     }
 
@@ -236,7 +237,7 @@ impl Desk {
         self.metrics.latency(pending.kind).record(pending.began.elapsed());
         if let Some(logged) = pending.logged {
             let name = outcome_name(&outcome);
-            self.log(connection, || format!("{logged}: {name}"), pending.began);
+            Self::log(connection, || format!("{logged}: {name}"), pending.began);
         }
         while !matches!(connection.pending.front(), None | Some(Slot::Task(_))) {
             match connection.pending.pop_front() {
@@ -258,7 +259,7 @@ impl Desk {
             Command::Quit => connection.ending = Ending::Owed,
             Command::Verbosity { level, quiet } => {
                 // A client may have less logged than the operator asked for, never more.
-                let level = level.min(context.options.verbosity);
+                let level = level.min(context.live.verbosity_max());
                 context.verbosity.store(level, Ordering::Relaxed);
                 logging::set_verbosity(level);
                 output.bytes(if quiet { b"" } else { encode::OK });
@@ -267,7 +268,7 @@ impl Desk {
                 context.store.set_bytes_max(bytes);
                 output.bytes(if quiet { b"" } else { encode::OK });
             }
-            Command::Shutdown { .. } if !context.options.shutdown_enabled => {
+            Command::Shutdown { .. } if !context.live.shutdown_enabled() => {
                 output.bytes(b"SERVER_ERROR: shutdown not enabled\r\n");
             }
             Command::Shutdown { known: false } => {
@@ -328,16 +329,12 @@ impl Desk {
         }
     }
 
-    fn logs(&self) -> bool {
-        self.context.verbosity.load(Ordering::Relaxed) >= 2
+    fn describe(command: impl FnOnce() -> String) -> Option<Box<str>> {
+        logging::requests().then(|| command().into())
     }
 
-    fn describe(&self, command: impl FnOnce() -> String) -> Option<Box<str>> {
-        self.logs().then(|| command().into())
-    }
-
-    fn log(&self, connection: &Connection, what: impl FnOnce() -> String, began: Stamp) {
-        if self.logs() {
+    fn log(connection: &Connection, what: impl FnOnce() -> String, began: Stamp) {
+        if logging::requests() {
             log::trace!(
                 target: logging::REQUEST,
                 "client {}: {} in {} us",

@@ -17,9 +17,14 @@ use crate::store::{Batch, Owner};
 /// Something for a loop.
 #[derive(Debug)]
 pub(super) enum Message {
-    Connected { stream: Stream, peer: Peer },
+    Connected {
+        stream: Stream,
+        peer: Peer,
+    },
     Completed(Batch),
     Lead,
+    /// The options have changed.
+    Reloaded,
     Stop,
 }
 

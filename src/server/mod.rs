@@ -10,7 +10,7 @@
 //! - `dispatch`: a request is answered here, or becomes an operation
 //! - `inbox`: what other threads have for a loop
 //! - `report`: what `stats` says
-//! - `context`: what all threads of a server share
+//! - `context`, `live`: what all threads of a server share, and what of it a reload changes
 
 mod accept;
 mod connection;
@@ -18,6 +18,7 @@ mod context;
 mod dispatch;
 mod inbox;
 mod listen;
+mod live;
 mod options;
 mod output;
 mod report;
@@ -34,6 +35,7 @@ use context::Context;
 
 pub use context::StopHandle;
 pub use listen::{Listeners, StartError};
+pub use live::ReloadHandle;
 pub use options::{Listen, Options};
 
 /// A server that serves. Dropping it stops it.
@@ -94,6 +96,11 @@ impl Server {
     /// Asks for the end, from any thread or signal handler's thread.
     pub fn stop_handle(&self) -> StopHandle {
         self.context.stop_handle()
+    }
+
+    /// Changes options while it serves.
+    pub fn reload_handle(&self) -> ReloadHandle {
+        ReloadHandle::new(Arc::downgrade(&self.context), self.workers.clone())
     }
 
     /// Waits until somebody asks for the end: a [`StopHandle`] or a client's `shutdown`.

@@ -50,7 +50,7 @@ fn general(context: &Context) -> Lines {
     let mut process = Process {
         uptime: now.0 - context.started.0,
         time: now.0,
-        connections_max: context.options.connections_max as u64,
+        connections_max: context.live.connections_max(),
         connections: connections.current.load(Ordering::Relaxed),
         connections_total: connections.total.load(Ordering::Relaxed),
         connections_rejected: connections.rejected.load(Ordering::Relaxed),
@@ -93,20 +93,20 @@ fn settings(context: &Context) -> Lines {
         }
     }
     let settings = stats::Settings {
-        connections_max: options.connections_max as u64,
+        connections_max: context.live.connections_max(),
         tcp_port: port,
         interface: interface.as_deref().unwrap_or("NULL"),
         verbosity: context.verbosity.load(Ordering::Relaxed),
         domain_socket: socket.as_deref().unwrap_or("NULL"),
         umask,
-        shutdown_enabled: options.shutdown_enabled,
+        shutdown_enabled: context.live.shutdown_enabled(),
         threads: options.threads as u64,
-        requests_per_turn: options.requests_per_turn as u64,
+        requests_per_turn: context.live.requests_per_turn() as u64,
         cas_enabled: options.cas_enabled,
         backlog: options.backlog,
-        refused_fast: options.connections_refused_fast,
-        flush_enabled: options.flush_enabled,
-        idle_timeout: options.idle_timeout_seconds,
+        refused_fast: context.live.connections_refused_fast(),
+        flush_enabled: context.live.flush_enabled(),
+        idle_timeout: context.live.idle_timeout_seconds(),
     };
     stats::settings(&settings, &context.store.snapshot())
 }

@@ -140,7 +140,7 @@ impl Checkpointer {
             log::error!(
                 "the WAL is at its limit ({} bytes) and cannot be checkpointed: another program \
                  holds a read transaction on the database. Writes are refused until it ends",
-                shared.wal_bytes_max
+                shared.wal_bytes_max()
             );
         } else if !is_full && self.complained {
             log::warn!("the WAL could be checkpointed: writes go on");

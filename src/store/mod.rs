@@ -158,7 +158,7 @@ impl Store {
 
     /// Largest item in bytes, key and header included.
     pub fn item_bytes_max(&self) -> u64 {
-        self.shared.item_bytes_max
+        self.shared.item_bytes_max()
     }
 
     /// Figures for `stats`.
@@ -174,6 +174,22 @@ impl Store {
     /// A new item budget in bytes; 0 is none.
     pub fn set_bytes_max(&self, bytes: u64) {
         self.shared.disk_bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// A new limit of the WAL in bytes. A WAL that is longer is checkpointed before it takes more.
+    pub fn set_wal_bytes_max(&self, bytes: u64) {
+        self.shared.wal_bytes_max.store(bytes, Ordering::Relaxed);
+        self.shared.request_housework();
+    }
+
+    /// A new limit for an item in bytes, key and header included. Larger ones that are stored stay.
+    pub fn set_item_bytes_max(&self, bytes: u64) {
+        self.shared.item_bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// A new size of the memory tier in bytes; 0 turns it off. Takes a moment where it shrinks much.
+    pub fn set_memory_bytes(&self, bytes: u64) {
+        self.shared.memory.resize(bytes);
     }
 
     /// Empties the memory tier. Nothing is lost: the rows are in the database.

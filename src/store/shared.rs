@@ -37,9 +37,8 @@ pub(super) struct Shared {
     pub(super) disk_bytes_max: AtomicU64,
     /// Frames in the WAL since it was last restarted.
     pub(super) wal_frames: AtomicU64,
-    pub(super) wal_bytes_max: u64,
-    pub(super) item_bytes_max: u64,
-    memory_bytes_max: u64,
+    pub(super) wal_bytes_max: AtomicU64,
+    pub(super) item_bytes_max: AtomicU64,
     durability: Durability,
     refusing_writes: AtomicBool,
     stopping: AtomicBool,
@@ -79,9 +78,8 @@ impl Shared {
             bytes: AtomicI64::new(state.bytes),
             disk_bytes_max: AtomicU64::new(options.disk_bytes_max),
             wal_frames: AtomicU64::new(0),
-            wal_bytes_max: options.wal_bytes_max,
-            item_bytes_max: options.item_bytes_max,
-            memory_bytes_max: options.memory_bytes,
+            wal_bytes_max: AtomicU64::new(options.wal_bytes_max),
+            item_bytes_max: AtomicU64::new(options.item_bytes_max),
             durability: options.durability,
             refusing_writes: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -131,7 +129,15 @@ impl Shared {
 
     /// Whether writes must wait for a checkpoint.
     pub(super) fn wal_is_full(&self) -> bool {
-        self.wal_bytes() >= self.wal_bytes_max
+        self.wal_bytes() >= self.wal_bytes_max()
+    }
+
+    pub(super) fn wal_bytes_max(&self) -> u64 {
+        self.wal_bytes_max.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn item_bytes_max(&self) -> u64 {
+        self.item_bytes_max.load(Ordering::Relaxed)
     }
 
     /// Whether that checkpoint was tried in vain: writes are refused until one succeeds.
@@ -146,7 +152,7 @@ impl Shared {
 
     /// Frames at which housekeeping is told to checkpoint: early enough that writes seldom wait.
     pub(super) fn checkpoint_frames(&self) -> u64 {
-        (self.wal_bytes_max / 4).min(CHECKPOINT_BYTES) / FRAME_BYTES
+        (self.wal_bytes_max() / 4).min(CHECKPOINT_BYTES) / FRAME_BYTES
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -158,10 +164,10 @@ impl Shared {
             bytes_max: self.disk_bytes_max.load(Ordering::Relaxed),
             memory_items,
             memory_bytes,
-            memory_bytes_max: self.memory_bytes_max,
+            memory_bytes_max: self.memory.bytes_max(),
             wal_bytes: self.wal_bytes(),
-            wal_bytes_max: self.wal_bytes_max,
-            item_bytes_max: self.item_bytes_max,
+            wal_bytes_max: self.wal_bytes_max(),
+            item_bytes_max: self.item_bytes_max(),
             durability: self.durability,
         }
     }
