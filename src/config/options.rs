@@ -16,6 +16,7 @@ pub(crate) enum Id {
     UnixMask,
     UdpPort,
     Backlog,
+    Http,
     Protocol,
     Db,
     MaxDisk,
@@ -57,7 +58,7 @@ impl Id {
 }
 
 /// Every option, in the order of the help.
-pub(crate) const ROWS: [Row; 37] = [
+pub(crate) const ROWS: [Row; 38] = [
     row(Id::Port, 'p', "port", Listening, "TCP port; 0 is no TCP, -1 any free port")
         .takes("num")
         .or("60000", ""),
@@ -75,6 +76,8 @@ pub(crate) const ROWS: [Row; 37] = [
     row(Id::Backlog, 'b', "listen-backlog", Listening, "Connections waiting to be accepted")
         .takes("num")
         .or("1024", ""),
+    row(Id::Http, NO_SHORT, "http", Listening, "Serve metrics and health there, over HTTP")
+        .takes("addr"),
     row(Id::Protocol, 'B', "protocol", Listening, "auto or ascii").takes("name").or("auto", ""),
     row(Id::Db, 'e', "db", Storage, "Database file")
         .takes("file")
