@@ -451,7 +451,7 @@ fn outcome_name(outcome: &Outcome) -> String {
 fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
     let hit_or_miss = |hit: &Tally, miss: &Tally, error: &Tally| match outcome {
         Outcome::NotFound | Outcome::Miss(_) => miss.up(),
-        Outcome::Failed(_) => error.up(),
+        Outcome::Failed(_) | Outcome::NotNumeric => error.up(),
         _ => hit.up(),
     };
     match outcome {

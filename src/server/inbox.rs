@@ -107,3 +107,23 @@ impl Owner for Inbox {
         self.post(Message::Lead);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_that_does_not_look_is_found_out() {
+        let poll = Poll::new().expect("the system polls");
+        let inbox = Inbox::new(&poll, Token(0)).expect("a waker");
+        assert_eq!(inbox.unanswered(), Duration::ZERO);
+        inbox.call();
+        let first = inbox.unanswered();
+        inbox.call();
+        assert!(inbox.unanswered() >= first, "a second call does not begin anew");
+        let called = inbox.called.load(Ordering::Relaxed);
+        assert!(called > 0);
+        assert!(inbox.take().is_empty());
+        assert_eq!(inbox.unanswered(), Duration::ZERO);
+    }
+}
