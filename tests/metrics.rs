@@ -267,8 +267,8 @@ fn assert_agree(server: &Server, client: &mut Client) {
             assert!(known || value == "0", "{name} is {value}, and /metrics has no word for it");
         }
         if section.is_empty() {
-            let start =
-                said["time"].parse::<u64>().unwrap() - said["uptime"].parse::<u64>().unwrap();
+            let figure = |name: &str| said[name].parse::<u64>().expect("a number");
+            let start = figure("time") - figure("uptime");
             assert_eq!(number(&before, "process_start_time_seconds"), start);
             let stores = number(&before, "litecached_commands_total{command=\"set\"")
                 + number(&before, "litecached_commands_total{command=\"cas\"");
