@@ -136,5 +136,14 @@ pub const DOCUMENT_VALUE_BYTES_MAX: usize = 64 << 20;
 /// Keys that the prompt completes: those seen last.
 pub const KEYS_REMEMBERED_MAX: usize = 1_000;
 
+/// How long a script waits for a server that went away while it ran: a restart takes that long.
+pub const COMEBACK_SECONDS: u64 = 10;
+
+/// Between two attempts to reach it: the first wait, and the longest.
+pub const RECONNECT_WAIT_MS_MIN: u64 = 20;
+/// The longest of these waits.
+pub const RECONNECT_WAIT_MS_MAX: u64 = 500;
+const _: () = assert!(RECONNECT_WAIT_MS_MIN < RECONNECT_WAIT_MS_MAX);
+
 /// Lines that the prompt remembers, in this session and from earlier ones.
 pub const HISTORY_LINES_MAX: usize = 1_000;

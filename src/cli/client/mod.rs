@@ -23,7 +23,7 @@ use crate::cli::wire::{Address, address_argument, patience, timeout_argument};
 use crate::cli::{Failure, NAME};
 use crate::logging::OneLine;
 
-pub(crate) use show::duration;
+pub(crate) use show::{bytes, duration};
 
 use session::{Manner, Session};
 use show::Style;
@@ -60,7 +60,7 @@ pub(crate) fn command() -> Command {
             Arg::new("time")
                 .long("time")
                 .action(ArgAction::SetTrue)
-                .help("Say on stderr how long a single command took"),
+                .help("Say on stderr how long each command took"),
         )
         .arg(
             Arg::new("first")
@@ -105,7 +105,8 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     let open = || Session::open(address, patience).map_err(Failure::from);
 
     let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
-    let has_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let has_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_some_and(|terminal| terminal != "dumb");
     let is_json = flags.get_flag("json");
     let is_script = words.is_empty() && !is_terminal;
     let style = script::style(is_json, is_script, has_colour);
@@ -120,11 +121,11 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
         let dims = matches!(style, Style::Screen { has_colour: true });
         return prompt::converse(&mut session, manner, dims);
     }
-    script::script(&mut io::stdin().lock(), manner, &mut session)
+    script::script(&mut io::stdin().lock(), manner, flags.get_flag("time"), &mut session)
 }
 
 /// A line on stderr. If nobody reads that, nobody misses it.
-fn tell(text: &str) {
+pub(crate) fn tell(text: &str) {
     let line = format!("{NAME}: {}\n", OneLine(text));
     drop(io::stderr().write_all(line.as_bytes()));
 }

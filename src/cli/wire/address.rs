@@ -1,6 +1,7 @@
 //! Where a server is: `host:port`, `[::1]:port`, a host or a port alone, or a Unix socket.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
@@ -49,6 +50,8 @@ impl Address {
                 text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)))
             }
             None if text.bytes().all(|byte| byte.is_ascii_digit()) => (LOCALHOST, Some(text)),
+            // What is no IPv6 address may be one that lacks the brackets which keep its port apart.
+            None if text.contains(':') && !is_ipv6(text) => return Err(wrong()),
             // A bare IPv6 address, or a host alone.
             None => (text, None),
         };
@@ -80,6 +83,12 @@ impl Address {
     }
 }
 
+/// An address in numbers, with or without its zone (`fe80::1%eth0`).
+fn is_ipv6(text: &str) -> bool {
+    let number = text.split_once('%').map_or(text, |(number, _)| number);
+    number.parse::<Ipv6Addr>().is_ok()
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -104,6 +113,9 @@ mod tests {
             ("[::1]:11211", Some("[::1]:11211")),
             ("[::1]", Some("[::1]:60000")),
             ("::1", Some("[::1]:60000")),
+            ("fe80::1%eth0", Some("[fe80::1%eth0]:60000")),
+            ("::1:41781", None),
+            ("a:1:2", None),
             ("unix:sock", Some("unix:sock")),
             ("/run/a:b", Some("unix:/run/a:b")),
             ("./sock", Some("unix:./sock")),

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::Address;
+use super::{Address, interrupt};
 use crate::cli::{Exit, Failure};
+use crate::clock::Stamp;
 use crate::limits::REPLY_BUFFER_BYTES;
 use crate::protocol::reply::{Piece, Reader, Shape, Step};
 
@@ -24,6 +25,8 @@ pub(crate) enum Trouble {
     Unreachable(String),
     /// There was a connection, and it ended.
     Lost(String),
+    /// The user did not want to wait any longer.
+    GivenUp,
     /// What came is not memcached's protocol, or no answer to what was asked.
     Malformed(String),
     /// The answer came, and could not be written where it should go.
@@ -35,6 +38,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::Unreachable(why) => write!(f, "{why}"),
             Self::Lost(why) => write!(f, "the connection was lost ({why})"),
+            Self::GivenUp => write!(f, "the wait was given up"),
             Self::Malformed(why) => write!(f, "this is not memcached's protocol: {why}"),
             Self::Output(error) => write!(f, "writing the answer failed: {error}"),
         }
@@ -46,7 +50,7 @@ impl Trouble {
     pub(crate) fn advised(self, if_lost: &str) -> Failure {
         let (exit, advice) = match &self {
             Self::Unreachable(_) => (Exit::Unavailable, "check that a server listens there"),
-            Self::Lost(_) => (Exit::Io, if_lost),
+            Self::Lost(_) | Self::GivenUp => (Exit::Io, if_lost),
             Self::Malformed(_) => (Exit::Unavailable, "check what listens there"),
             Self::Output(_) => (Exit::Io, "check where it leads"),
         };
@@ -63,11 +67,19 @@ impl From<Trouble> for Failure {
 /// What waits to be sent.
 const UNSENT_BYTES_MAX: usize = 64 << 10;
 
+/// A wait is cut into pieces of this, to look between them whether the user has had enough: a signal
+/// that comes just before a wait would not end it.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// A connection, what is to be sent on it, and what was received but not looked at.
 #[derive(Debug)]
 pub(crate) struct Connection {
     address: Address,
     socket: Socket,
+    /// How long a wait may last without a byte going either way.
+    patience: Duration,
+    /// Whether a signal ends a wait.
+    heeds_signals: bool,
     unsent: Vec<u8>,
     received: Vec<u8>,
     from: usize,
@@ -98,14 +110,24 @@ impl Connection {
                 outcome.map_err(|error| refused(&error))?
             }
         };
+        let look = Some(patience.min(LOOK_EVERY));
+        let set = socket.set_read_timeout(look).and_then(|()| socket.set_write_timeout(look));
+        set.map_err(|error| refused(&error))?;
         Ok(Self {
             address: address.clone(),
             socket,
+            patience,
+            heeds_signals: true,
             unsent: Vec::new(),
             received: vec![0; REPLY_BUFFER_BYTES],
             from: 0,
             to: 0,
         })
+    }
+
+    /// Has waits go on when a signal comes, for what has to be tidied up all the same.
+    pub(crate) fn ignore_signals(&mut self) {
+        self.heeds_signals = false;
     }
 
     /// Why it is of no further use: the server has ended it, or sent what nobody asked for. Does not
@@ -131,7 +153,7 @@ impl Connection {
             self.flush()?;
         }
         if bytes.len() > UNSENT_BYTES_MAX {
-            return self.socket.write_all(bytes).map_err(|error| self.lost(&error));
+            return self.send(bytes);
         }
         self.unsent.extend_from_slice(bytes);
         Ok(())
@@ -140,7 +162,38 @@ impl Connection {
     /// Sends what was written. Whoever waits for an answer has this done.
     pub(crate) fn flush(&mut self) -> Result<(), Trouble> {
         let unsent = std::mem::take(&mut self.unsent);
-        self.socket.write_all(&unsent).map_err(|error| self.lost(&error))
+        self.send(&unsent)
+    }
+
+    fn send(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
+        let mut start = Stamp::now();
+        while !bytes.is_empty() {
+            self.heed()?;
+            match self.socket.write(bytes) {
+                Ok(0) => return Err(self.lost(&ErrorKind::WriteZero.into())),
+                Ok(count) => {
+                    bytes = &bytes[count..];
+                    start = Stamp::now();
+                }
+                Err(error) => self.go_on(&error, start)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// After a wait that brought nothing: whether there is to be another one.
+    fn go_on(&self, error: &io::Error, start: Stamp) -> Result<(), Trouble> {
+        let is_over = match error.kind() {
+            ErrorKind::Interrupted => false,
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => start.elapsed() >= self.patience,
+            _ => true,
+        };
+        if is_over { Err(self.lost(error)) } else { Ok(()) }
+    }
+
+    /// Whether the user has had enough, also of bytes that come without end.
+    fn heed(&self) -> Result<(), Trouble> {
+        if self.heeds_signals && interrupt::is_asked() { Err(Trouble::GivenUp) } else { Ok(()) }
     }
 
     /// Reads a reply of one line.
@@ -189,15 +242,16 @@ impl Connection {
         self.received.copy_within(self.from..self.to, 0);
         self.to -= self.from;
         self.from = 0;
+        let start = Stamp::now();
         loop {
+            self.heed()?;
             match self.socket.read(&mut self.received[self.to..]) {
                 Ok(0) => return Err(Trouble::Lost(format!("{} closed it", self.address))),
                 Ok(count) => {
                     self.to += count;
                     return Ok(());
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.lost(&error)),
+                Err(error) => self.go_on(&error, start)?,
             }
         }
     }

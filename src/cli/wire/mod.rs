@@ -5,6 +5,7 @@
 
 mod address;
 mod connection;
+pub(crate) mod interrupt;
 
 use std::time::Duration;
 
