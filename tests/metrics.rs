@@ -403,7 +403,10 @@ fn dashboard_and_alerts_name_metrics_that_exist() {
     }
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
     let readme = readme.expect("there is a README");
-    let unknown: Vec<_> = names(&readme).into_iter().filter(|name| !known.contains(name)).collect();
+    // There a histogram has its own name, in queries those of its parts.
+    let is_known =
+        |name: &str| known.contains(name) || known.contains(format!("{name}_bucket").as_str());
+    let unknown: Vec<_> = names(&readme).into_iter().filter(|name| !is_known(name)).collect();
     assert!(unknown.is_empty(), "README.md: {unknown:?}");
 }
 
