@@ -50,6 +50,15 @@ pub const BACKLOG_DEFAULT: u32 = 1_024;
 /// Default port. The Python server that came before listened there.
 pub const PORT_DEFAULT: u16 = 60_000;
 
+/// Port of `--http` where none is given.
+pub const HTTP_PORT_DEFAULT: u16 = 60_080;
+
+/// Web clients at once. One more takes the place of the one that dawdles longest.
+pub const HTTP_CLIENTS_MAX: usize = 32;
+
+/// The head of a web client's request. A browser's is below 2 KiB, but for its cookies.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
+
 /// Default of `-R`: requests of one connection that are answered before its neighbours have their
 /// turn.
 pub const REQUESTS_PER_TURN_DEFAULT: usize = 64;

@@ -42,6 +42,9 @@ pub(crate) fn serve(
     for address in server.addresses() {
         log::info!("listening on {address}");
     }
+    for address in server.http_addresses() {
+        log::info!("metrics and health on http://{address}/");
+    }
     for path in unix_sockets {
         log::info!("listening on {}", path.display());
     }
@@ -200,9 +203,12 @@ impl Drop for PidFile<'_> {
 /// `MEMCACHED_PORT_FILENAME`: appears whole or not at all.
 fn write_ports(path: &Path, server: &Server) -> Result<(), Failure> {
     let mut lines = String::new();
-    for address in server.addresses() {
+    let tcp = server.addresses().iter().map(|address| ("TCP ", address));
+    // memcached has no such line; its readers look for those they know.
+    let http = server.http_addresses().iter().map(|address| ("HTTP ", address));
+    for (what, address) in tcp.chain(http) {
         let family = if address.is_ipv6() { "INET6" } else { "INET" };
-        lines.push_str("TCP ");
+        lines.push_str(what);
         lines.push_str(family);
         lines.push_str(": ");
         lines.push_str(&address.port().to_string());

@@ -26,6 +26,9 @@ const VERBOSITY_MAX: u64 = 255;
 /// Longest path of a Unix socket, in bytes: `sun_path` less its final zero, where it is shortest.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
 
+/// What `--http` must look like, for messages.
+const HTTP_FORM: &str = "one host, host:port, [v6]:port or *, such as 127.0.0.1:60080";
+
 /// Mode of the Unix socket where none is given, as in memcached.
 const UNIX_MODE_DEFAULT: u32 = 0o700;
 
@@ -48,6 +51,7 @@ impl Reading<'_> {
         let default = server::Options::default();
         Ok(server::Options {
             listen: self.listen()?,
+            http: self.http()?,
             threads: self.threads()?,
             connections_max: self
                 .raw
@@ -154,6 +158,24 @@ impl Reading<'_> {
         Ok(addresses)
     }
 
+    /// Nothing where it is not asked for. All addresses of a name: `localhost` may be two.
+    fn http(&self) -> Result<Vec<SocketAddr>, Error> {
+        let Some(written) = self.raw.last(Id::Http) else {
+            return Ok(Vec::new());
+        };
+        let text = written.utf8()?;
+        // The system would take a bare number for an address.
+        if text.contains([',', ';']) || units::number(text).is_some() {
+            return Err(written.wrong(HTTP_FORM));
+        }
+        listen::addresses(text, limits::HTTP_PORT_DEFAULT, self.facts.resolve).map_err(|fault| {
+            match fault {
+                listen::Fault::Form => written.wrong(HTTP_FORM),
+                fault @ listen::Fault::Unknown { .. } => host_fault(written, &fault),
+            }
+        })
+    }
+
     fn unix(&self) -> Result<Option<Listen>, Error> {
         let mode = match self.raw.last(Id::UnixMask) {
             Some(written) => units::mode(written.utf8()?)
@@ -241,6 +263,24 @@ mod tests {
     }
 
     #[test]
+    fn where_http_is_served() {
+        let cases = [
+            ("", ""),
+            ("--http 127.0.0.1", "127.0.0.1:60080"),
+            ("--http 127.0.0.1:0", "127.0.0.1:0"),
+            ("--http [::1]:80", "[::1]:80"),
+            ("--http ::1", "[::1]:60080"),
+            ("--http localhost:9", "127.0.0.1:9"),
+            ("--http 10.0.0.1 --http *:81", "0.0.0.0:81 [::]:81"),
+        ];
+        for (words, expected) in cases {
+            let found: Vec<_> =
+                settings(words).server.http.iter().map(ToString::to_string).collect();
+            assert_eq!(found.join(" "), expected, "{words}");
+        }
+    }
+
+    #[test]
     fn numbers_and_switches() {
         let plain = settings("").server;
         assert_eq!((plain.threads, plain.verbosity, plain.idle_timeout_seconds), (4, 0, 0));
@@ -310,6 +350,11 @@ mod tests {
             (&format!("-s {path}"), "--unix-socket (-s) cannot be ", "at most 103 bytes"),
             ("-l 127.0.0.1:x", "--listen (-l) cannot be \"127.0.0.1:x\"", address),
             ("-l \"\"", "--listen (-l) cannot be \"\"", address),
+            ("--http 60080", "--http cannot be \"60080\"", "such as 127.0.0.1:60080"),
+            ("--http :60080", "--http cannot be \":60080\"", "such as 127.0.0.1:60080"),
+            ("--http h:x", "--http cannot be \"h:x\"", "such as 127.0.0.1:60080"),
+            ("--http 10.0.0.1,10.0.0.2", "--http cannot be ", "give one host"),
+            ("--http fooble", "--http cannot be \"fooble\"", "check the name"),
             ("-l fooble", "--listen (-l) cannot be \"fooble\"", "check the name"),
             ("-o fooble", "-o \"fooble\" is not known", "give names"),
             ("-o idle_timeout=x", "-o \"idle_timeout=x\" is not a time", time),

@@ -16,6 +16,7 @@ pub(crate) enum Id {
     UnixMask,
     UdpPort,
     Backlog,
+    Http,
     Protocol,
     Db,
     MaxDisk,
@@ -59,7 +60,7 @@ impl Id {
 }
 
 /// Every option, in the order of the help.
-pub(crate) const ROWS: [Row; 39] = [
+pub(crate) const ROWS: [Row; 40] = [
     row(Id::Port, 'p', "port", Listening, "TCP port; 0 is no TCP, -1 any free port")
         .takes("num")
         .or("60000", ""),
@@ -77,6 +78,8 @@ pub(crate) const ROWS: [Row; 39] = [
     row(Id::Backlog, 'b', "listen-backlog", Listening, "Connections waiting to be accepted")
         .takes("num")
         .or("1024", ""),
+    row(Id::Http, NO_SHORT, "http", Listening, "Serve metrics and health there, over HTTP")
+        .takes("addr"),
     row(Id::Protocol, 'B', "protocol", Listening, "auto or ascii").takes("name").or("auto", ""),
     row(Id::Db, 'e', "db", Storage, "Database file")
         .takes("file")

@@ -103,6 +103,8 @@ impl Acceptor {
                 }
             }
         }
+        // From here on clients may wait in the backlog, and are accepted as soon as the thread runs.
+        context.connections.accepting.store(true, Ordering::SeqCst);
         let acceptor = Self {
             poll,
             door: Arc::clone(&door),
@@ -117,7 +119,6 @@ impl Acceptor {
 
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(16);
-        self.context.connections.accepting.store(true, Ordering::SeqCst);
         loop {
             let longest = self.suspended.map(|_| BACK_OFF);
             if let Err(error) = self.poll.poll(&mut events, longest)

@@ -104,6 +104,10 @@ impl Context {
         self.stop_handle().request();
     }
 
+    pub(super) fn is_stopping(&self) -> bool {
+        *lock(&self.stop.asked)
+    }
+
     pub(super) fn wait_for_stop(&self) {
         let asked = lock(&self.stop.asked);
         drop(

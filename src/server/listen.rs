@@ -23,6 +23,10 @@ pub enum StartError {
     Taken { address: String },
     /// The address is in use although nobody listens there: most likely a client connected to itself.
     SelfConnected { address: SocketAddr },
+    /// The same two for `--http`: somebody listens there, or it cannot be had.
+    HttpTaken { address: String },
+    /// See `HttpTaken`.
+    HttpUnavailable { address: String, error: io::Error },
     /// Not an address of this machine, or a port that needs a privilege.
     Unavailable { address: String, error: io::Error },
     /// The system refused something it should give.
@@ -52,6 +56,16 @@ impl std::fmt::Display for StartError {
                  reserve the port: sysctl net.ipv4.ip_local_reserved_ports={}",
                 address.port()
             ),
+            Self::HttpTaken { address } => write!(
+                f,
+                "cannot serve HTTP on {address}: another program listens there; stop it, or choose \
+                 another port with --http ADDR:PORT"
+            ),
+            Self::HttpUnavailable { address, error } => write!(
+                f,
+                "cannot serve HTTP on {address}: {error}; choose an address of this machine and a \
+                 port from 1024 on with --http ADDR:PORT"
+            ),
             Self::Unavailable { address, error } if address.contains('/') => {
                 write!(f, "cannot listen on {address}: {error}; choose another path with -s")
             }
@@ -74,6 +88,7 @@ pub struct Listeners {
     pub(super) tcp: Vec<std::net::TcpListener>,
     pub(super) unix: Vec<(std::os::unix::net::UnixListener, PathBuf)>,
     addresses: Vec<SocketAddr>,
+    pub(super) http: Vec<std::net::TcpListener>,
 }
 
 impl Listeners {
@@ -84,7 +99,12 @@ impl Listeners {
     /// The first address that cannot be bound. Where a port is in use with nobody listening, five
     /// seconds pass before that is an error.
     pub fn bind(options: &Options) -> Result<Self, StartError> {
-        let mut listeners = Self { tcp: Vec::new(), unix: Vec::new(), addresses: Vec::new() };
+        let mut listeners = Self {
+            tcp: Vec::new(),
+            unix: Vec::new(),
+            addresses: Vec::new(),
+            http: bind_http(&options.http)?,
+        };
         for listen in &options.listen {
             match listen {
                 Listen::Tcp(address) => {
@@ -121,6 +141,22 @@ impl Listeners {
         let tcp = self.addresses.iter().map(|address| Address::Tcp(*address));
         tcp.chain(self.paths().map(|path| Address::Unix(path.to_owned()))).collect()
     }
+}
+
+/// Web clients are few: a short queue will do.
+const HTTP_BACKLOG: u32 = 64;
+
+fn bind_http(addresses: &[SocketAddr]) -> Result<Vec<std::net::TcpListener>, StartError> {
+    let bind = |&address: &SocketAddr| {
+        patiently(address, HTTP_BACKLOG).map_err(|error| match error {
+            StartError::Taken { address } => StartError::HttpTaken { address },
+            StartError::Unavailable { address, error } => {
+                StartError::HttpUnavailable { address, error }
+            }
+            other => other,
+        })
+    };
+    addresses.iter().map(bind).collect()
 }
 
 /// Binds a TCP address, giving a port that is only left over from something a few seconds.

@@ -9,18 +9,21 @@
 //! - `connection`, `output`: one client: its bytes, its replies in order
 //! - `dispatch`: a request is answered here, or becomes an operation
 //! - `inbox`: what other threads have for a loop
-//! - `report`: what `stats` says
+//! - `report`, `process`: what `stats` and `/metrics` say
+//! - `http`: figures and health for web clients, on a thread of its own
 //! - `context`, `live`: what all threads of a server share, and what of it a reload changes
 
 mod accept;
 mod connection;
 mod context;
 mod dispatch;
+mod http;
 mod inbox;
 mod listen;
 mod live;
 mod options;
 mod output;
+mod process;
 mod report;
 mod stream;
 mod worker;
@@ -46,6 +49,8 @@ pub struct Server {
     acceptor: Arc<accept::Door>,
     workers: Vec<Arc<inbox::Inbox>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    http_addresses: Vec<SocketAddr>,
+    http: Mutex<Option<(Arc<http::Bell>, JoinHandle<()>)>>,
 }
 
 impl Server {
@@ -64,13 +69,14 @@ impl Server {
     ///
     /// A system that gives no threads or descriptors.
     pub fn serve(
-        listeners: Listeners,
+        mut listeners: Listeners,
         options: &Options,
         store: Arc<Store>,
         clock: Clock,
     ) -> Result<Self, StartError> {
         let addresses = listeners.addresses().to_vec();
         let bound = listeners.bound();
+        let for_http = std::mem::take(&mut listeners.http);
         let context = Arc::new(Context::new(options.clone(), store, clock, bound));
         let mut threads = Vec::new();
         let mut workers = Vec::new();
@@ -85,12 +91,34 @@ impl Server {
                 .map_err(StartError::system)?;
         threads.push(spawn("accept", move || acceptor.run())?);
         context.doors(Arc::clone(&door));
-        Ok(Self { context, addresses, acceptor: door, workers, threads: Mutex::new(threads) })
+        let http_addresses = for_http.iter().map(std::net::TcpListener::local_addr);
+        let http_addresses =
+            http_addresses.collect::<Result<_, _>>().map_err(StartError::system)?;
+        let mut http = None;
+        if !for_http.is_empty() {
+            let (thread, bell) = http::Http::new(for_http, Arc::clone(&context), workers.clone())
+                .map_err(StartError::system)?;
+            http = Some((bell, spawn("http", move || thread.run())?));
+        }
+        Ok(Self {
+            context,
+            addresses,
+            acceptor: door,
+            workers,
+            threads: Mutex::new(threads),
+            http_addresses,
+            http: Mutex::new(http),
+        })
     }
 
     /// The TCP addresses it listens on, with the ports that the system chose.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The addresses of `--http`, with the ports that the system chose.
+    pub fn http_addresses(&self) -> &[SocketAddr] {
+        &self.http_addresses
     }
 
     /// Asks for the end, from any thread or signal handler's thread.
@@ -118,7 +146,13 @@ impl Server {
         }
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
+        // The last to go: whoever asks how it goes is told that it stops, until it has.
+        let http = self.http.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let http = http.into_iter().map(|(bell, thread)| {
+            bell.close();
+            thread
+        });
+        for thread in threads.into_iter().chain(http) {
             if thread.join().is_err() {
                 log::error!("a thread of the server panicked");
             }

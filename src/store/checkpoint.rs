@@ -85,6 +85,7 @@ impl Checkpointer {
                 | ErrorCode::DatabaseBusy
                 | ErrorCode::DatabaseLocked,
             ) => {
+                shared.metrics.checkpoints_failed.up();
                 log::warn!("a checkpoint failed: {error}; it will be tried again");
                 self.hindered = Some((u64::MAX, Stamp::now()));
             }
@@ -108,6 +109,7 @@ impl Checkpointer {
                 shared.wal_frames.store(0, Ordering::Relaxed);
                 self.hindered = None;
             } else {
+                shared.metrics.checkpoints_hindered.up();
                 let frames = progress.frames + shared.checkpoint_frames() / 4;
                 self.hindered = Some((frames, Stamp::now()));
             }

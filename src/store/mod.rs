@@ -90,10 +90,23 @@ pub struct Snapshot {
     pub wal_bytes: u64,
     /// Its limit.
     pub wal_bytes_max: u64,
+    /// The WAL's file, which keeps its length when the WAL starts over. This and the next two are half
+    /// a second old at most.
+    pub wal_file_bytes: u64,
+    /// The database file.
+    pub file_bytes: u64,
+    /// Of these, in pages that hold nothing.
+    pub free_bytes: u64,
     /// Largest item in bytes, key and header included.
     pub item_bytes_max: u64,
     /// What a success reply promises.
     pub durability: Durability,
+    /// The version of the file's schema.
+    pub schema_version: u32,
+    /// The WAL is at its limit and cannot be checkpointed: writes are refused.
+    pub refuses_writes: bool,
+    /// Nothing is acknowledged any more; the process is about to end.
+    pub failed: bool,
 }
 
 impl Store {
@@ -130,7 +143,12 @@ impl Store {
         let checkpointer = checkpoint::Checkpointer::connect(&opened.path).map_err(failed)?;
         let threads = vec![
             sync::spawn(Arc::clone(&syncer)),
-            housekeeping::spawn(Arc::clone(&shared), Arc::clone(&committer), checkpointer),
+            housekeeping::spawn(
+                &opened.path,
+                Arc::clone(&shared),
+                Arc::clone(&committer),
+                checkpointer,
+            ),
         ];
         Ok(Arc::new(Self {
             shared,

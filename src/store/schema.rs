@@ -17,7 +17,7 @@ pub const APPLICATION_ID: i32 = 0x6c69_7465;
 
 /// Page size in bytes. A random write dirties a page of its own, so small pages write least: see the
 /// table in `ARCHITECTURE.md`.
-const PAGE_BYTES: u32 = 1_024;
+pub(super) const PAGE_BYTES: u32 = 1_024;
 
 /// A frame of the WAL: a page and its header.
 pub(super) const FRAME_BYTES: u64 = PAGE_BYTES as u64 + 24;

@@ -13,7 +13,7 @@ use crate::cache::Key;
 use crate::clock::{Clock, Seconds};
 use crate::metrics::Storage;
 use crate::store::memory::Memory;
-use crate::store::schema::FRAME_BYTES;
+use crate::store::schema::{self, FRAME_BYTES};
 use crate::store::{Durability, Options, Snapshot};
 
 /// A WAL of this many bytes is checkpointed. A page that is written often is then copied into the
@@ -39,6 +39,10 @@ pub(super) struct Shared {
     pub(super) wal_frames: AtomicU64,
     pub(super) wal_bytes_max: AtomicU64,
     pub(super) item_bytes_max: AtomicU64,
+    /// As housekeeping found them: the file, what is free in it, and the file of the WAL.
+    file_bytes: AtomicU64,
+    free_bytes: AtomicU64,
+    wal_file_bytes: AtomicU64,
     durability: Durability,
     refusing_writes: AtomicBool,
     stopping: AtomicBool,
@@ -80,6 +84,9 @@ impl Shared {
             wal_frames: AtomicU64::new(0),
             wal_bytes_max: AtomicU64::new(options.wal_bytes_max),
             item_bytes_max: AtomicU64::new(options.item_bytes_max),
+            file_bytes: AtomicU64::new(0),
+            free_bytes: AtomicU64::new(0),
+            wal_file_bytes: AtomicU64::new(0),
             durability: options.durability,
             refusing_writes: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -155,6 +162,14 @@ impl Shared {
         (self.wal_bytes_max() / 4).min(CHECKPOINT_BYTES) / FRAME_BYTES
     }
 
+    /// What housekeeping found when it looked.
+    pub(super) fn measured(&self, file_bytes: u64, free_pages: u64, wal_file_bytes: u64) {
+        self.file_bytes.store(file_bytes, Ordering::Relaxed);
+        let free_bytes = free_pages * u64::from(schema::PAGE_BYTES);
+        self.free_bytes.store(free_bytes, Ordering::Relaxed);
+        self.wal_file_bytes.store(wal_file_bytes, Ordering::Relaxed);
+    }
+
     pub(super) fn snapshot(&self) -> Snapshot {
         let (memory_items, memory_bytes) = self.memory.size();
         let figure = |value: &AtomicI64| u64::try_from(value.load(Ordering::Relaxed)).unwrap_or(0);
@@ -168,7 +183,13 @@ impl Shared {
             wal_bytes: self.wal_bytes(),
             wal_bytes_max: self.wal_bytes_max(),
             item_bytes_max: self.item_bytes_max(),
+            wal_file_bytes: self.wal_file_bytes.load(Ordering::Relaxed),
+            file_bytes: self.file_bytes.load(Ordering::Relaxed),
+            free_bytes: self.free_bytes.load(Ordering::Relaxed),
             durability: self.durability,
+            schema_version: schema::VERSION,
+            refuses_writes: self.refuses_writes(),
+            failed: self.has_failed(),
         }
     }
 

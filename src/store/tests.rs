@@ -360,13 +360,13 @@ fn a_transaction_is_bounded_by_what_it_moves() {
     for name in &names {
         bench.run(vec![(name, set(&large))]);
     }
-    let before = bench.store.metrics().commits.get();
+    let before = bench.store.metrics().totals().commits();
     let value = b"y"[..].into();
     let exptime = Exptime(0);
     let append = Op::Store { mode: Mode::Append, flags: 0, exptime, compare: None, value };
     let outcomes = bench.run(names.iter().map(|name| (name.as_str(), append.clone())).collect());
     assert!(outcomes.iter().all(is_stored), "forty bytes came, eighty megabytes move");
-    let commits = bench.store.metrics().commits.get() - before;
+    let commits = bench.store.metrics().totals().commits() - before;
     assert!((8..=40).contains(&commits), "{commits} transactions");
     assert_eq!(bench.get("key39").map(|value| value.len()), Some(1_000_001));
 }

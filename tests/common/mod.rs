@@ -7,6 +7,7 @@ pub mod ground;
 pub mod in_process;
 pub mod ledger;
 pub mod owned;
+pub mod pypi;
 pub mod runner;
 pub mod script;
 pub mod target;
