@@ -219,7 +219,9 @@ fn a_full_disk_is_tried_a_few_times_for_each_operation() {
     bench.store.committer.with_writer(|writer| {
         writer.db.pragma_update_and_check(None, "max_page_count", 40, |_| Ok(())).unwrap();
         let attempts = Arc::clone(&attempts);
-        let count = move || drop(attempts.fetch_add(1, Ordering::Relaxed));
+        let count = move || {
+            attempts.fetch_add(1, Ordering::Relaxed);
+        };
         writer.db.rollback_hook(Some(count)).unwrap();
     });
     let large = "x".repeat(60_000);
