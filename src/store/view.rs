@@ -74,7 +74,7 @@ impl std::fmt::Display for Over {
         match self {
             Self::Time(longest) => write!(f, "it took longer than {} seconds", longest.as_secs()),
             Self::Wal(most) => {
-                write!(f, "the write-ahead log grew by more than {most} bytes under it")
+                write!(f, "the WAL grew by more than {most} bytes under it")
             }
         }
     }

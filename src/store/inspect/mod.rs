@@ -73,8 +73,8 @@ impl std::fmt::Display for InspectError {
                 };
                 write!(
                     f,
-                    "the look was given up: {over}, and a longer one would keep it from starting \
-                     over; give a greater {flag}, ask for less, or look at a copy"
+                    "the look was given up: {over}, and a longer one would keep the daemon's WAL \
+                     from starting over; give a greater {flag}, ask for less, or look at a copy"
                 )
             }
             Self::Slow { budget } => write!(
