@@ -68,7 +68,7 @@ const EXITS: [(u8, &str); 13] = [
     ),
     (Exit::Usage as u8, "Wrong usage: an option or its value"),
     (Exit::Data as u8, "The file is not a database, not ours, of a newer version, or damaged"),
-    (Exit::NoInput as u8, "A file or an item that should be read is not there"),
+    (Exit::NoInput as u8, "A file that should be read is not there"),
     (
         Exit::Unavailable as u8,
         "An address cannot be had: the port is taken, the name is unknown, no server is there",
@@ -78,7 +78,7 @@ const EXITS: [(u8, &str); 13] = [
     (Exit::Io as u8, "Reading, writing or syncing failed, or a connection was lost"),
     (
         Exit::Temporary as u8,
-        "Not now: another litecached has the database, or a copy went over its budget or was stopped",
+        "Not now: another program has the database, or a snapshot went over its budget or was stopped",
     ),
     (Exit::Permission as u8, "Permission denied"),
     (

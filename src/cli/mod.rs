@@ -4,6 +4,7 @@
 //! that tells a supervisor its kind.
 
 mod backup;
+mod budget;
 mod check;
 mod client;
 mod config;
@@ -46,7 +47,7 @@ pub(crate) enum Exit {
     Usage = 64,
     /// 65: the file is no database, not ours, of a newer version, or damaged.
     Data = 65,
-    /// 66: a file, or an item, that should be read is not there.
+    /// 66: a file that should be read is not there.
     NoInput = 66,
     /// 69: an address is taken, or not to be had on this machine.
     Unavailable = 69,

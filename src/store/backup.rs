@@ -136,12 +136,18 @@ pub enum BackupError {
     Exists { path: PathBuf },
     /// What is there has a WAL: a database in use, or one that was not closed.
     InUse { path: PathBuf },
+    /// A folder, a pipe or a device is there.
+    NoFile { path: PathBuf },
+    /// The folder that it should be in is not there.
+    NoFolder { path: PathBuf },
     /// Source and destination are one file.
     Same { path: PathBuf },
     /// Another copy is being made to the same place.
     Twice { path: PathBuf },
     /// The destination cannot be written.
     Place { path: PathBuf, why: String },
+    /// Its disk is full.
+    Full { path: PathBuf },
     /// The snapshot was held too long.
     OverTime { limit: Duration },
     /// The WAL grew too much meanwhile.
@@ -173,6 +179,14 @@ impl std::fmt::Display for BackupError {
                  another file, or move both away",
                 path.display()
             ),
+            Self::NoFile { path } => {
+                write!(f, "{} is there and is no file; choose another name", path.display())
+            }
+            Self::NoFolder { path } => write!(
+                f,
+                "there is no folder for {}; make it, or choose another file",
+                path.display()
+            ),
             Self::Same { path } => {
                 write!(f, "{} cannot be copied to itself; choose another file", path.display())
             }
@@ -183,7 +197,12 @@ impl std::fmt::Display for BackupError {
             ),
             Self::Place { path, why } => write!(
                 f,
-                "cannot write {}: {why}; make room there, or choose another file",
+                "cannot write {}: {why}; choose another file, or see to its folder and disk",
+                path.display()
+            ),
+            Self::Full { path } => write!(
+                f,
+                "cannot write {}: its disk is full; make room there, or choose another file",
                 path.display()
             ),
             Self::OverTime { limit } => write!(
@@ -204,6 +223,26 @@ impl std::fmt::Display for BackupError {
                 path.display()
             ),
             Self::Stopped => write!(f, "stopped as asked; nothing was changed"),
+        }
+    }
+}
+
+impl BackupError {
+    /// What is wrong with a copy was wrong with what was copied, which is the file that people know.
+    pub(super) fn of_source(self, source: &Path) -> Self {
+        match self {
+            Self::Damaged { finding, .. } => Self::Damaged { path: source.into(), finding },
+            other => other,
+        }
+    }
+
+    fn of_place(path: &Path, error: &io::Error) -> Self {
+        let path = path.to_owned();
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NoFolder { path },
+            io::ErrorKind::IsADirectory => Self::NoFile { path },
+            _ => Self::Place { path, why: error.to_string() },
         }
     }
 }
@@ -230,7 +269,8 @@ pub fn backup(
     let partial = Partial::create(&destination)?;
     partial.copy(&source, budget, watch)?;
     drop(source);
-    let copied = partial.check(schema::VERSION, watch)?;
+    let copied =
+        partial.check(schema::VERSION, watch).map_err(|error| error.of_source(&database))?;
     check()?;
     partial.publish()?;
     Ok(copied)
@@ -262,9 +302,7 @@ fn check_free(path: &Path, force: bool) -> Result<(), BackupError> {
         return Err(BackupError::InUse { path: path.into() });
     }
     match path.symlink_metadata() {
-        Ok(meta) if !meta.is_file() => {
-            Err(BackupError::Place { path: path.into(), why: "it is no file".into() })
-        }
+        Ok(meta) if !meta.is_file() => Err(BackupError::NoFile { path: path.into() }),
         Ok(_) if !force => Err(BackupError::Exists { path: path.into() }),
         _ => Ok(()),
     }
@@ -330,10 +368,7 @@ impl Partial {
     /// An empty file beside the destination, readable by nobody else.
     pub(super) fn create(destination: &Path) -> Result<Self, BackupError> {
         let path = beside(destination, "-partial");
-        let refused = |error: io::Error| BackupError::Place {
-            path: destination.into(),
-            why: error.to_string(),
-        };
+        let refused = |error: io::Error| BackupError::of_place(destination, &error);
         loop {
             let file = OpenOptions::new()
                 .read(true)
@@ -435,9 +470,8 @@ impl Partial {
     /// An error of a copy, by the file it comes from.
     fn judge(&self, path: &Path, error: &rusqlite::Error) -> BackupError {
         match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull | ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
-                self.refused(&error.to_string())
-            }
+            Some(ErrorCode::DiskFull) => BackupError::Full { path: self.destination.clone() },
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => self.refused(&error.to_string()),
             // SQLite does not say which file failed; writing is what fails more often.
             Some(ErrorCode::SystemIoFailure) => self.refused(&error.to_string()),
             _ => by_code(path, error).into(),
@@ -450,29 +484,32 @@ impl Partial {
         check_integrity(&look, watch)?;
         let items = look.db.query_row(sql::ITEMS, [], |row| row.get::<_, i64>(0));
         let items = items.map_err(|error| look.failed(&error))?;
-        let bytes = self.file.metadata().map_err(|error| self.refused(&error.to_string()))?.len();
+        let bytes = self.file.metadata().map_err(|error| self.failed(&error))?.len();
         let items = u64::try_from(items).unwrap_or(0);
         Ok(Copied { path: self.destination.clone(), bytes, items, version: look.version })
     }
 
     /// It becomes a file of whoever has the database.
     pub(super) fn adopt(&self, database: &Path) -> Result<(), BackupError> {
-        open::adopt(&self.file, database).map_err(|error| self.refused(&error.to_string()))
+        open::adopt(&self.file, database).map_err(|error| self.failed(&error))
     }
 
     /// Everything written so far reaches the disk.
     pub(super) fn sync(&self) -> Result<(), BackupError> {
-        self.file.sync_all().map_err(|error| self.refused(&error.to_string()))
+        self.file.sync_all().map_err(|error| self.failed(&error))
     }
 
     /// Gives it its name, at once and durably.
     pub(super) fn publish(mut self) -> Result<(), BackupError> {
-        std::fs::rename(&self.path, &self.destination)
-            .map_err(|error| self.refused(&error.to_string()))?;
+        std::fs::rename(&self.path, &self.destination).map_err(|error| self.failed(&error))?;
         self.published = true;
         File::open(directory_of(&self.destination))
             .and_then(|directory| directory.sync_all())
-            .map_err(|error| self.refused(&error.to_string()))
+            .map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &io::Error) -> BackupError {
+        BackupError::of_place(&self.destination, error)
     }
 
     fn refused(&self, why: &str) -> BackupError {
@@ -503,7 +540,10 @@ pub(super) fn check_integrity(look: &Look, watch: &mut Watch<'_>) -> Result<(), 
     look.undisturbed()?;
     match verdict {
         Ok(verdict) if verdict == "ok" => Ok(()),
-        Ok(finding) => Err(BackupError::Damaged { path: path.into(), finding }),
+        Ok(finding) => {
+            let finding = finding.replace('\n', " ");
+            Err(BackupError::Damaged { path: path.into(), finding })
+        }
         Err(error) => match error.sqlite_error_code() {
             Some(ErrorCode::OperationInterrupted) => Err(BackupError::Stopped),
             Some(ErrorCode::DatabaseCorrupt) => {

@@ -8,7 +8,7 @@
 //! Not for a file that this process serves: our lock and SQLite's are one there, and go together when
 //! our descriptor is closed.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ pub(super) struct Look {
     known: u32,
     witness: Witness,
     /// Closed last: closing it drops SQLite's locks. None where SQLite holds none.
-    _file: Option<File>,
+    file: Option<File>,
 }
 
 /// Opens the file; `known` is the newest version that can be read.
@@ -81,6 +81,11 @@ impl Look {
             return Err(OpenError::Older { path, version, known });
         }
         Ok(look)
+    }
+
+    /// Whether somebody may have it open, who then cannot start his WAL over while this lives.
+    pub(super) fn is_shared(&self) -> bool {
+        self.file.is_some()
     }
 
     /// What was read counts only if nobody changed the file meanwhile.
@@ -132,26 +137,54 @@ fn attempt(path: &Path, known: u32) -> Result<Look, Miss> {
     };
     let version = open::version(&db, path, known)?;
     let file = (quiet == Quiet::Shared).then_some(file);
-    Ok(Look { db, path: path.to_owned(), version, known, witness, _file: file })
+    Ok(Look { db, path: path.to_owned(), version, known, witness, file })
 }
 
 /// Locks the file as SQLite does for reading. Whoever closes it last would take the WAL away, and needs
 /// the file for himself for that.
+fn hold(path: &Path) -> Result<File, Miss> {
+    let file = File::open(path).map_err(|error| by_kind(path, &error))?;
+    lock(path, &file, libc::F_RDLCK)?;
+    Ok(file)
+}
+
+/// Has the file for itself, as SQLite would to take the WAL away: nobody has it open in WAL mode or is
+/// amid a transaction, and nobody can begin. None where there is no file. For as long as the descriptor
+/// lives, and not for a file that this process has open otherwise.
+pub(super) fn hold_alone(path: &Path) -> Result<Option<File>, OpenError> {
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(OpenError::NotWritable { path: path.into(), why: error.to_string() });
+        }
+    };
+    let began = Stamp::now();
+    loop {
+        match lock(path, &file, libc::F_WRLCK) {
+            Ok(()) => return Ok(Some(file)),
+            Err(miss) if miss.is_passing && began.elapsed() < WAIT => {
+                std::thread::park_timeout(PAUSE);
+            }
+            Err(miss) => return Err(miss.error),
+        }
+    }
+}
+
 #[allow(
     clippy::cast_possible_truncation,
     reason = "flock's fields are shorter than their constants"
 )]
-fn hold(path: &Path) -> Result<File, Miss> {
-    let file = File::open(path).map_err(|error| by_kind(path, &error))?;
+fn lock(path: &Path, file: &File, kind: libc::c_int) -> Result<(), Miss> {
     let range = libc::flock {
-        l_type: libc::F_RDLCK as libc::c_short,
+        l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: SHARED_FIRST,
         l_len: SHARED_SIZE,
         l_pid: 0,
     };
-    match fcntl(&file, FcntlArg::F_SETLK(&range)) {
-        Ok(_) => Ok(file),
+    match fcntl(file, FcntlArg::F_SETLK(&range)) {
+        Ok(_) => Ok(()),
         Err(Errno::EAGAIN | Errno::EACCES) => {
             Err(Miss { error: OpenError::Busy { path: path.into() }, is_passing: true })
         }
@@ -196,6 +229,8 @@ fn by_kind(path: &Path, error: &io::Error) -> OpenError {
     let (path, why) = (path.to_owned(), error.to_string());
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => OpenError::Missing { path },
+        // Links that lead in a circle lead to no file.
+        _ if error.raw_os_error() == Some(libc::ELOOP) => OpenError::Missing { path },
         ErrorKind::PermissionDenied => OpenError::NotReadable { path, why },
         _ => OpenError::Failed { path, why },
     }

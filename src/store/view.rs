@@ -4,6 +4,8 @@
 //! keeps the daemon's WAL from starting over, so whoever takes one watches its [`ViewBudget`] and ends.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rusqlite::params;
@@ -48,14 +50,34 @@ pub enum ViewError<E> {
     Stopped(E),
 }
 
-/// How long a look may last and how far the WAL may grow under it. For a thread that watches.
+/// How long a look may last and how much the WAL may grow under it. For a thread that watches.
 #[derive(Debug, Clone)]
 pub struct ViewBudget {
     began: Stamp,
     longest: Duration,
     path: PathBuf,
-    wal_bytes_before: u64,
+    /// What the growth is counted from.
+    wal_bytes_before: Arc<AtomicU64>,
     wal_bytes_max: u64,
+}
+
+/// Which budget is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    Time(Duration),
+    /// The WAL grew by more than so many bytes.
+    Wal(u64),
+}
+
+impl std::fmt::Display for Over {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Time(longest) => write!(f, "it took longer than {} seconds", longest.as_secs()),
+            Self::Wal(most) => {
+                write!(f, "the WAL grew by more than {most} bytes under it")
+            }
+        }
+    }
 }
 
 impl View {
@@ -96,7 +118,7 @@ impl View {
             began: self.began,
             longest,
             path: self.look.path.clone(),
-            wal_bytes_before: self.wal_bytes,
+            wal_bytes_before: Arc::new(self.wal_bytes.into()),
             wal_bytes_max,
         }
     }
@@ -155,18 +177,35 @@ fn seen<'r>(row: &'r rusqlite::Row<'_>) -> rusqlite::Result<Seen<'r>> {
 }
 
 impl ViewBudget {
+    /// For a look that begins now.
+    pub(super) fn begin(path: &Path, longest: Duration, wal_bytes_max: u64) -> Self {
+        let wal_bytes_before = Arc::new(wal_bytes(path).into());
+        Self { began: Stamp::now(), longest, path: path.into(), wal_bytes_before, wal_bytes_max }
+    }
+
     /// How long the look has lasted.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
     /// What is used up, if something is.
-    pub fn exceeded(&self) -> Option<String> {
-        if self.began.elapsed() >= self.longest {
-            return Some(format!("it took longer than {} seconds", self.longest.as_secs()));
-        }
-        let wal_bytes = wal_bytes(&self.path);
-        let grew = wal_bytes > self.wal_bytes_before && wal_bytes > self.wal_bytes_max;
-        grew.then(|| format!("the WAL grew to {wal_bytes} bytes under it"))
+    pub fn exceeded(&self) -> Option<Over> {
+        self.late().or_else(|| {
+            let now = wal_bytes(&self.path);
+            // A WAL that was checkpointed whole before the look may start over all the same.
+            let before = match self.wal_bytes_before.load(Ordering::Relaxed) {
+                before if now < before => {
+                    self.wal_bytes_before.store(0, Ordering::Relaxed);
+                    0
+                }
+                before => before,
+            };
+            (now - before > self.wal_bytes_max).then_some(Over::Wal(self.wal_bytes_max))
+        })
+    }
+
+    /// The same of time alone, which costs nothing to ask.
+    pub(super) fn late(&self) -> Option<Over> {
+        (self.began.elapsed() >= self.longest).then_some(Over::Time(self.longest))
     }
 }

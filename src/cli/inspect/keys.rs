@@ -59,7 +59,7 @@ pub(super) fn command() -> Command {
             Arg::new("limit")
                 .long("limit")
                 .value_name("num")
-                .value_parser(clap::value_parser!(u64))
+                .value_parser(super::count)
                 .help("At most so many, 100 if not given; 0 is no limit, without --sort"),
         )
 }
@@ -332,7 +332,8 @@ impl Listing {
     }
 }
 
-/// All that is known of an item but its value. Times are Unix seconds, 0 is never.
+/// All that is known of an item but its value. Times are Unix seconds. An `exptime` of 0 is never; of a
+/// fetch that was not written down nothing is known.
 pub(super) fn describe(item: &Item<'_>) -> Map<String, Value> {
     let mut object = Map::new();
     put(&mut object, "key", item.key);
@@ -340,13 +341,14 @@ pub(super) fn describe(item: &Item<'_>) -> Map<String, Value> {
         ("flags", item.flags),
         ("exptime", item.exptime),
         ("stored", item.stored),
-        ("accessed", item.accessed),
         ("cas", item.cas),
         ("marks", item.marks),
         ("generation", item.generation),
     ] {
         object.insert(name.to_owned(), number.into());
     }
+    let accessed = (item.accessed != 0).then_some(item.accessed);
+    object.insert("accessed".to_owned(), accessed.into());
     object.insert("size".to_owned(), item.value_bytes.into());
     object.insert("state".to_owned(), item.life.name().into());
     object

@@ -13,6 +13,7 @@ mod summary;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, Row};
@@ -20,25 +21,35 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::clock::{Seconds, Stamp};
 use crate::store::look::{self, Look};
+use crate::store::view::{Over, ViewBudget};
 use crate::store::{OpenError, rows, schema};
 
 pub use change::{Changed, change};
-pub use check::Finding;
+pub use check::{Finding, Report};
 pub use query::Cell;
 pub use summary::{Bar, Group, Summary};
 
 /// Steps of SQLite's machine between two looks at the clock: about a millisecond.
 const STEPS_BETWEEN_LOOKS: i32 = 20_000;
 
+/// Between two looks at the WAL, which take a few system calls.
+const WAL_EVERY: Duration = Duration::from_millis(50);
+
 /// Why a look at a file came to nothing.
 #[derive(Debug)]
 pub enum InspectError {
     /// The file cannot be opened, read or written.
     Open(OpenError),
-    /// The budget of time is used up.
-    Budget { budget: Duration },
+    /// The budget is used up.
+    Budget(Over),
+    /// A change took too long.
+    Slow { budget: Duration },
     /// The file contradicts itself.
     Damaged { path: PathBuf, why: String },
+    /// A change would leave this behind.
+    Unsound { what: String },
+    /// There is no room for a change.
+    Full { path: PathBuf },
     /// The statement is wrong, or not allowed.
     Statement { why: String },
 }
@@ -55,15 +66,36 @@ impl std::fmt::Display for InspectError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Open(error) => error.fmt(f),
-            Self::Budget { budget } => write!(
+            Self::Budget(over) => {
+                let flag = match over {
+                    Over::Time(_) => "--time-budget",
+                    Over::Wal(_) => "--wal-budget",
+                };
+                write!(
+                    f,
+                    "the look was given up: {over}, and a longer one would keep the daemon's WAL \
+                     from starting over; give a greater {flag}, ask for less, or look at a copy"
+                )
+            }
+            Self::Slow { budget } => write!(
                 f,
-                "not done within {} s, and a longer look would keep the daemon's log from \
-                 starting over; give a longer --budget, ask for less, or look at a copy",
-                budget.as_secs_f64()
+                "nothing was changed, for it took longer than {} seconds; give a greater \
+                 --time-budget, or change less at once",
+                budget.as_secs()
             ),
             Self::Damaged { path, why } => {
                 write!(f, "{} is damaged: {why}; see litecached inspect check", path.display())
             }
+            Self::Unsound { what } => write!(
+                f,
+                "nothing was changed, for {what}; change the statement so that clients can use \
+                 what it leaves"
+            ),
+            Self::Full { path } => write!(
+                f,
+                "nothing was changed, for the disk of {} is full; make room there",
+                path.display()
+            ),
             Self::Statement { why } => f.write_str(why),
         }
     }
@@ -166,23 +198,52 @@ impl State {
 pub struct Inspection {
     look: Look,
     now: Seconds,
-    budget: Duration,
+    budget: Arc<ViewBudget>,
+    /// Whether the budget ended a statement, and which.
+    over: Arc<Mutex<Option<Over>>>,
     state: State,
 }
 
 impl Inspection {
     /// Opens the file and takes a snapshot of it. `now` says which items are alive.
-    pub fn open(path: &Path, now: Seconds, budget: Duration) -> Result<Self, InspectError> {
+    pub fn open(
+        path: &Path,
+        now: Seconds,
+        longest: Duration,
+        wal_bytes_max: u64,
+    ) -> Result<Self, InspectError> {
         let look = look::open(path, schema::VERSION)?.current()?;
-        let start = Stamp::now();
-        let too_long = move || start.elapsed() > budget;
+        let budget = Arc::new(ViewBudget::begin(&look.path, longest, wal_bytes_max));
+        let over = Arc::<Mutex<Option<Over>>>::default();
+        let is_over = {
+            // Not by the budget's own `Arc`: it ends with the look.
+            let (budget, over) = (ViewBudget::clone(&budget), Arc::clone(&over));
+            let mut looked = Stamp::now();
+            move || {
+                let found = if looked.elapsed() < WAL_EVERY {
+                    budget.late()
+                } else {
+                    looked = Stamp::now();
+                    budget.exceeded()
+                };
+                if found.is_some() {
+                    *over.lock().unwrap_or_else(PoisonError::into_inner) = found;
+                }
+                found.is_some()
+            }
+        };
         let begin = || {
-            look.db.progress_handler(STEPS_BETWEEN_LOOKS, Some(too_long))?;
+            look.db.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_over))?;
             look.db.execute_batch("BEGIN")?;
             State::read(&look.db)
         };
-        let state = begin().map_err(|error| judge(&error, &look, budget))?;
-        Ok(Self { look, now, budget, state })
+        let state = begin().map_err(|error| judge(&error, &look, &over))?;
+        Ok(Self { look, now, budget, over, state })
+    }
+
+    /// Its bound, for a thread that watches while SQLite does not run. Gone when the look ends.
+    pub fn budget(&self) -> Weak<ViewBudget> {
+        Arc::downgrade(&self.budget)
     }
 
     /// The file, links followed.
@@ -220,7 +281,7 @@ impl Inspection {
         let mut statement = self.look.db.prepare(statement)?;
         let mut rows = statement.query(rusqlite::params_from_iter(expiring_before))?;
         while let Some(row) = rows.next()? {
-            if visit(&self.item(row)?).is_break() {
+            if visit(&item(row, &self.state, self.now)?).is_break() {
                 break;
             }
         }
@@ -240,7 +301,7 @@ impl Inspection {
             let Some(row) = rows.next()? else {
                 return Ok(false);
             };
-            let item = self.item(row)?;
+            let item = item(row, &self.state, self.now)?;
             let mut statement = self.look.db.prepare(sql::VALUE)?;
             let mut values = statement.query([item.id])?;
             if let Some(value) = values.next()? {
@@ -253,34 +314,38 @@ impl Inspection {
         Ok(found)
     }
 
-    fn item<'r>(&self, row: &'r Row<'_>) -> rusqlite::Result<Item<'r>> {
-        let (generation, exptime) = (row.get(1)?, row.get(3)?);
-        Ok(Item {
-            id: row.get(0)?,
-            generation,
-            flags: row.get(2)?,
-            exptime,
-            cas: row.get(4)?,
-            stored: row.get(5)?,
-            accessed: row.get(6)?,
-            marks: row.get(7)?,
-            chunk: row.get(8)?,
-            key: row.get_ref(9)?.as_bytes()?,
-            value_bytes: row.get::<_, i64>(10)?.cast_unsigned(),
-            life: self.state.life(generation, exptime, self.now),
-        })
-    }
-
     fn judge(&self, error: &rusqlite::Error) -> InspectError {
-        judge(error, &self.look, self.budget)
+        judge(error, &self.look, &self.over)
     }
 }
 
+/// A row of the statements in `sql` that give items.
+fn item<'r>(row: &'r Row<'_>, state: &State, now: Seconds) -> rusqlite::Result<Item<'r>> {
+    let (generation, exptime) = (row.get(1)?, row.get(3)?);
+    Ok(Item {
+        id: row.get(0)?,
+        generation,
+        flags: row.get(2)?,
+        exptime,
+        cas: row.get(4)?,
+        stored: row.get(5)?,
+        accessed: row.get(6)?,
+        marks: row.get(7)?,
+        chunk: row.get(8)?,
+        key: row.get_ref(9)?.as_bytes()?,
+        value_bytes: row.get::<_, i64>(10)?.cast_unsigned(),
+        life: state.life(generation, exptime, now),
+    })
+}
+
 /// An error of SQLite, by who has to act.
-fn judge(error: &rusqlite::Error, look: &Look, budget: Duration) -> InspectError {
+fn judge(error: &rusqlite::Error, look: &Look, over: &Mutex<Option<Over>>) -> InspectError {
     let failed = look.failed(error);
     match (failed, error.sqlite_error_code()) {
-        (_, Some(ErrorCode::OperationInterrupted)) => InspectError::Budget { budget },
+        (_, Some(ErrorCode::OperationInterrupted)) => {
+            let over = *over.lock().unwrap_or_else(PoisonError::into_inner);
+            InspectError::Budget(over.expect("only the budget interrupts"))
+        }
         // Also a column of the wrong type, or a table that is not there.
         (OpenError::NotADatabase { path }, _)
         | (OpenError::Failed { path, .. }, None | Some(ErrorCode::Unknown)) => {
@@ -304,7 +369,8 @@ mod tests {
         let clock = Clock::manual(1_800_000_000);
         let serve = || Store::open(&Options::new(path.clone()), &clock).unwrap().close();
         serve();
-        let inspection = Inspection::open(&path, clock.now(), Duration::from_mins(1)).unwrap();
+        let inspection =
+            Inspection::open(&path, clock.now(), Duration::from_mins(1), u64::MAX).unwrap();
         let look = || inspection.each(None, |_| ControlFlow::Continue(()));
         look().unwrap();
         // A daemon that reserves cas ids and checkpoints when it ends.

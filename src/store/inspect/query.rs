@@ -47,7 +47,9 @@ impl Inspection {
         let mut statement = self.look.db.prepare(sql).map_err(|error| wrong(&error))?;
         if !statement.readonly() {
             return Err(InspectError::Statement {
-                why: "the statement would change the database; --write allows it to".into(),
+                why: "the statement would change the database; --write changes rows of item, and \
+                      nothing else"
+                    .into(),
             });
         }
         if statement.column_count() == 0 {
@@ -80,17 +82,23 @@ impl Inspection {
     }
 }
 
+/// What is said of a statement that is neither of the two.
+pub(super) const NOT_HERE: &str =
+    "this statement is not allowed here; inspect sql reads, and with --write changes rows of item";
+
 /// The statement cannot be run.
 pub(super) fn wrong(error: &Error) -> InspectError {
     let why = match error {
-        Error::SqlInputError { msg, .. } => msg.clone(),
-        Error::MultipleStatement => "one statement at a time".into(),
-        other if other.sqlite_error_code() == Some(ErrorCode::AuthorizationForStatementDenied) => {
-            "this statement is not allowed here".into()
+        Error::SqlInputError { msg, .. } => {
+            format!("the SQL does not run: {msg}; see .schema in sqlite3")
         }
-        other => other.to_string(),
+        Error::MultipleStatement => "one statement at a time; --write takes more".into(),
+        other if other.sqlite_error_code() == Some(ErrorCode::AuthorizationForStatementDenied) => {
+            NOT_HERE.into()
+        }
+        other => format!("the SQL does not run: {other}; check what it asks for"),
     };
-    InspectError::Statement { why: format!("the SQL does not run: {why}; see .schema in sqlite3") }
+    InspectError::Statement { why }
 }
 
 /// Pragmas that tell and change nothing.
@@ -122,18 +130,41 @@ fn reads(context: AuthContext<'_>) -> Authorization {
     })
 }
 
-/// For a change: rows of items, and nothing of the schema, the connection or other files.
-pub(super) fn changes(context: AuthContext<'_>) -> Authorization {
-    let is_ours = |table: &str| table == "item" || table == "chunk";
-    allow(match context.action {
-        AuthAction::Insert { table_name }
-        | AuthAction::Update { table_name, .. }
-        | AuthAction::Delete { table_name } => {
-            // The triggers keep the figures in `state`; a person's own hand would make them false.
-            is_ours(table_name) || (table_name == "state" && context.accessor.is_some())
+/// Why a change may not do this: it is for rows of items, and for nothing of the schema, the connection
+/// or other files; and what litecached keeps itself a person's hand would make false.
+pub(super) fn forbidden(context: &AuthContext<'_>) -> Option<&'static str> {
+    let is_trigger = context.accessor.is_some();
+    match context.action {
+        AuthAction::Insert { table_name: "item" }
+        | AuthAction::Delete { table_name: "item" | "chunk" } => None,
+        AuthAction::Insert { table_name: "state" }
+        | AuthAction::Update { table_name: "state" | "item", .. }
+            if is_trigger =>
+        {
+            None
         }
-        action => is_reading(action),
-    })
+        AuthAction::Update { table_name: "item", column_name } => of_column(column_name),
+        AuthAction::Insert { table_name: "state" | "chunk" }
+        | AuthAction::Update { table_name: "state" | "chunk", .. }
+        | AuthAction::Delete { table_name: "state" } => Some(
+            "state and chunk are litecached's own; change rows of item, and the figures follow",
+        ),
+        action if is_reading(action) => None,
+        _ => Some(NOT_HERE),
+    }
+}
+
+fn of_column(name: &str) -> Option<&'static str> {
+    match name {
+        "id" | "ROWID" => {
+            Some("an item's id follows from its key; change the key, and the id goes with it")
+        }
+        "cas" => Some("cas ids are given out by litecached; leave it out, a changed item gets one"),
+        "generation" | "stored" | "chunk" => {
+            Some("generation, stored and chunk are litecached's own; change what clients see")
+        }
+        _ => None,
+    }
 }
 
 fn allow(is_allowed: bool) -> Authorization {
@@ -156,7 +187,7 @@ fn is_telling(name: &str, value: Option<&str>) -> bool {
     is_in(TELLING_OF) || value.is_none() && is_in(TELLING)
 }
 
-/// Lifts what [`changes`] forbids.
+/// Lifts what is forbidden.
 pub(super) fn unbind(db: &Connection) -> rusqlite::Result<()> {
     db.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)
 }
