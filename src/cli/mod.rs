@@ -15,6 +15,7 @@ mod migrate;
 mod pattern;
 mod serve;
 mod transfer;
+mod whole;
 mod wire;
 
 use std::ffi::OsString;
