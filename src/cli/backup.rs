@@ -6,7 +6,6 @@
 use std::ffi::c_int;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -15,9 +14,8 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::cli::{Exit, Failure, file, print};
+use crate::cli::{Exit, Failure, budget, file, print};
 use crate::clock::Stamp;
-use crate::config::units;
 use crate::store::{self, BackupError, Budget, Copied, Pace, Progress, Stage, Stop, Watch};
 
 /// A snapshot's default budget. The daemon checkpoints at 32 MiB of WAL and refuses writes at 256 MiB
@@ -34,22 +32,13 @@ pub(super) fn backup_command() -> Command {
         .arg(file::flag())
         .arg(force("Replace the file that is there"))
         .arg(
-            value("rate", "size")
-                .value_parser(size)
+            Arg::new("rate")
+                .long("rate")
+                .value_name("size")
+                .value_parser(budget::size)
                 .help("Copy so many bytes a second at most [default: half of the time rests]"),
         )
-        .arg(
-            value("time-budget", "time")
-                .value_parser(time)
-                .default_value(TIME_BUDGET)
-                .help("Give up when copying takes longer"),
-        )
-        .arg(
-            value("wal-budget", "size")
-                .value_parser(size)
-                .default_value(WAL_BUDGET)
-                .help("Give up when the write-ahead log grows more meanwhile"),
-        )
+        .args([budget::time_flag(TIME_BUDGET), budget::wal_flag(WAL_BUDGET)])
         .arg(file::json())
         .after_help(
             "The copy is one moment of the database, checked before it gets its name. While it is\n\
@@ -73,8 +62,8 @@ pub(super) fn restore_command() -> Command {
 
 pub(super) fn run_backup(matches: &ArgMatches) -> Result<(), Failure> {
     let budget = Budget {
-        time: Duration::from_secs(number(matches, "time-budget")),
-        wal_bytes: number(matches, "wal-budget"),
+        time: budget::time_given(matches),
+        wal_bytes: budget::wal_given(matches),
         pace: match matches.get_one::<u64>("rate") {
             Some(&rate) => Pace::Rate(rate),
             None => Pace::Gentle,
@@ -115,22 +104,6 @@ fn path(name: &'static str, help: &'static str) -> Arg {
 
 fn force(help: &'static str) -> Arg {
     Arg::new("force").long("force").action(ArgAction::SetTrue).help(help)
-}
-
-fn value(name: &'static str, noun: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(noun)
-}
-
-fn size(text: &str) -> Result<u64, &'static str> {
-    units::bytes(text).filter(|&size| size > 0).ok_or("give a size such as 1048576, 64m or 1g")
-}
-
-fn time(text: &str) -> Result<u64, &'static str> {
-    units::seconds(text).filter(|&time| time > 0).ok_or("give a time such as 90, 90s, 15m or 12h")
-}
-
-fn number(matches: &ArgMatches, name: &str) -> u64 {
-    *matches.get_one(name).expect("it has a default")
 }
 
 fn given(matches: &ArgMatches, name: &str) -> PathBuf {

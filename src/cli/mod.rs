@@ -4,6 +4,7 @@
 //! that tells a supervisor its kind.
 
 mod backup;
+mod budget;
 mod check;
 mod client;
 mod export;
