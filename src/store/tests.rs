@@ -130,7 +130,7 @@ fn set(value: &str) -> Op {
 fn set_until(value: &str, exptime: i64) -> Op {
     let value = value.as_bytes().into();
     let exptime = Exptime(exptime);
-    Op::Store { mode: Mode::Set, flags: 0, exptime, compare: None, value }
+    Op::Store { mode: Mode::Set, flags: 0, exptime, compare: None, stored: None, value }
 }
 
 fn is_stored(outcome: &Outcome) -> bool {
@@ -219,7 +219,9 @@ fn a_full_disk_is_tried_a_few_times_for_each_operation() {
     bench.store.committer.with_writer(|writer| {
         writer.db.pragma_update_and_check(None, "max_page_count", 40, |_| Ok(())).unwrap();
         let attempts = Arc::clone(&attempts);
-        let count = move || drop(attempts.fetch_add(1, Ordering::Relaxed));
+        let count = move || {
+            attempts.fetch_add(1, Ordering::Relaxed);
+        };
         writer.db.rollback_hook(Some(count)).unwrap();
     });
     let large = "x".repeat(60_000);
@@ -266,6 +268,7 @@ fn a_foreign_commit_is_seen_and_changes_the_cas() {
         flags: 0,
         exptime: Exptime(0),
         compare: Some(cas),
+        stored: None,
         value: b"mine"[..].into(),
     };
     assert_eq!(bench.run(vec![("k", stale)]), [Outcome::Exists]);
@@ -361,7 +364,8 @@ fn a_transaction_is_bounded_by_what_it_moves() {
     let before = bench.store.metrics().commits.get();
     let value = b"y"[..].into();
     let exptime = Exptime(0);
-    let append = Op::Store { mode: Mode::Append, flags: 0, exptime, compare: None, value };
+    let append =
+        Op::Store { mode: Mode::Append, flags: 0, exptime, compare: None, stored: None, value };
     let outcomes = bench.run(names.iter().map(|name| (name.as_str(), append.clone())).collect());
     assert!(outcomes.iter().all(is_stored), "forty bytes came, eighty megabytes move");
     let commits = bench.store.metrics().commits.get() - before;
