@@ -306,7 +306,12 @@ fn what_a_server_refuses_is_named_and_strict_stops_there() {
     done(at, &["import", "--from", "jsonl", "in"]);
     let (out, err) = refused(at, 65, &["export", "--to", "memcached", &address, "--json"]);
     assert_eq!((&report(&out)["exported"], &report(&out)["left_out"]), (&2.into(), &3.into()));
-    assert!(err.contains("it expires at 2147483648"), "{err}");
+    assert_eq!(err.lines().count(), 1, "{err}");
+    let refusals = &report(&out)["refusals"];
+    assert_eq!(refusals.as_array().map(Vec::len), Some(3), "{out}");
+    assert!(refusals.to_string().contains("it expires at 2147483648"), "{out}");
+    let (_, err) = refused(at, 65, &["export", "--to", "memcached", &address]);
+    assert!(err.contains("left out: item ") && err.contains("it expires at 2147483648"), "{err}");
     assert_eq!(daemon.client().get("f"), None);
 }
 
