@@ -144,7 +144,8 @@ fn an_import_that_is_interrupted_says_how_far_it_came() {
         let at = folder.path();
         let mut child = spawn(at, &["import", "--from", "lines", "-", "--json"]);
         let mut stdin = child.stdin.take().expect("a pipe");
-        let lines: String = (0..20_000).map(|number| format!("k{number} 1 YQ==\n")).collect();
+        let line = |number| format!("k{number} 1 YQ==\n");
+        let lines: String = (0..20_000).map(line).collect();
         stdin.write_all(lines.as_bytes()).expect("it reads");
         let database = at.join("litecached.db");
         until("a batch is stored", PATIENCE, || {
@@ -272,7 +273,8 @@ fn the_last_of_a_key_that_comes_twice_wins() {
     let at = folder.path();
     fs::write(at.join("before"), "there 1 YQ==\n").expect("written");
     // Far apart, so that they come in different batches.
-    let many: String = (0..3_000).map(|number| format!("\"k{number}\": \"x\", ")).collect();
+    let entry = |number| format!("\"k{number}\": \"x\", ");
+    let many: String = (0..3_000).map(entry).collect();
     let text = format!(
         r#"{{"twice": "first", "there": "b", "near": "1", "near": "2", {many}"there": "c", "twice": "last"}}"#
     );
@@ -387,7 +389,7 @@ fn a_terminal_sees_how_far_it_is() {
     }
     let folder = folder();
     let at = folder.path();
-    write_items(&at.join("in"), 100_000);
+    write_items(&at.join("in"), 30_000);
     let binary = env!("CARGO_BIN_EXE_litecached");
     for columns in [60, 100] {
         for words in [
