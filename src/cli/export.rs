@@ -120,10 +120,12 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     if let Some(dest) = dest.filter(|_| format != "memcached") {
         refuse_database(dest, &database)?;
     }
-    let interrupt = Interrupt::watch()?;
-    // The database first: a slip in its name must not replace a file.
-    let view = View::open(&database, Clock::system().now())?;
+    // A slip in its name is said at once.
+    drop(View::open(&database, Clock::system().now())?);
+    // To open a pipe may take for ever: neither a snapshot is held meanwhile, nor is Ctrl-C only noted.
     let mut out = Out::open(format, dest, patience)?;
+    let interrupt = Interrupt::watch()?;
+    let view = View::open(&database, Clock::system().now())?;
     let budget = view.budget(budget::time_given(flags), budget::wal_given(flags));
     let watch = watch(budget.clone(), &out, interrupt.clone())?;
     let result = write_all(&view, &pattern, &mut out, &interrupt);
