@@ -293,7 +293,7 @@ fn a_snapshot_ends_with_its_budget_while_nobody_reads() {
     let at = folder.path();
     random_items(&at.join("in"), 2_000, 1);
     done(at, &["import", "--from", "jsonl", "in"]);
-    let mut child = command(at, &["export", "--to", "jsonl", "--time-limit", "1"])
+    let mut child = command(at, &["export", "--to", "jsonl", "--time-budget", "1s"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -313,7 +313,7 @@ fn a_snapshot_ends_when_the_log_grows_under_it() {
     done(at, &["import", "--from", "jsonl", "in", "--db", "cache.db"]);
     let daemon = Launch::new(at).start();
     let mut client = daemon.client();
-    let words = ["export", "--to", "jsonl", "--db", "cache.db", "--wal-limit", "1k"];
+    let words = ["export", "--to", "jsonl", "--db", "cache.db", "--wal-budget", "1k"];
     let mut child = command(at, &words)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -332,8 +332,8 @@ fn a_snapshot_ends_when_the_log_grows_under_it() {
 
 #[test]
 fn a_large_key_store_is_imported_in_little_memory() {
-    // 200 MB with LITECACHED_IMPORT_MB=200.
-    let megabytes = rounds("LITECACHED_IMPORT_MB", 24);
+    // 200 MB in .ci/run.
+    let megabytes = rounds("LITECACHED_IMPORT_MB", 64);
     let folder = folder();
     let at = folder.path();
     let mut file = BufWriter::new(File::create(at.join("key-store.json")).expect("written"));
@@ -375,7 +375,7 @@ fn a_large_key_store_is_imported_in_little_memory() {
 #[test]
 fn a_live_memcached_is_imported_with_flags_and_remaining_time() {
     let Some(memcached) = Memcached::start(&["-l", "127.0.0.1"]) else { return };
-    let count = rounds("LITECACHED_IMPORT_ITEMS", 10_000);
+    let count = rounds("LITECACHED_IMPORT_ITEMS", 100_000);
     let mut client = memcached.client();
     let mut expected = Items::new();
     let began = unix_now();

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 use common::daemon::{Launch, check_integrity};
@@ -139,6 +140,37 @@ fn a_source_without_meta_commands_is_asked_by_get() {
         let seen = items(&at.join("litecached.db"));
         assert_eq!(seen[&b"a"[..]], (b"x\r\ny".to_vec(), 7, 0));
         assert_eq!(seen[&b"z/"[..]], (Vec::new(), 0, later));
+    }
+}
+
+#[test]
+fn a_source_that_misses_keys_is_asked_again_and_the_report_says_so() {
+    // What each dump tells, of six items that the server counts; the last one is repeated.
+    for (dumps, imported, is_noted) in
+        [(&[6][..], 6, false), (&[3, 6], 6, false), (&[2, 4, 4], 4, true), (&[4, 3], 4, true)]
+    {
+        let asked = AtomicUsize::new(0);
+        let (address, server) = fake(3, move |line, _, stream| match line {
+            "stats" => say(stream, "STAT curr_items 6\r\nEND\r\n"),
+            "mn" => say(stream, "MN\r\n"),
+            "lru_crawler metadump all" => {
+                let told = dumps[asked.fetch_add(1, Ordering::Relaxed)];
+                let keys = (0..told).map(|n| format!("key=k{n} exp=-1 la=1\r\n"));
+                say(stream, &(keys.collect::<String>() + "END\r\n"))
+            }
+            "mg k1 v f t" => say(stream, "EN\r\n"),
+            _ => say(stream, "VA 2 f3 t-1\r\nhi\r\n"),
+        });
+        let folder = folder();
+        let at = folder.path();
+        let out = done(at, &["import", "--from", "memcached", &address, "--json"]);
+        server.join().expect("it heard what it knows");
+        let told = report(&out);
+        assert_eq!(told["imported"].as_u64(), Some(imported - 1), "{dumps:?}: {out}");
+        let notes = told["notes"].to_string();
+        let counted = format!("counts 6 items and told {imported} keys");
+        assert_eq!(notes.contains(&counted), is_noted, "{dumps:?}: {out}");
+        assert!(notes.contains("1 items were gone when they were asked for"), "{out}");
     }
 }
 
@@ -306,7 +338,12 @@ fn what_a_server_refuses_is_named_and_strict_stops_there() {
     done(at, &["import", "--from", "jsonl", "in"]);
     let (out, err) = refused(at, 65, &["export", "--to", "memcached", &address, "--json"]);
     assert_eq!((&report(&out)["exported"], &report(&out)["left_out"]), (&2.into(), &3.into()));
-    assert!(err.contains("it expires at 2147483648"), "{err}");
+    assert_eq!(err.lines().count(), 1, "{err}");
+    let refusals = &report(&out)["refusals"];
+    assert_eq!(refusals.as_array().map(Vec::len), Some(3), "{out}");
+    assert!(refusals.to_string().contains("it expires at 2147483648"), "{out}");
+    let (_, err) = refused(at, 65, &["export", "--to", "memcached", &address]);
+    assert!(err.contains("left out: item ") && err.contains("it expires at 2147483648"), "{err}");
     assert_eq!(daemon.client().get("f"), None);
 }
 

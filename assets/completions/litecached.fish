@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_litecached_global_optspecs
-    string join \n p/port= l/listen= s/unix-socket= a/unix-mask= U/udp-port= b/listen-backlog= B/protocol= e/db= max-disk= wal-max= durability= m/memory-limit= I/max-item-size= M/disable-evictions c/conn-limit= t/threads= R/max-reqs-per-event= A/enable-shutdown F/disable-flush-all C/disable-cas u/user= P/pidfile= v/verbose log-level= o/extended= config= X/disable-dumping W/disable-watch k/lock-memory L/enable-largepages r/enable-coredumps f/slab-growth-factor= n/slab-min-size= D/prefix-delimiter= N/napi-ids= d/daemon S/enable-sasl Z/enable-ssl Y/auth-file= i/license h/help V/version
+    string join \n p/port= l/listen= s/unix-socket= a/unix-mask= U/udp-port= b/listen-backlog= http= B/protocol= e/db= max-disk= wal-max= durability= m/memory-limit= I/max-item-size= M/disable-evictions c/conn-limit= t/threads= R/max-reqs-per-event= A/enable-shutdown F/disable-flush-all C/disable-cas u/user= P/pidfile= v/verbose log-level= o/extended= config= X/disable-dumping W/disable-watch k/lock-memory L/enable-largepages r/enable-coredumps f/slab-growth-factor= n/slab-min-size= D/prefix-delimiter= N/napi-ids= d/daemon S/enable-sasl Z/enable-ssl Y/auth-file= i/license h/help V/version
 end
 
 function __fish_litecached_needs_command
@@ -30,6 +30,7 @@ complete -c litecached -n "__fish_litecached_needs_command" -s s -l unix-socket 
 complete -c litecached -n "__fish_litecached_needs_command" -s a -l unix-mask -d 'Access mode of the Unix socket, in octal [default: 700]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s U -l udp-port -d 'Only 0: there is no UDP [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s b -l listen-backlog -d 'Connections waiting to be accepted [default: 1024]' -r -f
+complete -c litecached -n "__fish_litecached_needs_command" -l http -d 'Serve metrics and health there, over HTTP' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_needs_command" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m if given]' -r -f
@@ -82,6 +83,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -s s -l uni
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s a -l unix-mask -d 'Access mode of the Unix socket, in octal [default: 700]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s U -l udp-port -d 'Only 0: there is no UDP [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s b -l listen-backlog -d 'Connections waiting to be accepted [default: 1024]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -l http -d 'Serve metrics and health there, over HTTP' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m if given]' -r -f
@@ -128,6 +130,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s a -l unix-mask -d 'Access mode of the Unix socket, in octal [default: 700]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s U -l udp-port -d 'Only 0: there is no UDP [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s b -l listen-backlog -d 'Connections waiting to be accepted [default: 1024]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l http -d 'Serve metrics and health there, over HTTP' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m if given]' -r -f
@@ -169,6 +172,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s a -l unix-mask -d 'Access mode of the Unix socket, in octal [default: 700]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s U -l udp-port -d 'Only 0: there is no UDP [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s b -l listen-backlog -d 'Connections waiting to be accepted [default: 1024]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l http -d 'Serve metrics and health there, over HTTP' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m if given]' -r -f
@@ -221,8 +225,9 @@ complete -c litecached -n "__fish_litecached_using_subcommand check" -l max-valu
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l json -d 'Answer in JSON, an object per line'
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s V -l version -d 'Print version'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -s e -l db -d 'The database (litecached.db, in $STATE_DIRECTORY if set)' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -l budget -d 'End with an error after this long: 30s, 10m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -l json -d 'As JSON; of keys, a line for each item'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -s V -l version -d 'Print version'
@@ -232,8 +237,9 @@ complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not _
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -f -a "sql" -d 'One statement that reads; with --write, a change that the daemon takes over'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -f -a "check" -d 'SQLite\'s integrity check, then what litecached relies on; exit code 65 on findings'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -l top -d 'Entries of each list, 10 if not given' -r
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -s e -l db -d 'The database (litecached.db, in $STATE_DIRECTORY if set)' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -l budget -d 'End with an error after this long: 30s, 10m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -l json -d 'As JSON; of keys, a line for each item'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -s V -l version -d 'Print version'
@@ -251,14 +257,16 @@ expiry\t''
 age\t''
 cas\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -l limit -d 'At most so many, 100 if not given; 0 is no limit, without --sort' -r
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -s e -l db -d 'The database (litecached.db, in $STATE_DIRECTORY if set)' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -l budget -d 'End with an error after this long: 30s, 10m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -l reverse -d 'Greatest, latest or youngest first'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -l json -d 'As JSON; of keys, a line for each item'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -s V -l version -d 'Print version'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -s e -l db -d 'The database (litecached.db, in $STATE_DIRECTORY if set)' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -l budget -d 'End with an error after this long: 30s, 10m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -l hex -d 'The key is written in hexadecimal'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -l raw -d 'The bare value, also at a terminal'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -l meta -d 'What is known of it, also into a pipe'
@@ -266,15 +274,17 @@ complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fis
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -l json -d 'As JSON; of keys, a line for each item'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -s V -l version -d 'Print version'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -s e -l db -d 'The database (litecached.db, in $STATE_DIRECTORY if set)' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -l budget -d 'End with an error after this long: 30s, 10m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -l csv -d 'Comma-separated values, names first'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -l write -d 'Change items, in one transaction'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -l json -d 'As JSON; of keys, a line for each item'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -s V -l version -d 'Print version'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -s e -l db -d 'The database (litecached.db, in $STATE_DIRECTORY if set)' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -l budget -d 'End with an error after this long: 30s, 10m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -l quick -d 'Leave out whether the index fits the table'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -l json -d 'As JSON; of keys, a line for each item'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
@@ -303,20 +313,22 @@ complete -c litecached -n "__fish_litecached_using_subcommand export" -s e -l db
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l prefix -d 'Keys that begin with this' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l glob -d 'Keys that match: * ? [a-z] [!a-z] {this,that}, \\ before any of these' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
-complete -c litecached -n "__fish_litecached_using_subcommand export" -l time-limit -d 'End when the snapshot has been held for this long' -r
-complete -c litecached -n "__fish_litecached_using_subcommand export" -l wal-limit -d 'End when the daemon\'s WAL has grown beyond this' -r
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l json -d 'Report as JSON'
 complete -c litecached -n "__fish_litecached_using_subcommand export" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand export" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand backup" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand backup" -l rate -d 'Copy so many bytes a second at most [default: half of the time rests]' -r
-complete -c litecached -n "__fish_litecached_using_subcommand backup" -l time-budget -d 'Give up when copying takes longer' -r
-complete -c litecached -n "__fish_litecached_using_subcommand backup" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile' -r
+complete -c litecached -n "__fish_litecached_using_subcommand backup" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand backup" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand backup" -l force -d 'Replace the file that is there'
 complete -c litecached -n "__fish_litecached_using_subcommand backup" -l json -d 'Answer in JSON'
 complete -c litecached -n "__fish_litecached_using_subcommand backup" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand backup" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand restore" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand restore" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand restore" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand restore" -l force -d 'Do it although there is a database; it is kept aside as FILE-replaced-N'
 complete -c litecached -n "__fish_litecached_using_subcommand restore" -l json -d 'Answer in JSON'
 complete -c litecached -n "__fish_litecached_using_subcommand restore" -s h -l help -d 'Print help'

@@ -65,11 +65,13 @@ pub fn decide(existing: Option<&Existing>, op: &Op, context: Context) -> Decisio
         Op::FetchAndTouch { exptime } => {
             fetch(existing, Some(exptime.deadline(context.now)), context)
         }
-        Op::Store { mode, flags, exptime, compare, value } => {
+        Op::Store { mode, flags, exptime, compare, stored, value } => {
             let wanted = Wanted {
                 flags: *flags,
                 deadline: exptime.deadline(context.now),
                 compare: *compare,
+                // Nothing was stored in the future, whatever another machine's clock said.
+                stored: stored.map_or(context.now, |stored| stored.min(context.now)),
                 value,
             };
             store(existing, *mode, &wanted, context)
@@ -112,6 +114,7 @@ struct Wanted<'a> {
     flags: u32,
     deadline: Deadline,
     compare: Option<u64>,
+    stored: Seconds,
     value: &'a Value,
 }
 
@@ -128,7 +131,7 @@ fn store(
             Some(_) => {}
         }
     }
-    let put = |flags, deadline, value| put(flags, deadline, value, context);
+    let put = |flags, deadline, value| put(flags, deadline, wanted.stored, value, context);
     match (mode, existing) {
         (Mode::Set, _) | (Mode::Add, None) | (Mode::Replace, Some(_)) => {
             put(wanted.flags, wanted.deadline, wanted.value.clone())
@@ -153,7 +156,13 @@ fn store(
 }
 
 /// Stores a value under a new cas. One that has expired already only removes what was there.
-fn put(flags: u32, deadline: Deadline, value: Value, context: Context) -> Decision {
+fn put(
+    flags: u32,
+    deadline: Deadline,
+    stored: Seconds,
+    value: Value,
+    context: Context,
+) -> Decision {
     let outcome = Outcome::Stored { cas: context.next_cas };
     if deadline.is_past(context.now) {
         return Decision { outcome, effect: Effect::Remove };
@@ -163,7 +172,7 @@ fn put(flags: u32, deadline: Deadline, value: Value, context: Context) -> Decisi
         deadline,
         cas: context.next_cas,
         marks: Marks::default(),
-        stored: context.now,
+        stored,
         value_bytes: value.len() as u64,
     };
     Decision { outcome, effect: Effect::Put(Item { head, value }) }
@@ -253,7 +262,14 @@ mod tests {
     }
 
     fn store_op(mode: Mode, exptime: i64, compare: Option<u64>) -> Op {
-        Op::Store { mode, flags: 1, exptime: Exptime(exptime), compare, value: b"new"[..].into() }
+        Op::Store {
+            mode,
+            flags: 1,
+            exptime: Exptime(exptime),
+            compare,
+            stored: None,
+            value: b"new"[..].into(),
+        }
     }
 
     #[test]
@@ -273,6 +289,24 @@ mod tests {
             let op = store_op(mode, 0, compare);
             assert_eq!(decide(Some(&found), &op, context()).outcome, present, "{mode:?}");
             assert_eq!(decide(None, &op, context()).outcome, absent, "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn the_time_of_storing_is_now_or_before() {
+        for (said, stored) in [(None, NOW.0), (Some(5), 5), (Some(NOW.0 + 1), NOW.0)] {
+            let op = Op::Store {
+                mode: Mode::Set,
+                flags: 0,
+                exptime: Exptime(0),
+                compare: None,
+                stored: said.map(Seconds),
+                value: b"v"[..].into(),
+            };
+            let Effect::Put(item) = decide(None, &op, context()).effect else {
+                panic!("it stores")
+            };
+            assert_eq!(item.head.stored, Seconds(stored), "{said:?}");
         }
     }
 

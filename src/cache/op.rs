@@ -1,6 +1,7 @@
 //! What can be done to one key, whichever protocol asked for it.
 
 use crate::cache::{Exptime, Value};
+use crate::clock::Seconds;
 
 /// Which existing state a store wants to find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +34,16 @@ pub enum Op {
     Fetch,
     /// Read it and give it a new expiry.
     FetchAndTouch { exptime: Exptime },
-    /// Write it. With `compare` only if the item's cas is that one (`cas`).
-    Store { mode: Mode, flags: u32, exptime: Exptime, compare: Option<u64>, value: Value },
+    /// Write it. With `compare` only if the item's cas is that one (`cas`). `stored` is for an item that
+    /// was stored elsewhere before: no client can say it.
+    Store {
+        mode: Mode,
+        flags: u32,
+        exptime: Exptime,
+        compare: Option<u64>,
+        stored: Option<Seconds>,
+        value: Value,
+    },
     /// Treat its value as a decimal number and change it.
     Arithmetic { direction: Direction, delta: u64 },
     /// Give it a new expiry.

@@ -2,11 +2,13 @@
 //! the daemon goes on.
 //!
 //! The snapshot keeps the daemon's WAL from starting over, so a thread watches its budget and ends the
-//! process when it is used up, even while the other end of a pipe takes nothing.
+//! process when it is used up, even while the other end of a pipe takes nothing. So does it when the end
+//! is asked for, where what is unfinished is thrown away; a server is told no more, and what it has taken
+//! is reported.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File, Metadata};
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
@@ -14,13 +16,16 @@ use std::time::Duration;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde::Serialize;
 
-use super::import::report::Report;
+use super::budget;
+use super::import::conflict::Conflict;
+use super::import::progress::{ITEMS_TEMPLATE, progress_bar};
+use super::import::report::{Refused, Report};
 use super::import::server::Server;
-use super::import::{
-    Conflict, ITEMS_TEMPLATE, Sink, db_argument, log_trouble, progress_bar, size_argument, switch,
-};
+use super::import::{Sink, db_argument, log_trouble, switch};
+use super::interrupt::Interrupt;
 use super::pattern::{self, Pattern};
-use super::transfer::{Position, Record, jsonl, lines};
+use super::transfer::{Position, Record, Refusal, jsonl, lines};
+use super::whole::Whole;
 use super::wire::{ADDRESS_FORMS, Address, patience, timeout_argument};
 use super::{Exit, Failure, NAME, file, print};
 use crate::clock::Clock;
@@ -58,18 +63,8 @@ pub(super) fn command() -> Command {
         .arg(db_argument())
         .args(pattern::arguments())
         .arg(timeout_argument())
-        .arg(
-            Arg::new("time-limit")
-                .long("time-limit")
-                .value_name("SECONDS")
-                .default_value("300")
-                .value_parser(value_parser!(u64).range(1..))
-                .help("End when the snapshot has been held for this long"),
-        )
-        .arg(
-            size_argument("wal-limit", "End when the daemon's WAL has grown beyond this")
-                .default_value("160m"),
-        )
+        .arg(budget::time_flag("5m"))
+        .arg(budget::wal_flag("160m"))
         .arg(switch("json", "Report as JSON"))
 }
 
@@ -80,23 +75,31 @@ struct Summary {
     exported_bytes: u64,
     /// Items that the format cannot say, or that the server refused.
     left_out: u64,
+    /// The first of these.
+    refusals: Vec<Refused>,
     /// Items whose flags or expiry the format has no place for.
     reduced: u64,
+    interrupted: bool,
     seconds: f64,
 }
 
-/// Where items go.
-enum Out {
-    Jsonl(Destination),
-    Lines(Destination),
-    Server { server: Box<Server>, report: Report },
+/// Where items go, and what became of them.
+struct Out {
+    to: To,
+    report: Report,
+    reduced: u64,
 }
 
-/// A file that gets its name when it is whole, or stdout.
-struct Destination {
-    out: BufWriter<Box<dyn Write>>,
-    /// The file as it is written, and its name at the end.
-    names: Option<(PathBuf, PathBuf)>,
+enum To {
+    Jsonl(Destination),
+    Lines(Destination),
+    Server(Box<Server>),
+}
+
+/// Stdout, or a file that gets its name when it is whole.
+enum Destination {
+    Stdout(BufWriter<io::Stdout>),
+    File(BufWriter<Whole>),
 }
 
 /// Why an item was not written.
@@ -108,32 +111,44 @@ enum Stop {
 
 pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     log_trouble();
-    let text = |name: &str| flags.get_one::<String>(name);
-    let number = |name: &str| flags.get_one::<u64>(name).copied().unwrap_or_default();
     let pattern = Pattern::from_flags(flags)?;
     let patience = patience(flags)?;
+    let format = flags.get_one::<String>("to").map_or("", String::as_str);
     let dest = flags.get_one::<PathBuf>("dest").map(PathBuf::as_path);
-    let to_stdout = dest.is_none_or(|dest| dest == Path::new("-"));
-    // The database first: a slip in its name must not replace a file.
-    let view = View::open(&file::database(flags), Clock::system().now())?;
-    let mut out = Out::open(text("to").map_or("", String::as_str), dest, patience)?;
-    let budget = view.budget(Duration::from_secs(number("time-limit")), number("wal-limit"));
-    let watch = watch(budget.clone(), out.unfinished())?;
-    let mut summary = Summary::default();
-    let result = write_all(&view, &pattern, &mut out, &mut summary);
-    summary.seconds = budget.elapsed().as_secs_f64();
+    let dest = dest.filter(|dest| *dest != Path::new("-"));
+    let database = file::database(flags);
+    if let Some(dest) = dest.filter(|_| format != "memcached") {
+        refuse_database(dest, &database)?;
+    }
+    // A slip in its name is said at once.
+    drop(View::open(&database, Clock::system().now())?);
+    // To open a pipe may take for ever: neither a snapshot is held meanwhile, nor is Ctrl-C only noted.
+    let mut out = Out::open(format, dest, patience)?;
+    let interrupt = Interrupt::watch()?;
+    let view = View::open(&database, Clock::system().now())?;
+    let budget = view.budget(budget::time_given(flags), budget::wal_given(flags));
+    let watch = watch(budget.clone(), &out, interrupt.clone())?;
+    let result = write_all(&view, &pattern, &mut out, &interrupt);
+    let seconds = budget.elapsed().as_secs_f64();
     // The server may still have answers for us, but the snapshot is not needed any more.
     drop((view, watch));
     // What a server has taken before an error stays there, and is reported.
-    let (is_kept, finished) = (matches!(out, Out::Server { .. }), out.finish(result, &mut summary));
+    let is_kept = matches!(out.to, To::Server(_));
+    let (mut summary, finished) = out.finish(result);
+    summary.seconds = seconds;
     let failure = match finished {
         Ok(()) => None,
         Err(Stop::Closed) => return Ok(()),
         Err(Stop::Failed(failure)) if is_kept => Some(failure),
         Err(Stop::Failed(failure)) => return Err(failure),
     };
-    let told = summary.told(flags.get_flag("json"));
-    if to_stdout {
+    let is_json = flags.get_flag("json");
+    summary.interrupted = failure.is_some() && interrupt.exit().is_some();
+    if !is_json {
+        summary.refusals.iter().for_each(|refused| eprint_line(&format!("left out: {refused}\n")));
+    }
+    let told = summary.told(is_json);
+    if dest.is_none() {
         eprint_line(&told);
     } else {
         print(&told)?;
@@ -141,16 +156,63 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     failure.map_or_else(|| summary.verdict(), Err)
 }
 
+/// A rename would put the export in the place of the database, or of what belongs to it.
+fn refuse_database(dest: &Path, database: &Path) -> Result<(), Failure> {
+    let refused = |what: &str| {
+        let what = format!("{} is {what}; choose another file", dest.display());
+        Err(Failure::new(Exit::CannotCreate, what))
+    };
+    let inode = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    let there = fs::metadata(dest);
+    for suffix in ["", "-wal", "-shm", "-lock", "-journal"] {
+        let mut part = real(database).into_os_string();
+        part.push(suffix);
+        let same = match (&there, fs::metadata(&part)) {
+            (Ok(there), Ok(part)) => inode(there.clone()) == inode(part),
+            _ => false,
+        };
+        if same || real(dest).as_os_str() == part {
+            return refused("the database that is exported, or belongs to it");
+        }
+    }
+    // Not the database itself, see above: to close it would drop locks of ours.
+    if there.is_ok_and(|there| there.is_file()) {
+        let mut head = Vec::new();
+        let read = File::open(dest).and_then(|file| file.take(16).read_to_end(&mut head));
+        // One that cannot be read is not ours to judge; it may be written all the same.
+        let is_wal = matches!(head[..], [0x37, 0x7f, 0x06, 0x82 | 0x83, ..]);
+        if read.is_ok() && (head == b"SQLite format 3\0" || is_wal) {
+            return refused("a database");
+        }
+    }
+    Ok(())
+}
+
+/// The name without links, where there is such a file or at least its folder.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+        match (folder, path.file_name()) {
+            (Ok(folder), Some(name)) => folder.join(name),
+            _ => path.to_owned(),
+        }
+    })
+}
+
 fn write_all(
     view: &View,
     pattern: &Pattern,
     out: &mut Out,
-    summary: &mut Summary,
+    interrupt: &Interrupt,
 ) -> Result<(), Stop> {
     let progress = progress_bar(Some(view.items()), ITEMS_TEMPLATE);
     let result = view.each(|seen| {
         progress.inc(1);
-        if pattern.matches(seen.key) { out.write(seen, summary) } else { Ok(()) }
+        if let Some(exit) = interrupt.exit() {
+            return Err(Stop::Failed(interrupted(exit)));
+        }
+        if pattern.matches(seen.key) { out.write(seen) } else { Ok(()) }
     });
     progress.finish_and_clear();
     result.map_err(|error| match error {
@@ -159,44 +221,44 @@ fn write_all(
     })
 }
 
+fn interrupted(exit: Exit) -> Failure {
+    Failure::new(exit, "interrupted; the export is not whole, start it again")
+}
+
 impl Out {
     fn open(format: &str, dest: Option<&Path>, patience: Duration) -> Result<Self, Failure> {
-        if format == "memcached" {
-            let address = dest.map(Path::to_string_lossy).unwrap_or_default();
-            let address = Address::parse(&address)?;
-            let server = Server::connect(&address, patience, Conflict::Replace, false)?;
-            return Ok(Self::Server { server: Box::new(server), report: Report::default() });
-        }
-        let destination = Destination::open(dest)?;
-        Ok(if format == "lines" { Self::Lines(destination) } else { Self::Jsonl(destination) })
+        let to = match format {
+            "memcached" => {
+                let address = dest.map(Path::to_string_lossy).unwrap_or_default();
+                let address = Address::parse(&address)?;
+                To::Server(Box::new(Server::connect(&address, patience, Conflict::Replace)?))
+            }
+            "lines" => To::Lines(Destination::open(dest)?),
+            _ => To::Jsonl(Destination::open(dest)?),
+        };
+        Ok(Self { to, report: Report::default(), reduced: 0 })
     }
 
-    /// The file that is to go if the export ends early.
-    fn unfinished(&self) -> Option<PathBuf> {
-        match self {
-            Self::Jsonl(to) | Self::Lines(to) => to.names.as_ref().map(|(part, _)| part.clone()),
-            Self::Server { .. } => None,
-        }
-    }
-
-    fn write(&mut self, seen: Seen<'_>, summary: &mut Summary) -> Result<(), Stop> {
+    fn write(&mut self, seen: Seen<'_>) -> Result<(), Stop> {
         let exptime = seen.deadline.unix();
-        match self {
-            Self::Jsonl(to) => {
+        let position = Position::Item(self.report.seen() + 1);
+        match &mut self.to {
+            To::Jsonl(to) => {
                 let pair = (seen.key, seen.value);
-                jsonl::write(&mut to.out, pair, seen.flags, exptime, Some(seen.stored.0))
+                jsonl::write(&mut to.out(), pair, seen.flags, exptime, Some(seen.stored.0))
                     .map_err(|error| unwritable(&error))?;
             }
-            Self::Lines(to) => {
+            To::Lines(to) => {
                 if !lines::can_say(seen.key) {
-                    summary.left_out += 1;
-                    return Ok(());
+                    let reason = "its key has a space or a line end, for which lines have no place";
+                    let refusal = Refusal::of(seen.key, reason);
+                    return self.report.refuse(position, refusal).map_err(Stop::Failed);
                 }
-                summary.reduced += u64::from(seen.flags != 0 || exptime != 0);
-                lines::write(&mut to.out, seen.key, seen.value)
+                self.reduced += u64::from(seen.flags != 0 || exptime != 0);
+                lines::write(&mut to.out(), seen.key, seen.value)
                     .map_err(|error| unwritable(&error))?;
             }
-            Self::Server { server, report } => {
+            To::Server(server) => {
                 let record = Record {
                     key: seen.key.to_vec(),
                     value: seen.value.to_vec(),
@@ -204,79 +266,62 @@ impl Out {
                     exptime,
                     stored: None,
                 };
-                let position = Position::Item(report.seen() + 1);
-                return server.put(position, record, report).map_err(Stop::Failed);
+                return server.put(position, record, &mut self.report).map_err(Stop::Failed);
             }
         }
-        summary.exported += 1;
-        summary.exported_bytes += (seen.key.len() + seen.value.len()) as u64;
+        self.report.import(seen.key.len() + seen.value.len());
         Ok(())
     }
 
-    fn finish(self, written: Result<(), Stop>, summary: &mut Summary) -> Result<(), Stop> {
-        match self {
-            Self::Jsonl(to) | Self::Lines(to) => written.and_then(|()| to.finish()),
-            Self::Server { mut server, mut report } => {
-                let finished = server.finish(&mut report).map_err(Stop::Failed);
-                summary.exported = report.imported;
-                summary.exported_bytes = report.imported_bytes;
-                summary.left_out = report.refused;
-                for refused in &report.refusals {
-                    eprint_line(&format!("left out: {refused}\n"));
-                }
+    fn finish(mut self, written: Result<(), Stop>) -> (Summary, Result<(), Stop>) {
+        let finished = match self.to {
+            To::Jsonl(to) | To::Lines(to) => written.and_then(|()| to.finish()),
+            To::Server(mut server) => {
+                let finished = server.finish(&mut self.report).map_err(Stop::Failed);
                 written.and(finished)
             }
-        }
+        };
+        let summary = Summary {
+            exported: self.report.imported,
+            exported_bytes: self.report.imported_bytes,
+            left_out: self.report.refused,
+            refusals: self.report.refusals,
+            reduced: self.reduced,
+            interrupted: false,
+            seconds: 0.0,
+        };
+        (summary, finished)
     }
 }
 
 impl Destination {
     fn open(dest: Option<&Path>) -> Result<Self, Failure> {
-        let Some(dest) = dest.filter(|dest| *dest != Path::new("-")) else {
-            let out: Box<dyn Write> = Box::new(io::stdout());
-            return Ok(Self { out: BufWriter::with_capacity(64 << 10, out), names: None });
+        const BUFFER_BYTES: usize = 64 << 10;
+        let Some(dest) = dest else {
+            return Ok(Self::Stdout(BufWriter::with_capacity(BUFFER_BYTES, io::stdout())));
         };
-        let mut name = dest.as_os_str().to_owned();
-        name.push(".partial");
-        let part = PathBuf::from(name);
-        // What a cache holds is nobody else's business.
-        let file: File = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&part)
-            .map_err(|error| {
-                let what =
-                    format!("cannot create {}: {error}; choose another file", part.display());
-                Failure::new(Exit::CannotCreate, what)
-            })?;
-        let out: Box<dyn Write> = Box::new(file);
-        let names = Some((part, dest.to_owned()));
-        Ok(Self { out: BufWriter::with_capacity(64 << 10, out), names })
+        let whole = Whole::create(dest).map_err(|error| {
+            let what = format!("cannot create {}: {error}; choose another file", dest.display());
+            Failure::new(Exit::CannotCreate, what)
+        })?;
+        Ok(Self::File(BufWriter::with_capacity(BUFFER_BYTES, whole)))
     }
 
-    fn finish(mut self) -> Result<(), Stop> {
-        self.out.flush().map_err(|error| unwritable(&error))?;
-        if let Some((part, name)) = &self.names {
-            let named = File::open(part)
-                .and_then(|file| file.sync_all())
-                .and_then(|()| fs::rename(part, name));
-            named.map_err(|error| unwritable(&error))?;
+    fn out(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Stdout(out) => out,
+            Self::File(out) => out,
         }
-        self.names = None;
-        Ok(())
     }
-}
 
-impl Drop for Destination {
-    /// Whatever ended the export early, no half file is left.
-    fn drop(&mut self) {
-        if let Some((part, _)) = &self.names
-            && let Err(error) = fs::remove_file(part)
-        {
-            log::warn!("{} could not be removed: {error}", part.display());
-        }
+    fn finish(self) -> Result<(), Stop> {
+        let finished = match self {
+            Self::Stdout(mut out) => out.flush(),
+            Self::File(out) => {
+                out.into_inner().map_err(io::IntoInnerError::into_error).and_then(Whole::finish)
+            }
+        };
+        finished.map_err(|error| unwritable(&error))
     }
 }
 
@@ -288,22 +333,38 @@ fn unwritable(error: &io::Error) -> Stop {
     Stop::Failed(Failure::new(Exit::Io, what))
 }
 
-/// Ends the process when the budget is used up, unless the sender is dropped before.
-fn watch(budget: ViewBudget, unfinished: Option<PathBuf>) -> Result<Sender<()>, Failure> {
+/// Ends the process when the budget is used up, or when the end is asked for, unless the sender is dropped
+/// before.
+fn watch(budget: ViewBudget, out: &Out, interrupt: Interrupt) -> Result<Sender<()>, Failure> {
+    let unfinished = match &out.to {
+        To::Jsonl(Destination::File(out)) | To::Lines(Destination::File(out)) => {
+            out.get_ref().unfinished().map(Path::to_owned)
+        }
+        _ => None,
+    };
+    // Who talks to a server looks between two items, and has something to report.
+    let is_server = matches!(out.to, To::Server(_));
     let (keep, ended) = mpsc::channel();
     let work = move || {
         while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(WATCH_EVERY) {
-            let Some(why) = budget.exceeded() else { continue };
+            let failure = match (interrupt.exit().filter(|_| !is_server), budget.exceeded()) {
+                (Some(exit), _) => interrupted(exit),
+                (None, Some(why)) => {
+                    let what = format!(
+                        "the snapshot was given up: {why}; export less at a time (--prefix), or \
+                         raise --time-budget or --wal-budget"
+                    );
+                    Failure::new(Exit::Temporary, what)
+                }
+                (None, None) => continue,
+            };
             if let Some(path) = &unfinished
                 && let Err(error) = fs::remove_file(path)
             {
                 log::warn!("{} could not be removed: {error}", path.display());
             }
-            eprint_line(&format!(
-                "{NAME}: the snapshot was given up: {why}; export less at a time (--prefix), or \
-                 raise --time-limit or --wal-limit\n"
-            ));
-            std::process::exit(Exit::Temporary as i32);
+            eprint_line(&format!("{NAME}: {}\n", failure.message));
+            std::process::exit(failure.exit as i32);
         }
     };
     std::thread::Builder::new().name("budget".into()).spawn(work).map_err(|error| {

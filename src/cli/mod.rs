@@ -14,6 +14,7 @@ mod export;
 mod file;
 mod import;
 mod inspect;
+mod interrupt;
 mod json;
 mod migrate;
 mod pattern;
@@ -63,6 +64,10 @@ pub(crate) enum Exit {
     Permission = 77,
     /// 78: the configuration is wrong.
     Configuration = 78,
+    /// 130: SIGINT ended it, in order.
+    Interrupted = 130,
+    /// 143: SIGTERM did.
+    Terminated = 143,
 }
 
 /// Why the program ends without success.

@@ -50,10 +50,6 @@ impl Whole {
     }
 
     /// The name of what has to go, if the process ends without dropping this.
-    #[allow(
-        dead_code,
-        reason = "for tools that end the process from another thread, as export does"
-    )]
     pub(crate) fn unfinished(&self) -> Option<&Path> {
         match &self.place {
             Place::Beside { part, .. } => Some(part.path()),

@@ -315,7 +315,8 @@ impl Decoder {
         let data = &bytes[used..];
         if let Some(ending) = ending(data, value_bytes, simple) {
             let key = RequestKey::Here(key);
-            let op = move |value: Value| Op::Store { mode, flags, exptime, compare, value };
+            let stored = None;
+            let op = move |value: Value| Op::Store { mode, flags, exptime, compare, stored, value };
             return match ending {
                 Ending::Good { used: ending } => {
                     let op = op(data[..value_bytes].into());
@@ -364,7 +365,8 @@ impl Decoder {
         let Arriving { key, mode, flags, exptime, compare, form, value, .. } = *arriving;
         match ending {
             Ending::Good { used: ending } => {
-                let op = Op::Store { mode, flags, exptime, compare, value: value.into() };
+                let (stored, value) = (None, value.into());
+                let op = Op::Store { mode, flags, exptime, compare, stored, value };
                 let key = RequestKey::Kept(key);
                 let used = taken + ending;
                 Step::Request { request: Request::Operate { key, op, form }, used }

@@ -315,10 +315,10 @@ impl Desk {
     /// With `-C` no item has a cas id that a client could know.
     fn without_cas(&self, op: Op) -> Op {
         match op {
-            Op::Store { mode, flags, exptime, compare: Some(_), value }
+            Op::Store { mode, flags, exptime, compare: Some(_), stored, value }
                 if !self.context.options.cas_enabled =>
             {
-                Op::Store { mode, flags, exptime, compare: Some(0), value }
+                Op::Store { mode, flags, exptime, compare: Some(0), stored, value }
             }
             op => op,
         }

@@ -54,11 +54,11 @@ use shared::Shared;
 pub use backup::{BackupError, Budget, Copied, Pace, Progress, Stage, Stop, Watch, backup};
 pub use commit::{Batch, Owner, Task, Work};
 pub use migrate::{Schema, migrate, schema_of};
-pub use open::OpenError;
+pub use open::{OpenError, refuse_served};
 pub use options::{Durability, Options};
 pub use restore::{Restored, restore};
 pub use session::{Session, Source};
-pub use view::{Seen, View, ViewBudget, ViewError};
+pub use view::{Present, Seen, View, ViewBudget, ViewError};
 
 /// An open database and the threads that look after it. Dropping it closes the file.
 #[derive(Debug)]
@@ -67,6 +67,7 @@ pub struct Store {
     committer: Arc<Committer>,
     readers: Pool<SqliteConnectionManager>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    cas_first: u64,
     /// Held for as long as the file is open: keeps a second daemon away.
     _lock: std::fs::File,
 }
@@ -122,6 +123,7 @@ impl Store {
         let (shared, writer) =
             writer::Writer::start(opened.writer, options, clock.clone()).map_err(failed)?;
         let shared = Arc::new(shared);
+        let cas_first = writer.next_cas();
         let readers = Pool::builder()
             .max_size(u32::try_from(options.readers.max(1)).unwrap_or(u32::MAX))
             .test_on_check_out(false)
@@ -155,6 +157,7 @@ impl Store {
             committer,
             readers,
             threads: Mutex::new(threads),
+            cas_first,
             _lock: opened.lock,
         }))
     }
@@ -177,6 +180,12 @@ impl Store {
     /// Largest item in bytes, key and header included.
     pub fn item_bytes_max(&self) -> u64 {
         self.shared.item_bytes_max()
+    }
+
+    /// What is stored from the opening on has this cas id or a later one, what was there before has none
+    /// of these.
+    pub fn cas_first(&self) -> u64 {
+        self.cas_first
     }
 
     /// Figures for `stats`.

@@ -254,20 +254,37 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
         .map_err(|error| by_kind(&lock_path, &error))?;
     match file.try_lock() {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut owner = String::new();
-            // The text is for people only; without it the answer is the same.
-            if (&file).take(64).read_to_string(&mut owner).is_err() || owner.is_empty() {
-                owner = "process unknown".into();
-            }
-            return Err(OpenError::Locked { path: path.into(), owner: owner.trim().into() });
-        }
+        Err(TryLockError::WouldBlock) => return Err(locked(path, &file)),
         Err(TryLockError::Error(error)) => return Err(by_kind(&lock_path, &error)),
     }
     file.set_len(0)
         .and_then(|()| writeln!(file, "process {}", std::process::id()))
         .map_err(|error| by_kind(&lock_path, &error))?;
     Ok(file)
+}
+
+fn locked(path: &Path, file: &File) -> OpenError {
+    let mut owner = String::new();
+    // The text is for people only; without it the answer is the same.
+    if file.take(64).read_to_string(&mut owner).is_err() || owner.is_empty() {
+        owner = "process unknown".into();
+    }
+    OpenError::Locked { path: path.into(), owner: owner.trim().into() }
+}
+
+/// Whether a daemon, or another tool that writes, has this database now. Makes no file.
+///
+/// # Errors
+///
+/// [`OpenError::Locked`] if so. Where it cannot be told, it is not known to be.
+pub fn refuse_served(path: &Path) -> Result<(), OpenError> {
+    let path = real(path);
+    let Ok(file) = File::open(beside(&path, "-lock")) else { return Ok(()) };
+    // Shared, and let go at once: two who ask do not see each other.
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Err(locked(&path, &file)),
+        _ => Ok(()),
+    }
 }
 
 /// Makes an empty file, readable by nobody else, where there is none. SQLite gives the files beside it

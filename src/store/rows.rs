@@ -30,6 +30,12 @@ pub(super) struct CasBlock {
     end: u64,
 }
 
+impl CasBlock {
+    pub(super) fn next(self) -> u64 {
+        self.next
+    }
+}
+
 /// What a transaction will have changed.
 #[derive(Debug, Default)]
 pub(super) struct Changes {

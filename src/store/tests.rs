@@ -130,7 +130,7 @@ fn set(value: &str) -> Op {
 fn set_until(value: &str, exptime: i64) -> Op {
     let value = value.as_bytes().into();
     let exptime = Exptime(exptime);
-    Op::Store { mode: Mode::Set, flags: 0, exptime, compare: None, value }
+    Op::Store { mode: Mode::Set, flags: 0, exptime, compare: None, stored: None, value }
 }
 
 fn is_stored(outcome: &Outcome) -> bool {
@@ -268,6 +268,7 @@ fn a_foreign_commit_is_seen_and_changes_the_cas() {
         flags: 0,
         exptime: Exptime(0),
         compare: Some(cas),
+        stored: None,
         value: b"mine"[..].into(),
     };
     assert_eq!(bench.run(vec![("k", stale)]), [Outcome::Exists]);
@@ -363,7 +364,8 @@ fn a_transaction_is_bounded_by_what_it_moves() {
     let before = bench.store.metrics().totals().commits();
     let value = b"y"[..].into();
     let exptime = Exptime(0);
-    let append = Op::Store { mode: Mode::Append, flags: 0, exptime, compare: None, value };
+    let append =
+        Op::Store { mode: Mode::Append, flags: 0, exptime, compare: None, stored: None, value };
     let outcomes = bench.run(names.iter().map(|name| (name.as_str(), append.clone())).collect());
     assert!(outcomes.iter().all(is_stored), "forty bytes came, eighty megabytes move");
     let commits = bench.store.metrics().totals().commits() - before;

@@ -14,7 +14,7 @@ use crate::cache::{Deadline, Key};
 use crate::clock::{Seconds, Stamp};
 use crate::store::inspect::{Life, State};
 use crate::store::look::{self, Look, wal_bytes};
-use crate::store::{OpenError, schema, sql};
+use crate::store::{OpenError, rows, schema, sql};
 
 /// A read transaction on a database.
 #[derive(Debug)]
@@ -39,6 +39,17 @@ pub struct Seen<'r> {
     pub deadline: Deadline,
     /// When it was stored.
     pub stored: Seconds,
+}
+
+/// A row, as far as who would store in its place wants to know it.
+#[derive(Debug, Clone, Copy)]
+pub struct Present {
+    /// A dead one counts in the item budget, and for nothing else.
+    pub is_alive: bool,
+    /// When it was stored.
+    pub stored: Seconds,
+    /// As the item budget counts.
+    pub item_bytes: i64,
 }
 
 /// Why a walk ended early.
@@ -142,20 +153,29 @@ impl View {
         self.look.undisturbed().map_err(ViewError::Unreadable)
     }
 
-    /// When the item under this key was stored, if there is one alive.
+    /// Keys and values in it, and 59 bytes each, as the item budget counts.
+    pub fn bytes(&self) -> i64 {
+        self.state.bytes
+    }
+
+    /// What stands under this key.
     ///
     /// # Errors
     ///
     /// If the database cannot be read.
-    pub fn stored(&self, key: Key<'_>) -> Result<Option<Seconds>, OpenError> {
-        let find = || -> rusqlite::Result<Option<Seconds>> {
+    pub fn present(&self, key: Key<'_>) -> Result<Option<Present>, OpenError> {
+        let find = || -> rusqlite::Result<Option<Present>> {
             let (first, last) = self.state.bucket(key.bytes());
             let mut statement = self.look.db.prepare_cached(sql::FIND)?;
             let mut rows = statement.query([first, last])?;
             while let Some(row) = rows.next()? {
                 if row.get_ref(1)?.as_blob()? == key.bytes() {
                     let life = self.state.life(row.get(2)?, row.get(3)?, self.now);
-                    return Ok((life == Life::Live).then_some(Seconds(row.get(6)?)));
+                    return Ok(Some(Present {
+                        is_alive: life == Life::Live,
+                        stored: Seconds(row.get(6)?),
+                        item_bytes: rows::item_bytes(key, row.get::<_, i64>(8)?.cast_unsigned()),
+                    }));
                 }
             }
             Ok(None)

@@ -64,6 +64,11 @@ impl Writer {
         Ok((shared, Self { db, cas, swept: state.swept, data_version }))
     }
 
+    /// The cas id that the next change gets.
+    pub(super) fn next_cas(&self) -> u64 {
+        self.cas.next()
+    }
+
     /// Commits the batches' work, in the order in which it was gathered. Work that has its outcome
     /// already is left alone. `false` if there is work left because others should have their turn.
     pub(super) fn commit(

@@ -3,18 +3,19 @@
 //! One batch at a time is on its way. What must stay true: an item is reported as imported only after
 //! the commit that holds it.
 
-use std::path::Path;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
+use super::Sink;
+use super::conflict::{Conflict, Existing, Verdict};
 use super::report::Report;
-use super::{Conflict, Sink};
-use crate::cache::{self, Exptime, KeyBuf, Mode, Op, Outcome};
+use crate::cache::{self, Exptime, Item, KeyBuf, Mode, Op, Outcome};
 use crate::cli::transfer::{Position, Record, Refusal};
 use crate::cli::{Exit, Failure};
 use crate::clock::{Clock, Seconds, Stamp};
-use crate::store::{Batch, OpenError, Options, Owner, Session, Store, Task, View, Work};
+use crate::store::{Batch, OpenError, Options, Owner, Session, Store, Task, Work};
 
 /// How long a commit or a checkpoint may keep us waiting.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -31,6 +32,8 @@ pub(crate) struct Database {
     conflict: Conflict,
     /// What the batch holds, by ticket.
     waiting: Vec<Waiting>,
+    /// Their hashes: what is on its way cannot be read yet.
+    hashes: HashSet<u64>,
 }
 
 #[derive(Debug)]
@@ -67,27 +70,63 @@ impl Database {
         clock: Clock,
         conflict: Conflict,
     ) -> Result<Self, Failure> {
-        let store = Store::open(options, &clock).map_err(|error| match error {
-            OpenError::Locked { path, owner } => Failure::new(
-                Exit::Temporary,
-                format!(
-                    "{} is in use by a litecached ({owner}); stop it, or import through it with \
-                     --to-server",
-                    path.display()
-                ),
-            ),
-            other => other.into(),
-        })?;
+        let store = Store::open(options, &clock).map_err(refused)?;
         let (post, events) = mpsc::channel();
         let alarm = post.clone();
         store.when_failed(move |why| drop(alarm.send(Event::Failed(why.to_owned()))));
         let session = store.session(Arc::new(Post(post)));
-        Ok(Self { store, session, events, clock, conflict, waiting: Vec::new() })
+        let (waiting, hashes) = (Vec::new(), HashSet::new());
+        Ok(Self { store, session, events, clock, conflict, waiting, hashes })
+    }
+
+    /// The item under a key, what is on its way included.
+    pub(super) fn read(
+        &mut self,
+        key: cache::Key<'_>,
+        report: &mut Report,
+    ) -> Result<Option<Item>, Failure> {
+        if self.hashes.contains(&self.store.hash(key)) {
+            self.commit(report)?;
+        }
+        // The snapshot stays open up to the next commit, which ends it.
+        match self.session.fetch(key, self.clock.now()).0 {
+            Outcome::Hit(item) => Ok(Some(item)),
+            Outcome::Miss(_) => Ok(None),
+            other => Err(failed(&format!("reading answered {other:?}"))),
+        }
+    }
+
+    /// Stores, with the batch that this is one of. A record that does not say when it was stored was
+    /// stored now.
+    pub(super) fn write(
+        &mut self,
+        position: Position,
+        record: Record,
+        (mode, compare): (Mode, Option<u64>),
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let key = cache::Key::new(&record.key).expect("records are checked before").to_owned();
+        let op = Op::Store {
+            mode,
+            flags: record.flags,
+            exptime: Exptime(record.exptime),
+            compare,
+            stored: record.stored.map(Seconds),
+            value: record.value.into(),
+        };
+        let bytes = key.bytes().len() + op.value_bytes();
+        let hash = self.store.hash(key.as_key());
+        let ticket = self.waiting.len() as u64;
+        self.session.queue(ticket, Task::Operate { hash, key: key.clone(), op });
+        self.waiting.push(Waiting { position, key, bytes });
+        self.hashes.insert(hash);
+        if self.session.is_full() { self.commit(report) } else { Ok(()) }
     }
 
     /// Commits what was gathered, and counts what became of it.
     fn commit(&mut self, report: &mut Report) -> Result<(), Failure> {
         let waiting = std::mem::take(&mut self.waiting);
+        self.hashes.clear();
         let mut left = !waiting.is_empty();
         while left {
             self.await_checkpoint()?;
@@ -126,6 +165,8 @@ impl Database {
     /// We may write faster than the WAL is checkpointed: waits while it is half full.
     fn await_checkpoint(&mut self) -> Result<(), Failure> {
         let began = Stamp::now();
+        // It would keep the WAL from starting over.
+        self.session.end_reads();
         loop {
             let snapshot = self.store.snapshot();
             if snapshot.wal_bytes < snapshot.wal_bytes_max / 2 {
@@ -144,16 +185,6 @@ impl Database {
             }
         }
     }
-
-    fn existing(&mut self, key: cache::Key<'_>, now: Seconds) -> Result<Option<Seconds>, Failure> {
-        let (outcome, _) = self.session.fetch(key, now);
-        self.session.end_reads();
-        match outcome {
-            Outcome::Hit(item) => Ok(Some(item.head.stored)),
-            Outcome::Miss(_) => Ok(None),
-            other => Err(failed(&format!("reading answered {other:?}"))),
-        }
-    }
 }
 
 impl Sink for Database {
@@ -163,36 +194,20 @@ impl Sink for Database {
         record: Record,
         report: &mut Report,
     ) -> Result<(), Failure> {
-        let key = cache::Key::new(&record.key).expect("records are checked before").to_owned();
-        let mode = match self.conflict {
-            Conflict::Skip => Mode::Add,
-            Conflict::Replace => Mode::Set,
-            Conflict::Newer => {
-                // An earlier record on this key has to be there first.
-                if self.waiting.iter().any(|waiting| waiting.key == key) {
-                    self.commit(report)?;
-                }
-                let existing = self.existing(key.as_key(), self.clock.now())?;
-                if existing.is_some_and(|stored| record.stored.is_none_or(|new| new <= stored.0)) {
-                    report.skipped += 1;
-                    return Ok(());
-                }
-                Mode::Set
+        let key = cache::Key::new(&record.key).expect("records are checked before");
+        let item = if self.conflict.looks() { self.read(key, report)? } else { None };
+        let existing = item.map(|Item { head, .. }| Existing {
+            stored: head.stored,
+            cas: head.cas,
+            is_own: head.cas >= self.store.cas_first(),
+        });
+        match self.conflict.decide(existing, record.stored) {
+            Verdict::Store(mode, compare) => self.write(position, record, (mode, compare), report),
+            Verdict::Keep => {
+                report.skipped += 1;
+                Ok(())
             }
-        };
-        let op = Op::Store {
-            mode,
-            flags: record.flags,
-            exptime: Exptime(record.exptime),
-            compare: None,
-            value: record.value.into(),
-        };
-        let bytes = key.bytes().len() + op.value_bytes();
-        let hash = self.store.hash(key.as_key());
-        let ticket = self.waiting.len() as u64;
-        self.session.queue(ticket, Task::Operate { hash, key: key.clone(), op });
-        self.waiting.push(Waiting { position, key, bytes });
-        if self.session.is_full() { self.commit(report) } else { Ok(()) }
+        }
     }
 
     fn finish(&mut self, report: &mut Report) -> Result<(), Failure> {
@@ -205,24 +220,26 @@ impl Sink for Database {
 
 /// Counts an outcome; gives the task back if it has to be tried again.
 fn count(
-    work: Work,
+    mut work: Work,
     waiting: &Waiting,
     report: &mut Report,
 ) -> Result<Option<(u64, Task)>, Failure> {
     let Waiting { position, key, bytes } = waiting;
     match work.outcome {
         Some(Outcome::Stored { .. }) => report.import(*bytes),
-        Some(Outcome::NotStored) => report.skipped += 1,
+        // Another program stored there between our look and our commit.
+        Some(Outcome::NotStored | Outcome::Exists) => report.skipped += 1,
         Some(Outcome::Failed(cache::Failure::WalFull)) => {
             return Ok(Some((work.ticket, work.task)));
         }
-        Some(Outcome::Failed(cache::Failure::NoMemory)) => {
-            let what = format!(
-                "{position}: the database is full; make room on the disk or raise --max-disk, \
-                 then import the rest with --on-conflict skip"
-            );
-            return Err(Failure::new(Exit::CannotCreate, what));
+        // What was to be overwritten has gone meanwhile.
+        Some(Outcome::NotFound) => {
+            if let Task::Operate { op: Op::Store { compare, .. }, .. } = &mut work.task {
+                *compare = None;
+            }
+            return Ok(Some((work.ticket, work.task)));
         }
+        Some(Outcome::Failed(cache::Failure::NoMemory)) => return Err(full(*position)),
         Some(Outcome::Failed(cache::Failure::Busy)) => {
             let what = "another program holds the database's write lock; end its transaction, \
                         then import the rest with --on-conflict skip";
@@ -236,52 +253,34 @@ fn count(
     Ok(None)
 }
 
+/// There is no room for the record at this place.
+pub(super) fn full(position: Position) -> Failure {
+    let what = format!(
+        "{position}: the database is full; make room on the disk or raise --max-disk, then import \
+         the rest with --on-conflict skip"
+    );
+    Failure::new(Exit::CannotCreate, what)
+}
+
+/// Why the database is not opened.
+pub(super) fn refused(error: OpenError) -> Failure {
+    match error {
+        OpenError::Locked { path, owner } => Failure::new(
+            Exit::Temporary,
+            format!(
+                "{} is in use by a litecached ({owner}); stop it, or import through it with \
+                 --to-server",
+                path.display()
+            ),
+        ),
+        other => other.into(),
+    }
+}
+
 fn failed(why: &str) -> Failure {
     let what = format!(
         "the database failed: {why}; what was reported is stored, import the rest with \
          --on-conflict skip once the cause is gone"
     );
     Failure::new(Exit::Io, what)
-}
-
-/// What an import would do to a database, which is only looked at.
-#[derive(Debug)]
-pub(crate) struct Rehearsal {
-    /// None where there is no database yet.
-    view: Option<View>,
-    conflict: Conflict,
-}
-
-impl Rehearsal {
-    pub(crate) fn open(path: &Path, now: Seconds, conflict: Conflict) -> Result<Self, Failure> {
-        let view = match View::open(path, now) {
-            Err(OpenError::Missing { .. } | OpenError::Empty { .. }) => None,
-            view => Some(view?.unpinned()?),
-        };
-        Ok(Self { view, conflict })
-    }
-}
-
-impl Sink for Rehearsal {
-    fn put(
-        &mut self,
-        _position: Position,
-        record: Record,
-        report: &mut Report,
-    ) -> Result<(), Failure> {
-        let key = cache::Key::new(&record.key).expect("records are checked before");
-        let existing = match &self.view {
-            Some(view) if self.conflict != Conflict::Replace => view.stored(key)?,
-            _ => None,
-        };
-        let keep = existing.is_some_and(|stored| {
-            self.conflict == Conflict::Skip || record.stored.is_none_or(|new| new <= stored.0)
-        });
-        if keep {
-            report.skipped += 1;
-        } else {
-            report.import(record.key.len() + record.value.len());
-        }
-        Ok(())
-    }
 }

@@ -1,20 +1,31 @@
 //! From a live memcached: its keys from `lru_crawler metadump`, the rest by `mg`, or by `get` where
 //! there is no `mg`.
 //!
-//! The keys come on one connection while the items are asked for on another, so that only a handful of
-//! keys is in memory. An item that goes in between is gone there too.
+//! The keys come first, all of them, into a file without a name: memcached's crawler passes over an item
+//! that somebody is reading just then, so nothing is asked for while it runs. An item that goes in
+//! between is gone there too, and counted.
 
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Seek, Write};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::report::Report;
+use crate::cli::transfer::bounded::Lines;
 use crate::cli::transfer::{Parsed, Position, Record, Refusal, too_large, unsayable_key};
 use crate::cli::wire::{Address, Connection, Trouble};
 use crate::cli::{Exit, Failure};
 use crate::clock::Clock;
 use crate::protocol::reply::{Head, Piece, Shape, refuses};
 
+/// Longest line of the dump: a key of 250 bytes is written as 750.
+const LINE_BYTES_MAX: usize = 8_192;
+/// Times that a server is asked for its keys, while each tells more than the one before.
+const DUMPS_MAX: usize = 5;
+/// Between these: its lists come to rest.
+const PAUSE: Duration = Duration::from_millis(200);
 /// Items that are asked for at once.
 const BATCH_ITEMS_MAX: usize = 64;
 
@@ -36,7 +47,10 @@ struct Told {
 
 /// How many items the server says it has.
 pub(super) fn count(address: &Address, patience: Duration) -> Result<u64, Failure> {
-    let mut connection = Connection::open(address, patience)?;
+    curr_items(&mut Connection::open(address, patience)?)
+}
+
+fn curr_items(connection: &mut Connection) -> Result<u64, Failure> {
     connection.write(b"stats\r\n").map_err(gone)?;
     let mut items = 0;
     loop {
@@ -52,29 +66,93 @@ pub(super) fn count(address: &Address, patience: Duration) -> Result<u64, Failur
 }
 
 impl Source<'_> {
-    /// Reads every item, and gives it to `take`.
+    /// Reads every key it tells; `looks` between two. memcached's crawler may miss items that are in use
+    /// or on their way to another of its lists, so that it is asked again while that finds more. What it
+    /// did not tell even then is noted.
+    pub(super) fn keys(
+        &self,
+        mut before: u64,
+        report: &mut Report,
+        mut looks: impl FnMut(u64) -> Result<(), Failure>,
+    ) -> Result<Keys, Failure> {
+        let mut connection = Connection::open(self.address, self.patience)?;
+        let mut best: Option<Keys> = None;
+        for _ in 0..DUMPS_MAX {
+            let keys = self.dump(&mut connection, &mut looks)?;
+            let after = curr_items(&mut connection)?;
+            let counted = before.min(after);
+            let (told, best_told) = (keys.count, best.as_ref().map_or(0, |best| best.count));
+            if told > best_told || best.is_none() {
+                best = Some(keys);
+            }
+            if told >= counted {
+                return Ok(best.expect("it was just set"));
+            }
+            if told <= best_told {
+                break;
+            }
+            before = after;
+            std::thread::park_timeout(PAUSE);
+        }
+        let best = best.expect("one dump was taken");
+        report.notes.push(format!(
+            "the server counts {before} items and told {} keys: the others have expired there, or \
+             were in use; import again to be sure, what is there is skipped",
+            best.count
+        ));
+        Ok(best)
+    }
+
+    /// Reads every key once, into a file without a name.
+    fn dump(
+        &self,
+        connection: &mut Connection,
+        looks: &mut impl FnMut(u64) -> Result<(), Failure>,
+    ) -> Result<Keys, Failure> {
+        let spool = tempfile::tempfile().map_err(|error| unspooled(&error))?;
+        let mut spool = BufWriter::new(spool);
+        connection.write(b"lru_crawler metadump all\r\n").map_err(gone)?;
+        let mut count = 0;
+        loop {
+            let line = connection.line().map_err(gone)?;
+            if line == b"END" {
+                break;
+            }
+            // Parsed twice: what is no line of a dump is to be known before an item is asked for.
+            parse(&line).ok_or_else(|| self.no_dump(connection, &line))?;
+            spool
+                .write_all(&line)
+                .and_then(|()| spool.write_all(b"\n"))
+                .map_err(|error| unspooled(&error))?;
+            count += 1;
+            looks(count)?;
+        }
+        let mut file = spool.into_inner().map_err(|error| unspooled(error.error()))?;
+        file.rewind().map_err(|error| unspooled(&error))?;
+        Ok(Keys { file, count })
+    }
+
+    /// Asks for every item, and gives it to `take`. Gives back how many keys had none any more.
     pub(super) fn read(
         &self,
+        keys: Keys,
         mut take: impl FnMut(Parsed) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        let mut keys = Connection::open(self.address, self.patience)?;
+    ) -> Result<u64, Failure> {
         let connection = Connection::open(self.address, self.patience)?;
         let mut items = Items { source: self, connection, has_meta: false, number: 0 };
         items.connection.write(b"mn\r\n").map_err(gone)?;
         items.has_meta = items.connection.line().map_err(gone)? == b"MN";
-        keys.write(b"lru_crawler metadump all\r\n").map_err(gone)?;
+        let mut lines = Lines::new(BufReader::new(keys.file), LINE_BYTES_MAX);
         let mut batch = Vec::with_capacity(BATCH_ITEMS_MAX);
-        loop {
-            let line = keys.line().map_err(gone)?;
-            if line == b"END" {
-                return items.fetch(&batch, &mut take);
-            }
-            batch.push(parse(&line).ok_or_else(|| self.no_dump(&keys, &line))?);
+        while let Some(line) = lines.next().map_err(|error| unspooled(&error))? {
+            batch.extend(line.text.and_then(parse));
             if batch.len() == BATCH_ITEMS_MAX {
                 items.fetch(&batch, &mut take)?;
                 batch.clear();
             }
         }
+        items.fetch(&batch, &mut take)?;
+        Ok(keys.count - items.number)
     }
 
     fn no_dump(&self, keys: &Connection, line: &[u8]) -> Failure {
@@ -91,6 +169,13 @@ impl Source<'_> {
         let (address, line) = (self.address, line.escape_ascii());
         Failure::new(exit, format!("{address} does not tell its keys: it says {line}; {todo}"))
     }
+}
+
+/// The keys that a server told, in a file that goes with this.
+#[derive(Debug)]
+pub(super) struct Keys {
+    file: File,
+    count: u64,
 }
 
 /// The connection on which items are asked for.
@@ -196,6 +281,15 @@ fn heard(told: &Told, head: Head<'_>, clock: &Clock) -> Heard {
     let key = told.key.clone();
     let record = Record { key, value: Vec::new(), flags, exptime, stored: None };
     Heard { record, value_bytes: head.value_bytes }
+}
+
+fn unspooled(error: &io::Error) -> Failure {
+    let place = std::env::temp_dir();
+    let what = format!(
+        "the server's keys cannot be kept in {}: {error}; make room there, or set TMPDIR",
+        place.display()
+    );
+    Failure::new(Exit::CannotCreate, what)
 }
 
 fn gone(trouble: Trouble) -> Failure {

@@ -3,29 +3,32 @@
 //! A source gives records one at a time, a [`Sink`] takes them in batches: nothing here grows with the
 //! source. What must stay true: each record is counted once, as imported, skipped, expired or refused.
 
+pub(crate) mod conflict;
 mod database;
 mod memcached;
+pub(crate) mod progress;
+mod rehearsal;
 pub(crate) mod report;
 pub(crate) mod server;
+mod source;
 
-use std::fmt;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::transfer::{Halt, Parsed, Position, Record, Refusal, jsonl, key_store, lines};
+use super::interrupt::Interrupt;
+use super::transfer::{Parsed, Position, Record, Refusal};
 use super::wire::{ADDRESS_FORMS, Address, patience, timeout_argument};
 use super::{Exit, Failure, file, print};
 use crate::cache::Deadline;
 use crate::clock::{Clock, Stamp};
 use crate::config::size;
-use crate::store::Options;
+use crate::store::{OpenError, Options, View};
 use crate::{limits, logging};
+use conflict::Conflict;
 use report::Report;
+use source::Source;
 
 /// Takes records.
 pub(crate) trait Sink {
@@ -43,14 +46,6 @@ pub(crate) trait Sink {
     }
 }
 
-/// What to do where there is an item already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Conflict {
-    Skip,
-    Replace,
-    Newer,
-}
-
 /// Its arguments and its help.
 pub(super) fn command() -> Command {
     Command::new("import")
@@ -60,6 +55,7 @@ pub(super) fn command() -> Command {
              jsonl is what litecached export writes; memcached is a live server, SOURCE its address.\n\
              An address is {ADDRESS_FORMS}.\n\
              newer needs to know when items were stored: files say it, no server does.\n\
+             Where a file has a key twice, the last one wins (a server keeps the first, with skip).\n\
              Exit code 65 says that something was refused; the report names it."
         ))
         .arg(
@@ -160,6 +156,7 @@ struct Plan {
     strict: bool,
     json: bool,
     clock: Clock,
+    interrupt: Interrupt,
 }
 
 impl Plan {
@@ -204,45 +201,61 @@ impl Plan {
             strict: flags.get_flag("strict"),
             json: flags.get_flag("json"),
             clock: Clock::system(),
+            interrupt: Interrupt::watch()?,
         })
     }
 
     fn follow(&self, report: &mut Report) -> Result<(), Failure> {
         // The source first: a slip in its name must not create a database.
         let source = Source::open(self)?;
-        let mut sink = self.sink()?;
-        let progress = source.progress();
-        let mut intake =
-            Intake { plan: self, source_time: source.time(), sink: &mut *sink, report };
-        let result = source.read(self, &mut |parsed| {
-            progress.set_position(parsed.bytes_read);
-            intake.take(parsed)?;
-            if intake.report.seen().is_multiple_of(256) {
-                progress.set_message(format!("{} items", intake.report.seen()));
-            }
-            Ok(())
-        });
-        progress.finish_and_clear();
+        let mut intake = Intake { plan: self, source_time: source.time(), sink: None, report };
+        if self.server.is_some() || self.dry_run || self.has_database()? {
+            intake.sink = Some(self.sink()?);
+        }
+        let result = source.read(self, &mut intake);
         // What was read before an error is kept, and its report is true.
-        let finished = sink.finish(report);
-        result.and(finished)
+        let finished = intake.sink.as_mut().map_or(Ok(()), |sink| sink.finish(intake.report));
+        match self.interrupt.exit() {
+            // Whatever else went wrong, that is why it ended.
+            Some(exit) if result.is_err() => {
+                report.interrupted = true;
+                let what = "interrupted; what the report counts is stored, start again: what is \
+                            there already is skipped";
+                finished.and(Err(Failure::new(exit, what)))
+            }
+            _ => result.and(finished),
+        }
+    }
+
+    /// Whether there is a file to import into. One that cannot be is refused before anything is made
+    /// beside it.
+    fn has_database(&self) -> Result<bool, Failure> {
+        match View::open(&self.options.path, self.clock.now()) {
+            Err(OpenError::Missing { .. }) => Ok(false),
+            Err(
+                error @ (OpenError::NotADatabase { .. }
+                | OpenError::NotOurs { .. }
+                | OpenError::Newer { .. }),
+            ) => Err(error.into()),
+            // Who opens it to write says the rest.
+            _ => Ok(true),
+        }
     }
 
     fn sink(&self) -> Result<Box<dyn Sink>, Failure> {
-        Ok(match (&self.server, self.dry_run) {
-            (Some(address), is_rehearsal) => {
-                let (patience, conflict) = (self.patience, self.conflict);
-                Box::new(server::Server::connect(address, patience, conflict, is_rehearsal)?)
-            }
-            (None, true) => Box::new(database::Rehearsal::open(
-                &self.options.path,
-                self.clock.now(),
-                self.conflict,
-            )?),
-            (None, false) => {
-                let clock = self.clock.clone();
-                Box::new(database::Database::open(&self.options, clock, self.conflict)?)
-            }
+        let (clock, conflict) = (self.clock.clone(), self.conflict);
+        let Some(address) = &self.server else {
+            return Ok(if self.dry_run {
+                Box::new(rehearsal::Rehearsal::open(&self.options, clock, conflict)?)
+            } else {
+                Box::new(database::Database::open(&self.options, clock, conflict)?)
+            });
+        };
+        let server = server::Server::connect(address, self.patience, conflict)?;
+        Ok(if self.dry_run {
+            Box::new(rehearsal::ServerRehearsal::open(server, clock, conflict)?)
+        } else {
+            Box::new(server)
         })
     }
 }
@@ -252,12 +265,15 @@ struct Intake<'a> {
     plan: &'a Plan,
     /// For records that do not say when they were stored.
     source_time: Option<i64>,
-    sink: &'a mut dyn Sink,
+    /// Opened for the first record where it makes a file: a source without any leaves nothing behind.
+    sink: Option<Box<dyn Sink>>,
     report: &'a mut Report,
 }
 
 impl Intake<'_> {
+    /// Takes what was read, unless the end was asked for.
     fn take(&mut self, parsed: Parsed) -> Result<(), Failure> {
+        self.go_on()?;
         let position = parsed.position;
         let mut record = match parsed.record {
             Ok(record) => record,
@@ -275,124 +291,15 @@ impl Intake<'_> {
             let reason = "nothing says when it was stored";
             return self.report.refuse(position, Refusal::of(&record.key, reason));
         }
-        self.sink.put(position, record, self.report)
-    }
-}
-
-/// Where records come from.
-enum Source {
-    Stdin,
-    File { file: File, path: PathBuf, bytes: u64, time: Option<i64> },
-    Memcached { address: Address, items: u64 },
-}
-
-impl Source {
-    fn open(plan: &Plan) -> Result<Self, Failure> {
-        let source = plan.source.as_path();
-        if plan.from == "memcached" {
-            let address = Address::parse(&source.to_string_lossy())?;
-            let items = memcached::count(&address, plan.patience)?;
-            return Ok(Self::Memcached { address, items });
+        if self.sink.is_none() {
+            self.sink = Some(self.plan.sink()?);
         }
-        if source == Path::new("-") {
-            return Ok(Self::Stdin);
-        }
-        let opened = File::open(source).and_then(|file| Ok((file.metadata()?, file)));
-        let (metadata, file) = opened.map_err(|error| {
-            let exit = match error.kind() {
-                io::ErrorKind::PermissionDenied => Exit::Permission,
-                _ => Exit::NoInput,
-            };
-            let what = format!("cannot read {}: {error}; name the source", source.display());
-            Failure::new(exit, what)
-        })?;
-        let since = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let time = since.and_then(|since| i64::try_from(since.as_secs()).ok());
-        Ok(Self::File { file, path: source.to_owned(), bytes: metadata.len(), time })
+        let sink = self.sink.as_mut().expect("it was just opened");
+        sink.put(position, record, self.report)
     }
 
-    /// When a file was written: its items were stored then or before.
-    fn time(&self) -> Option<i64> {
-        match self {
-            Self::File { time, .. } => *time,
-            Self::Stdin | Self::Memcached { .. } => None,
-        }
+    /// An error if the end was asked for.
+    fn go_on(&self) -> Result<(), Failure> {
+        self.plan.interrupt.exit().map_or(Ok(()), |exit| Err(Failure::new(exit, "interrupted")))
     }
-
-    /// How far it has been read.
-    fn progress(&self) -> ProgressBar {
-        let (length, template) = match self {
-            Self::File { bytes, .. } => {
-                (Some(*bytes), "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {msg} {eta}")
-            }
-            Self::Stdin => (None, "{spinner} {bytes} {bytes_per_sec} {msg}"),
-            Self::Memcached { items, .. } => (Some(*items), ITEMS_TEMPLATE),
-        };
-        progress_bar(length, template)
-    }
-
-    fn read(
-        self,
-        plan: &Plan,
-        take: &mut dyn FnMut(Parsed) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        match self {
-            Self::Memcached { address, .. } => {
-                let source = memcached::Source {
-                    address: &address,
-                    patience: plan.patience,
-                    item_bytes_max: plan.options.item_bytes_max,
-                    clock: &plan.clock,
-                };
-                source.read(take)
-            }
-            Self::Stdin => read_file(io::stdin().lock(), "stdin", plan, take),
-            Self::File { file, path, .. } => {
-                let name = path.display().to_string();
-                read_file(BufReader::with_capacity(64 << 10, file), &name, plan, take)
-            }
-        }
-    }
-}
-
-/// For a source that counts items.
-pub(super) const ITEMS_TEMPLATE: &str = "{wide_bar} {pos}/{len} items {rate} {eta}";
-
-/// Drawn on stderr where that is a terminal, else not at all.
-pub(super) fn progress_bar(length: Option<u64>, template: &str) -> ProgressBar {
-    let target = if io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
-        // Into the bar's own text, which takes everything.
-        write!(out, "{:.0}/s", state.per_sec()).expect("a text can grow");
-    };
-    let style = ProgressStyle::with_template(template).expect("constant templates are valid");
-    ProgressBar::with_draw_target(length, target).with_style(style.with_key("rate", rate))
-}
-
-fn read_file(
-    source: impl BufRead,
-    name: &str,
-    plan: &Plan,
-    take: &mut dyn FnMut(Parsed) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let item_bytes_max = plan.options.item_bytes_max;
-    let result = match plan.from.as_str() {
-        "json" => key_store::read(source, item_bytes_max, take),
-        "lines" => lines::read(source, item_bytes_max, take),
-        _ => jsonl::read(source, item_bytes_max, take),
-    };
-    result.map_err(|halt| match halt {
-        Halt::Taker(failure) => failure,
-        Halt::Broken(why) => {
-            let what = format!(
-                "{name} cannot be read on: {why}; correct it, then import the rest with \
-                 --on-conflict skip"
-            );
-            Failure::new(Exit::Data, what)
-        }
-    })
 }

@@ -27,6 +27,10 @@ pub(crate) struct Report {
     pub(crate) refused: u64,
     /// The first of these.
     pub(crate) refusals: Vec<Refused>,
+    /// What is to be known beside the counts.
+    pub(crate) notes: Vec<String>,
+    /// A signal ended it before the source did.
+    pub(crate) interrupted: bool,
     pub(crate) seconds: f64,
     #[serde(skip)]
     pub(crate) strict: bool,
@@ -105,6 +109,7 @@ impl Report {
         if untold > 0 {
             lines.push(format!("refused: {untold} more"));
         }
+        lines.extend(self.notes.iter().map(|note| format!("note: {note}")));
         lines.join("\n") + "\n"
     }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::Sink;
+use super::conflict::Conflict;
 use super::report::Report;
-use super::{Conflict, Sink};
 use crate::cli::Failure;
 use crate::cli::transfer::{Position, Record, Refusal};
 use crate::cli::wire::{Address, Connection, Trouble};
@@ -15,13 +16,11 @@ const BATCH_ITEMS_MAX: usize = 256;
 /// Bytes of values in these.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// A server that takes records, or would.
+/// A server that takes records. Of those on one key in a source `add` keeps the first, `set` the last.
 #[derive(Debug)]
 pub(crate) struct Server {
     connection: Connection,
     conflict: Conflict,
-    /// Says what would become of a record, as far as that can be told without storing.
-    is_rehearsal: bool,
     waiting: Vec<Waiting>,
     bytes: usize,
 }
@@ -39,7 +38,6 @@ impl Server {
         address: &Address,
         patience: Duration,
         conflict: Conflict,
-        is_rehearsal: bool,
     ) -> Result<Self, Failure> {
         let mut connection = Connection::open(address, patience)?;
         let asked = connection.write(b"version\r\n").and_then(|()| connection.line());
@@ -47,7 +45,7 @@ impl Server {
         if !answer.starts_with(b"VERSION ") {
             return Err(connection.strange(&answer).into());
         }
-        Ok(Self { connection, conflict, is_rehearsal, waiting: Vec::new(), bytes: 0 })
+        Ok(Self { connection, conflict, waiting: Vec::new(), bytes: 0 })
     }
 
     fn send(&mut self, record: &Record) -> Result<(), Trouble> {
@@ -82,7 +80,34 @@ impl Server {
         Ok(())
     }
 
-    fn holds(&mut self, key: &[u8]) -> Result<bool, Trouble> {
+    /// Why it would not take a record; the server itself says so of one that is too large.
+    pub(super) fn refusal(record: &Record, too_large: bool) -> Option<Refusal> {
+        let said = || "the server would say SERVER_ERROR object too large for cache".to_owned();
+        let reason = record.unsayable().or_else(|| too_large.then(said))?;
+        Some(Refusal::of(&record.key, reason))
+    }
+
+    /// The largest item it takes, key and header included, if it tells.
+    pub(super) fn item_bytes_max(&mut self) -> Result<Option<u64>, Failure> {
+        let lost = |trouble| gone(trouble, 0);
+        self.connection.write(b"stats settings\r\n").map_err(lost)?;
+        let mut found = None;
+        loop {
+            let line = self.connection.line().map_err(lost)?;
+            if let Some(number) = line.strip_prefix(b"STAT item_size_max ") {
+                found = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
+            } else if !line.starts_with(b"STAT ") {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Whether it has an item under this key.
+    pub(super) fn holds(&mut self, key: &[u8]) -> Result<bool, Failure> {
+        self.asks(key).map_err(|trouble| gone(trouble, 0))
+    }
+
+    fn asks(&mut self, key: &[u8]) -> Result<bool, Trouble> {
         self.connection.write(&[b"get ", key, b"\r\n"].concat())?;
         let (mut is_there, mut odd) = (false, None);
         self.connection.reply(Shape::Items, |piece| {
@@ -104,20 +129,10 @@ impl Sink for Server {
         record: Record,
         report: &mut Report,
     ) -> Result<(), Failure> {
-        if let Some(reason) = record.unsayable() {
-            return report.refuse(position, Refusal::of(&record.key, reason));
+        if let Some(refusal) = Self::refusal(&record, false) {
+            return report.refuse(position, refusal);
         }
         let bytes = record.key.len() + record.value.len();
-        if self.is_rehearsal {
-            let is_kept = self.conflict == Conflict::Skip
-                && self.holds(&record.key).map_err(|trouble| gone(trouble, 0))?;
-            if is_kept {
-                report.skipped += 1;
-            } else {
-                report.import(bytes);
-            }
-            return Ok(());
-        }
         let sent = self.send(&record);
         self.bytes += bytes;
         self.waiting.push(Waiting { position, key: record.key, bytes });

@@ -8,7 +8,7 @@ use std::io::BufRead;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::bounded::{Clipped, Progress};
+use super::clipped::{Clipped, Flaw, Progress};
 use super::{Halt, Parsed, Position, Record, Refusal, too_large};
 
 /// Reads every entry, and gives it to `take`.
@@ -42,8 +42,6 @@ pub(crate) fn read<E>(
     }
 }
 
-const HALVED: &str = "has half of a surrogate pair (like \\ud800), which is no character";
-
 struct Entries<'t> {
     progress: Progress,
     item_bytes_max: u64,
@@ -62,19 +60,17 @@ impl<'de> Visitor<'de> for Entries<'_> {
         for number in 1.. {
             let Some(key) = map.next_key::<String>()? else { break };
             let key = key.into_bytes();
-            let (key_clipped, key_halved) = self.progress.changed();
+            let key_flaw = self.progress.flaw();
             let content = map.next_value_seed(ContentSeed)?;
-            let (value_clipped, value_halved) = self.progress.changed();
-            let record = if key_clipped {
-                Err(Refusal::new("its key is too long"))
-            } else if key_halved {
-                Err(Refusal::of(&key, format!("its key {HALVED}")))
-            } else if value_clipped {
-                Err(Refusal::of(&key, too_large(self.item_bytes_max)))
-            } else if value_halved {
-                Err(Refusal::of(&key, format!("its value {HALVED}")))
-            } else {
-                record(key, content)
+            let value_flaw = self.progress.flaw();
+            let record = match (key_flaw, value_flaw) {
+                (Some(Flaw::TooLong), _) => Err(Refusal::new("its key is too long")),
+                (Some(flaw), _) => Err(Refusal::of(&key, format!("its key {flaw}"))),
+                (None, Some(Flaw::TooLong)) => {
+                    Err(Refusal::of(&key, too_large(self.item_bytes_max)))
+                }
+                (None, Some(flaw)) => Err(Refusal::of(&key, format!("its value {flaw}"))),
+                (None, None) => record(key, content),
             };
             let byte = self.progress.bytes_read();
             let position = Position::Entry { number, byte };

@@ -5,6 +5,7 @@
 //! amount of memory.
 
 pub(crate) mod bounded;
+mod clipped;
 pub(crate) mod jsonl;
 pub(crate) mod key_store;
 pub(crate) mod lines;
