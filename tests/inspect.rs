@@ -106,21 +106,25 @@ fn all_reads(database: &Path) {
     tool(database, &["backup", &file("copy")]);
     assert_eq!(shown(&elsewhere.path().join("copy"), &["sql", "--csv", "SELECT 1"]), "1\n1\n");
     tool(database, &["migrate", "status"]);
-    tool(
-        database,
-        &["import", "--from", "jsonl", "--dry-run", "--on-conflict", "newer", &file("items")],
-    );
+    let rehearsal = ["import", "--from", "jsonl", "--dry-run", "--on-conflict", "newer"];
+    let output = outcome(database, &[&rehearsal[..], &[&file("items")]].concat());
+    // The import itself would have to wait for the end of a daemon.
+    assert!(matches!(output.status.code(), Some(0 | TEMPORARY)), "{output:?}");
 }
 
 /// Another command that only reads the database, and succeeds.
 fn tool(database: &Path, words: &[&str]) {
-    let output = Command::new(env!("CARGO_BIN_EXE_litecached"))
+    let output = outcome(database, words);
+    assert_eq!(output.status.code(), Some(0), "{words:?}: {output:?}");
+}
+
+fn outcome(database: &Path, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_litecached"))
         .args(words)
         .arg("--db")
         .arg(database)
         .output()
-        .expect("the binary runs");
-    assert_eq!(output.status.code(), Some(0), "{words:?}: {output:?}");
+        .expect("the binary runs")
 }
 
 #[test]
