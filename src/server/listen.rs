@@ -1,11 +1,15 @@
-//! Binding: every address of the options, or a reason that says what to do.
+//! Where it listens: the sockets that a service manager hands over, else every address of the options,
+//! or a reason that says what to do.
 
+use std::env;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::clock::Stamp;
@@ -25,6 +29,8 @@ pub enum StartError {
     SelfConnected { address: SocketAddr },
     /// Not an address of this machine, or a port that needs a privilege.
     Unavailable { address: String, error: io::Error },
+    /// Something other than a listening stream socket was handed over.
+    NotASocket { number: usize, error: io::Error },
     /// The system refused something it should give.
     System(io::Error),
 }
@@ -60,6 +66,11 @@ impl std::fmt::Display for StartError {
                 "cannot listen on {address}: {error}; choose an address of this machine with -l \
                  and a port from 1024 on with -p"
             ),
+            Self::NotASocket { number, error } => write!(
+                f,
+                "socket {number} of those handed over cannot be served: {error}; see ListenStream= \
+                 in the socket unit"
+            ),
             Self::System(error) => write!(
                 f,
                 "the system refused a thread or a descriptor: {error}; raise its limits (ulimit)"
@@ -71,12 +82,74 @@ impl std::fmt::Display for StartError {
 /// Sockets that listen.
 #[derive(Debug)]
 pub struct Listeners {
-    pub(super) tcp: Vec<std::net::TcpListener>,
-    pub(super) unix: Vec<(std::os::unix::net::UnixListener, PathBuf)>,
+    pub(super) tcp: Vec<TcpListener>,
+    pub(super) unix: Vec<Unix>,
     addresses: Vec<SocketAddr>,
+    inherited: bool,
 }
 
+/// A Unix socket that listens.
+#[derive(Debug)]
+pub(super) struct Unix {
+    pub(super) listener: UnixListener,
+    pub(super) path: PathBuf,
+}
+
+/// Sockets by this name (`FileDescriptorName=`) do not speak memcached: they are kept for metrics.
+const HTTP: &str = "http";
+
 impl Listeners {
+    /// The sockets that a service manager handed over, else all addresses of `options`.
+    ///
+    /// # Errors
+    ///
+    /// Something that is no socket was handed over; else as in [`Listeners::bind`].
+    pub fn open(options: &Options) -> Result<Self, StartError> {
+        match Self::inherit(ListenFd::from_env(), &env::var("LISTEN_FDNAMES").unwrap_or_default())?
+        {
+            Some(inherited) => Ok(inherited),
+            None => Self::bind(options),
+        }
+    }
+
+    /// Takes what was handed over; none if there is nothing to serve in it. `names` are separated by
+    /// colons.
+    fn inherit(mut handed: ListenFd, names: &str) -> Result<Option<Self>, StartError> {
+        let mut listeners = Self::none();
+        listeners.inherited = true;
+        let mut names = names.split(':');
+        for number in 0..handed.len() {
+            if names.next() == Some(HTTP) {
+                // The place where the metrics' listener is taken.
+                log::warn!("socket {number} of those handed over is called {HTTP} and not served");
+                continue;
+            }
+            let refused = |error| StartError::NotASocket { number, error };
+            listeners.take(&mut handed, number).map_err(refused)?;
+        }
+        let some = !listeners.tcp.is_empty() || !listeners.unix.is_empty();
+        Ok(some.then_some(listeners))
+    }
+
+    fn take(&mut self, handed: &mut ListenFd, number: usize) -> io::Result<()> {
+        // Looking at it as the wrong kind of socket is refused and changes nothing.
+        if let Ok(Some(listener)) = handed.take_unix_listener(number) {
+            listener.set_nonblocking(true)?;
+            let path = listener.local_addr()?.as_pathname().map(Path::to_owned);
+            let path = path.ok_or_else(|| io::Error::other("a Unix socket without a path"))?;
+            self.unix.push(Unix { listener, path });
+        } else if let Some(listener) = handed.take_tcp_listener(number)? {
+            listener.set_nonblocking(true)?;
+            self.addresses.push(listener.local_addr()?);
+            self.tcp.push(listener);
+        }
+        Ok(())
+    }
+
+    fn none() -> Self {
+        Self { tcp: Vec::new(), unix: Vec::new(), addresses: Vec::new(), inherited: false }
+    }
+
     /// Binds all addresses of `options`.
     ///
     /// # Errors
@@ -84,7 +157,7 @@ impl Listeners {
     /// The first address that cannot be bound. Where a port is in use with nobody listening, five
     /// seconds pass before that is an error.
     pub fn bind(options: &Options) -> Result<Self, StartError> {
-        let mut listeners = Self { tcp: Vec::new(), unix: Vec::new(), addresses: Vec::new() };
+        let mut listeners = Self::none();
         for listen in &options.listen {
             match listen {
                 Listen::Tcp(address) => {
@@ -100,7 +173,7 @@ impl Listeners {
                             _ => StartError::Unavailable { address, error },
                         }
                     })?;
-                    listeners.unix.push((listener, path.clone()));
+                    listeners.unix.push(Unix { listener, path: path.clone() });
                 }
             }
         }
@@ -114,7 +187,17 @@ impl Listeners {
 
     /// The Unix sockets' paths.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.unix.iter().map(|(_, path)| path.as_path())
+        self.unix.iter().map(|unix| unix.path.as_path())
+    }
+
+    /// Those of them that are ours to change and remove: not what was handed over.
+    pub fn own_paths(&self) -> impl Iterator<Item = &Path> {
+        self.paths().filter(|_| !self.inherited)
+    }
+
+    /// Whether they were handed over, and no address of the options is in use.
+    pub fn are_inherited(&self) -> bool {
+        self.inherited
     }
 
     pub(super) fn bound(&self) -> Vec<Address> {
@@ -124,7 +207,7 @@ impl Listeners {
 }
 
 /// Binds a TCP address, giving a port that is only left over from something a few seconds.
-fn patiently(address: SocketAddr, backlog: u32) -> Result<std::net::TcpListener, StartError> {
+fn patiently(address: SocketAddr, backlog: u32) -> Result<TcpListener, StartError> {
     let since = Stamp::now();
     loop {
         match bind_tcp(address, backlog) {
@@ -146,7 +229,7 @@ fn patiently(address: SocketAddr, backlog: u32) -> Result<std::net::TcpListener,
     }
 }
 
-fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // What an earlier daemon's connections left behind does not keep the port.
     socket.set_reuse_address(true)?;
@@ -179,7 +262,7 @@ fn is_left_over(path: &Path) -> io::Result<bool> {
     Ok(result.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
-fn bind_unix(path: &Path, mode: u32, backlog: u32) -> io::Result<std::os::unix::net::UnixListener> {
+fn bind_unix(path: &Path, mode: u32, backlog: u32) -> io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
             return Err(io::Error::other("a file that is no socket is in the way"));

@@ -49,10 +49,7 @@ pub(super) fn command() -> Command {
                 .value_parser(super::bytes)
                 .help("Values of more bytes than this: 1000, 64k, 1m"),
         )
-        .arg(
-            choice("state", &["live", "expired", "flushed", "all"], "Which")
-                .default_value("live"),
-        )
+        .arg(choice("state", &["live", "expired", "flushed", "all"], "Which").default_value("live"))
         .arg(
             choice("sort", &["key", "size", "expiry", "age", "cas"], "The order")
                 .long_help("The order; without one, items come as they stand in the file"),
