@@ -12,6 +12,7 @@ mod import;
 mod inspect;
 mod migrate;
 mod serve;
+mod service;
 mod transfer;
 
 use std::ffi::OsString;
@@ -112,6 +113,7 @@ const TOOLS: &[Tool] = &[
     Tool { name: "backup", command: backup::backup_command, run: backup::run_backup },
     Tool { name: "restore", command: backup::restore_command, run: backup::run_restore },
     Tool { name: "migrate", command: migrate::command, run: migrate::run },
+    Tool { name: "service", command: service::command, run: service::run },
 ];
 
 fn execute(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {

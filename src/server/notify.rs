@@ -6,7 +6,6 @@
 //! answer. A loop that has nothing to do is woken to make a pass; whoever hangs makes none, and the
 //! manager ends the process when its time is over.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use sd_notify::NotifyState;
 
 use crate::clock::Stamp;
 use crate::server::accept::Door;
+use crate::server::connection::Address;
 use crate::server::context::Context;
 use crate::server::inbox::Inbox;
 
@@ -57,6 +57,8 @@ pub(super) struct Reporter {
     context: Arc<Context>,
     door: Arc<Door>,
     workers: Vec<Arc<Inbox>>,
+    /// Where it listens, as a person is told.
+    address: String,
     watchdog: Option<Duration>,
     /// What everybody's counters were when they were last asked.
     seen: Vec<u64>,
@@ -72,10 +74,12 @@ impl Reporter {
     ) -> Option<Self> {
         std::env::var_os("NOTIFY_SOCKET")?;
         let watchdog = sd_notify::watchdog_enabled().filter(|longest| !longest.is_zero());
-        let mut reporter = Self { context, door, workers, watchdog, seen: Vec::new(), told: None };
+        let address = place(&context.addresses);
+        let (seen, told) = (Vec::new(), None);
+        let mut reporter = Self { context, door, workers, address, watchdog, seen, told };
         reporter.seen = reporter.ask();
         let state = reporter.state();
-        tell(&[NotifyState::Ready, NotifyState::Status(&state.to_string())]);
+        tell(&[NotifyState::Ready, NotifyState::Status(&state.told(&reporter.address))]);
         reporter.told = Some(state);
         Some(reporter)
     }
@@ -117,7 +121,7 @@ impl Reporter {
     fn tell_state(&mut self) {
         let state = self.state();
         if self.told != Some(state) {
-            tell(&[NotifyState::Status(&state.to_string())]);
+            tell(&[NotifyState::Status(&state.told(&self.address))]);
             self.told = Some(state);
         }
     }
@@ -140,13 +144,26 @@ struct State {
     hit_tenths: Option<u64>,
 }
 
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Serving {} item{}", self.items, if self.items == 1 { "" } else { "s" })?;
-        match self.hit_tenths {
-            Some(tenths) => write!(f, ", {}.{} % hits", tenths / 10, tenths % 10),
-            None => Ok(()),
-        }
+impl State {
+    fn told(self, place: &str) -> String {
+        let items = if self.items == 1 { "item" } else { "items" };
+        let hits = self
+            .hit_tenths
+            .map_or(String::new(), |tenths| format!(", {}.{} % hits", tenths / 10, tenths % 10));
+        format!("Serving {} {items}{place}{hits}", self.items)
+    }
+}
+
+/// ` on 127.0.0.1:60000 and 1 more`; nothing where it listens nowhere.
+fn place(addresses: &[Address]) -> String {
+    let first = match addresses.first() {
+        Some(Address::Tcp(address)) => address.to_string(),
+        Some(Address::Unix(path)) => path.display().to_string(),
+        None => return String::new(),
+    };
+    match addresses.len() - 1 {
+        0 => format!(" on {first}"),
+        more => format!(" on {first} and {more} more"),
     }
 }
 
@@ -157,13 +174,18 @@ mod tests {
     #[test]
     fn the_state_is_a_short_sentence() {
         let cases = [
-            (0, None, "Serving 0 items"),
-            (1, Some(1_000), "Serving 1 item, 100.0 % hits"),
-            (2_000_000, Some(987), "Serving 2000000 items, 98.7 % hits"),
-            (3, Some(4), "Serving 3 items, 0.4 % hits"),
+            (0, None, "Serving 0 items on a"),
+            (1, Some(1_000), "Serving 1 item on a, 100.0 % hits"),
+            (2_000_000, Some(987), "Serving 2000000 items on a, 98.7 % hits"),
+            (3, Some(4), "Serving 3 items on a, 0.4 % hits"),
         ];
         for (items, hit_tenths, text) in cases {
-            assert_eq!(State { items, hit_tenths }.to_string(), text);
+            assert_eq!(State { items, hit_tenths }.told(" on a"), text);
         }
+        let tcp = Address::Tcp(([127, 0, 0, 1], 60_000).into());
+        let unix = Address::Unix("/run/a.sock".into());
+        assert_eq!(place(&[]), "");
+        assert_eq!(place(std::slice::from_ref(&unix)), " on /run/a.sock");
+        assert_eq!(place(&[tcp, unix]), " on 127.0.0.1:60000 and 1 more");
     }
 }
