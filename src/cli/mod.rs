@@ -207,7 +207,8 @@ fn meant(rendered: &str) -> String {
 fn nearest(value: &ContextValue) -> Option<&str> {
     match value {
         ContextValue::String(name) => Some(name),
-        ContextValue::Strings(names) => names.first().map(String::as_str),
+        // The most similar comes last.
+        ContextValue::Strings(names) => names.last().map(String::as_str),
         _ => None,
     }
 }
