@@ -61,6 +61,11 @@ impl Stamp {
         self.0.elapsed()
     }
 
+    /// Time from an earlier moment to this one.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_duration_since(earlier.0)
+    }
+
     /// Microseconds since this moment.
     pub fn micros(self) -> u64 {
         u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)

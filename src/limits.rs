@@ -50,6 +50,15 @@ pub const BACKLOG_DEFAULT: u32 = 1_024;
 /// Default port. The Python server that came before listened there.
 pub const PORT_DEFAULT: u16 = 60_000;
 
+/// Port of `--http` where none is given.
+pub const HTTP_PORT_DEFAULT: u16 = 60_080;
+
+/// Web clients at once. One more takes the place of the one that dawdles longest.
+pub const HTTP_CLIENTS_MAX: usize = 32;
+
+/// The head of a web client's request. A browser's is below 2 KiB, but for its cookies.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
+
 /// Default of `-R`: requests of one connection that are answered before its neighbours have their
 /// turn.
 pub const REQUESTS_PER_TURN_DEFAULT: usize = 64;
@@ -126,6 +135,15 @@ pub const DOCUMENT_VALUE_BYTES_MAX: usize = 64 << 20;
 
 /// Keys that the prompt completes: those seen last.
 pub const KEYS_REMEMBERED_MAX: usize = 1_000;
+
+/// How long a script waits for a server that went away while it ran: a restart takes that long.
+pub const COMEBACK_SECONDS: u64 = 10;
+
+/// Between two attempts to reach it: the first wait, and the longest.
+pub const RECONNECT_WAIT_MS_MIN: u64 = 20;
+/// The longest of these waits.
+pub const RECONNECT_WAIT_MS_MAX: u64 = 500;
+const _: () = assert!(RECONNECT_WAIT_MS_MIN < RECONNECT_WAIT_MS_MAX);
 
 /// Lines that the prompt remembers, in this session and from earlier ones.
 pub const HISTORY_LINES_MAX: usize = 1_000;

@@ -1,9 +1,12 @@
 //! One line per event, on stderr.
 //!
-//! Under systemd's journal a line begins with its priority (`<4>`) and has no time, as the journal
-//! stamps it; elsewhere it begins with the time in UTC. Whatever an event says, it stays one line,
+//! Under systemd's journal a line is an entry with fields (see `journal`), or begins with its priority
+//! (`<4>`), and has no time, as the journal stamps it; elsewhere it begins with the time in UTC. Whatever an event says, it stays one line,
 //! and nothing unprintable reaches a terminal. What a client wrote goes through `Client`; lines that
 //! a client can provoke at will go through a `Limited`.
+
+mod journal;
+mod levels;
 
 use std::fmt::{self, Write as _};
 use std::io::{self, LineWriter};
@@ -14,6 +17,10 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
 
+use journal::Journal;
+
+pub(crate) use levels::{AREAS, Levels, requests};
+
 /// The target of lines that report one command each; they are written at `Trace`.
 pub(crate) const REQUEST: &str = "litecached::request";
 
@@ -23,16 +30,21 @@ pub(crate) const CLIENT_BYTES_MAX: usize = 128;
 /// Bytes gathered before a line is written: a longer line takes two writes.
 const LINE_BYTES: usize = 4096;
 
-/// Starts logging. Later calls only change the verbosity.
+/// Starts logging. Later calls only change how much.
 pub(crate) fn start(verbosity: u8) {
     // A process has one logger, and the first one stays.
     drop(log::set_boxed_logger(Box::new(Aside::new(Lines::to_stderr()))));
     set_verbosity(verbosity);
 }
 
+/// Changes what is logged of each area.
+pub(crate) fn set_levels(levels: &Levels) {
+    levels::set(Some(levels.clone()), None);
+}
+
 /// 0: what an operator needs. 1 (`-v`): errors of clients, too. 2 and more (`-vv`): every command.
 pub(crate) fn set_verbosity(verbosity: u8) {
-    log::set_max_level(level(verbosity));
+    levels::set(None, Some(verbosity));
 }
 
 /// Whether stderr is the journal's own stream: systemd names its device and inode.
@@ -54,14 +66,6 @@ pub(crate) fn priority(level: Level) -> &'static str {
     }
 }
 
-fn level(verbosity: u8) -> LevelFilter {
-    match verbosity {
-        0 => LevelFilter::Info,
-        1 => LevelFilter::Debug,
-        _ => LevelFilter::Trace,
-    }
-}
-
 /// Lines about single requests that wait to be written. What comes beyond is left out and counted.
 const WAITING_LINES_MAX: usize = 4_096;
 
@@ -69,18 +73,37 @@ const WAITING_LINES_MAX: usize = 4_096;
 /// lines are left out, and nobody waits for them. What an operator needs is written at once.
 struct Aside {
     lines: Arc<Lines>,
-    waiting: SyncSender<(Level, String)>,
+    waiting: SyncSender<Waiting>,
     left_out: Arc<AtomicU64>,
+}
+
+/// A line that waits, with what the journal would have as fields.
+struct Waiting {
+    level: Level,
+    target: String,
+    module: Option<&'static str>,
+    file: Option<&'static str>,
+    line: Option<u32>,
+    text: String,
 }
 
 impl Aside {
     fn new(lines: Lines) -> Self {
-        let (waiting, written) = sync_channel::<(Level, String)>(WAITING_LINES_MAX);
+        let (waiting, written) = sync_channel::<Waiting>(WAITING_LINES_MAX);
         let aside = Self { lines: Arc::new(lines), waiting, left_out: Arc::new(AtomicU64::new(0)) };
         let (lines, left_out) = (Arc::clone(&aside.lines), Arc::clone(&aside.left_out));
         let write = move || {
-            for (level, line) in written {
-                lines.write(level, format_args!("{line}"));
+            for Waiting { level, target, module, file, line, text } in written {
+                lines.log(
+                    &Record::builder()
+                        .level(level)
+                        .target(&target)
+                        .module_path_static(module)
+                        .file_static(file)
+                        .line(line)
+                        .args(format_args!("{text}"))
+                        .build(),
+                );
                 let count = left_out.swap(0, Ordering::Relaxed);
                 if count > 0 {
                     lines.write(Level::Debug, format_args!("{count} lines like these left out"));
@@ -97,7 +120,7 @@ impl Aside {
 
 impl Log for Aside {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.lines.enabled(metadata)
+        levels::wants(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -106,7 +129,17 @@ impl Log for Aside {
         }
         if record.level() <= Level::Info {
             self.lines.log(record);
-        } else if self.waiting.try_send((record.level(), record.args().to_string())).is_err() {
+            return;
+        }
+        let waiting = Waiting {
+            level: record.level(),
+            target: record.target().to_owned(),
+            module: record.module_path_static(),
+            file: record.file_static(),
+            line: record.line(),
+            text: record.args().to_string(),
+        };
+        if self.waiting.try_send(waiting).is_err() {
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -120,11 +153,15 @@ impl Log for Aside {
 struct Lines {
     inner: Box<dyn Log>,
     has_priorities: bool,
+    journal: Option<Journal>,
 }
 
 impl Lines {
     fn to_stderr() -> Self {
-        Self::new(LineWriter::with_capacity(LINE_BYTES, io::stderr()), to_journal())
+        let to_journal = to_journal();
+        let lines = Self::new(LineWriter::with_capacity(LINE_BYTES, io::stderr()), to_journal);
+        let journal = if to_journal { Journal::connect() } else { None };
+        Self { journal, ..lines }
     }
 
     fn new(writer: impl io::Write + Send + 'static, has_priorities: bool) -> Self {
@@ -140,7 +177,7 @@ impl Lines {
             config.set_time_format_rfc3339();
         }
         let inner = WriteLogger::new(LevelFilter::Trace, config.build(), writer);
-        Self { inner, has_priorities }
+        Self { inner, has_priorities, journal: None }
     }
 
     fn write(&self, level: Level, line: std::fmt::Arguments<'_>) {
@@ -150,17 +187,16 @@ impl Lines {
 
 impl Log for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // Libraries may warn; what else they have to say is about themselves.
-        let ours = metadata.target().starts_with(env!("CARGO_PKG_NAME"));
-        (ours || metadata.level() <= Level::Warn) && self.inner.enabled(metadata)
+        self.inner.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
+        let line = OneLine(record.args());
+        let is_taken = |journal: &Journal| journal.send(record, format_args!("{line}"));
+        if self.journal.as_ref().is_some_and(is_taken) {
             return;
         }
         let prefix = if self.has_priorities { priority(record.level()) } else { "" };
-        let line = OneLine(record.args());
         self.inner.log(
             &Record::builder()
                 .metadata(record.metadata().clone())

@@ -1,15 +1,21 @@
-//! Counters and latency histograms, beside the threads that write them.
+//! Counters and histograms, beside the threads that write them.
 //!
-//! Each thread has a set of its own, so that counting costs no shared cache line; readers add them
-//! up. Names are memcached's where memcached has one.
+//! Each event loop has a set of its own, which it alone writes: counting costs it a plain store, and
+//! readers add the sets up. Names are memcached's where memcached has one. Stays true: what `stats` and
+//! `/metrics` show is read here once and shown by both; a histogram's count is the sum of its buckets.
+
+mod histogram;
+mod storage;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use hdrhistogram::Histogram;
+pub use histogram::{
+    Buckets, Latency, Percentiles, SIZES_MAX, SizeBuckets, Sizes, TIMES_NANOS_MAX, Timed,
+};
+pub use storage::{Storage, StorageTotals};
 
-/// A number that goes up until it is reset.
+/// A number that goes up, counted by any thread.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -30,12 +36,33 @@ impl Counter {
     }
 }
 
-macro_rules! counters {
+/// A number that goes up, counted by one thread only and read by all: it needs no locked instruction.
+#[derive(Debug, Default)]
+pub struct Tally(AtomicU64);
+
+impl Tally {
+    /// Adds `n`. Only the thread that owns it may.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Adds one. Only the thread that owns it may.
+    pub fn up(&self) {
+        self.add(1);
+    }
+
+    /// What it has come to.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! tallies {
     ($($name:ident),+ $(,)?) => {
-        /// What happened, by memcached's names.
+        /// What happened on one event loop, by memcached's names where it has one.
         #[derive(Debug, Default)]
         #[allow(missing_docs, reason = "the names are memcached's own; see its protocol.txt")]
-        pub struct Counters { $(pub $name: Counter),+ }
+        pub struct Counters { $(pub $name: Tally),+ }
 
         /// The sum of several threads' counters.
         #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -46,24 +73,38 @@ macro_rules! counters {
             fn add_to(&self, totals: &mut Totals) {
                 $(totals.$name += self.$name.get();)+
             }
+        }
 
-            fn reset(&self) {
-                $(self.$name.0.store(0, Ordering::Relaxed);)+
+        impl Totals {
+            /// What has come since `before`.
+            fn since(mut self, before: &Self) -> Self {
+                $(self.$name = self.$name.saturating_sub(before.$name);)+
+                self
             }
         }
     };
 }
 
-counters! {
+tallies! {
     cmd_get, cmd_set, cmd_flush, cmd_touch, cmd_meta,
-    get_hits, get_misses, get_expired, get_flushed,
-    delete_hits, delete_misses,
-    incr_hits, incr_misses, decr_hits, decr_misses,
-    cas_hits, cas_misses, cas_badval,
-    touch_hits, touch_misses,
+    get_hits, get_misses, get_expired, get_flushed, get_errors,
+    set_stored, set_not_stored, set_errors,
+    delete_hits, delete_misses, delete_errors,
+    incr_hits, incr_misses, incr_errors, decr_hits, decr_misses, decr_errors,
+    cas_hits, cas_misses, cas_badval, cas_errors,
+    touch_hits, touch_misses, touch_errors,
+    flush_done, flush_errors, other_done,
     store_too_large, store_no_memory,
+    refused_client, refused_memory, failed_full, failed_wal_full, failed_busy, failed_unavailable,
     bytes_read, bytes_written,
-    conn_yields, total_items, idle_kicks, memory_hits,
+    conn_yields, idle_kicks, memory_hits,
+}
+
+impl Totals {
+    /// memcached's `total_items`: values stored so far.
+    pub fn total_items(&self) -> u64 {
+        self.set_stored + self.cas_hits
+    }
 }
 
 /// Kinds of command whose time is kept apart.
@@ -97,7 +138,7 @@ impl Kind {
         Self::Other,
     ];
 
-    /// Its name in `stats latency`.
+    /// Its name in `stats latency` and in the label `command` of the histogram.
     pub fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -108,69 +149,6 @@ impl Kind {
             Self::Flush => "flush_all",
             Self::Other => "other",
         }
-    }
-}
-
-/// How long something took: 1 ns to 60 s, two significant digits.
-#[derive(Debug)]
-pub struct Latency(Mutex<Histogram<u64>>);
-
-/// What a [`Latency`] has seen, in nanoseconds.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Percentiles {
-    /// How many were measured.
-    pub count: u64,
-    /// The median.
-    pub p50: u64,
-    /// 99 of 100 took at most this.
-    pub p99: u64,
-    /// 999 of 1,000 took at most this.
-    pub p999: u64,
-    /// The longest.
-    pub max: u64,
-}
-
-const NANOS_MAX: u64 = 60_000_000_000;
-
-impl Default for Latency {
-    fn default() -> Self {
-        Self(Mutex::new(empty()))
-    }
-}
-
-fn empty() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, NANOS_MAX, 2).expect("constant bounds are valid")
-}
-
-impl Latency {
-    /// Records that something took this long.
-    pub fn record(&self, took: Duration) {
-        self.record_n(took, 1);
-    }
-
-    /// Records that each of `n` things took this long.
-    pub fn record_n(&self, took: Duration, n: u64) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(NANOS_MAX);
-        self.lock().saturating_record_n(nanos, n);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Histogram<u64>> {
-        // A histogram is never half-written in a way that matters.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn percentiles<'a>(parts: impl Iterator<Item = &'a Latency>) -> Percentiles {
-    let mut sum = empty();
-    for part in parts {
-        sum.add(&*part.lock()).expect("all histograms have the same bounds");
-    }
-    Percentiles {
-        count: sum.len(),
-        p50: sum.value_at_quantile(0.5),
-        p99: sum.value_at_quantile(0.99),
-        p999: sum.value_at_quantile(0.999),
-        max: sum.max(),
     }
 }
 
@@ -192,101 +170,62 @@ impl Thread {
 /// All threads' metrics.
 #[derive(Debug, Default)]
 pub struct Registry {
+    /// Locked for moments: when a thread is added, and to read.
     threads: Mutex<Vec<Arc<Thread>>>,
+    /// What had been counted at the last reset. Only the thread that counts may write a tally, so a
+    /// reset moves this. Locked inside `threads`.
+    before: Mutex<Totals>,
 }
 
 impl Registry {
     /// Metrics for one more thread.
     pub fn thread(&self) -> Arc<Thread> {
         let thread = Arc::new(Thread::default());
-        self.lock().push(Arc::clone(&thread));
+        lock(&self.threads).push(Arc::clone(&thread));
         thread
     }
 
     /// All threads' counters added up.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        self.lock().iter().for_each(|thread| thread.counters.add_to(&mut totals));
-        totals
+        let threads = lock(&self.threads);
+        sum(&threads).since(&lock(&self.before))
     }
 
     /// All threads' latencies of one kind of command.
+    pub fn timed(&self, kind: Kind) -> Timed {
+        histogram::timed(lock(&self.threads).iter().map(|thread| thread.latency(kind)))
+    }
+
+    /// How they are spread.
     pub fn percentiles(&self, kind: Kind) -> Percentiles {
-        percentiles(self.lock().iter().map(|thread| thread.latency(kind)))
+        histogram::percentiles(lock(&self.threads).iter().map(|thread| thread.latency(kind)))
     }
 
     /// Back to zero (`stats reset`).
     pub fn reset(&self) {
-        for thread in self.lock().iter() {
-            thread.counters.reset();
-            thread.latency.iter().for_each(|latency| latency.lock().reset());
+        let threads = lock(&self.threads);
+        *lock(&self.before) = sum(&threads);
+        for thread in threads.iter() {
+            thread.latency.iter().for_each(Latency::reset);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Thread>>> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What the store counts and times.
-#[derive(Debug, Default)]
-pub struct Storage {
-    /// Transactions committed.
-    pub commits: Counter,
-    /// Operations in them.
-    pub commit_ops: Counter,
-    /// Batches that another loop committed.
-    pub handed_over: Counter,
-    /// Lookups in the database.
-    pub reads: Counter,
-    /// Of these, failed.
-    pub read_failures: Counter,
-    /// Expired or flushed items removed.
-    pub reclaimed: Counter,
-    /// Of these, never fetched.
-    pub expired_unfetched: Counter,
-    /// Commits by other programs that were noticed.
-    pub foreign_commits: Counter,
-    /// Writes refused or failed, batches at a time.
-    pub failed: Counter,
-    /// From `BEGIN` to the end of `COMMIT`.
-    pub commit: Latency,
-    /// Syncs of the WAL.
-    pub sync: Latency,
-    /// Checkpoints.
-    pub checkpoint: Latency,
+fn sum(threads: &[Arc<Thread>]) -> Totals {
+    let mut totals = Totals::default();
+    threads.iter().for_each(|thread| thread.counters.add_to(&mut totals));
+    totals
 }
 
-impl Storage {
-    /// The latencies by their names in `stats latency`.
-    pub fn latencies(&self) -> [(&'static str, Percentiles); 3] {
-        [("commit", &self.commit), ("sync", &self.sync), ("checkpoint", &self.checkpoint)]
-            .map(|(name, latency)| (name, percentiles(std::iter::once(latency))))
-    }
-
-    /// Back to zero (`stats reset`).
-    pub fn reset(&self) {
-        for counter in [
-            &self.commits,
-            &self.commit_ops,
-            &self.handed_over,
-            &self.reads,
-            &self.read_failures,
-            &self.reclaimed,
-            &self.expired_unfetched,
-            &self.foreign_commits,
-            &self.failed,
-        ] {
-            counter.0.store(0, Ordering::Relaxed);
-        }
-        for latency in [&self.commit, &self.sync, &self.checkpoint] {
-            latency.lock().reset();
-        }
-    }
+/// Locks figures, which no panic leaves half-written in a way that matters.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -301,8 +240,13 @@ mod tests {
         let seen = registry.percentiles(Kind::Get);
         assert_eq!(seen.count, 100);
         assert!((990_000..1_020_000).contains(&seen.p50), "{seen:?}");
+        let timed = registry.timed(Kind::Get);
+        assert_eq!((timed.count(), timed.nanos), (100, 10_000 + 99_000_000));
         registry.reset();
         assert_eq!(registry.totals(), Totals::default());
         assert_eq!(registry.percentiles(Kind::Get).count, 0);
+        assert_eq!(registry.timed(Kind::Get), Timed::default());
+        one.counters.cmd_get.up();
+        assert_eq!(registry.totals().cmd_get, 1, "it goes on from there");
     }
 }

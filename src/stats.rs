@@ -1,12 +1,30 @@
-//! Figures to STAT lines, by memcached's names and in its order.
+//! Figures to STAT lines, by memcached's names and in its order, and to Prometheus' text.
 //!
 //! What has a meaning here is true; what has none (slabs, LRU maintenance, hash table) is 0, so that
-//! existing dashboards and exporters find every name they look for.
+//! existing dashboards and exporters find every name they look for. Stays true: both are written from
+//! the same [`Figures`], so they never contradict each other.
+
+mod exposition;
 
 use std::fmt::{Display, Write};
 
-use crate::metrics::{Percentiles, Totals};
+use crate::metrics::{Percentiles, StorageTotals, Totals};
 use crate::store::Snapshot;
+
+pub use exposition::{CONTENT_TYPE, exposition};
+
+/// Everything that is counted or measured, as it was at one time.
+#[derive(Debug)]
+pub struct Figures {
+    /// The process and its sockets.
+    pub process: Process,
+    /// What the event loops counted.
+    pub totals: Totals,
+    /// The state of the store.
+    pub store: Snapshot,
+    /// What the store counted and timed.
+    pub storage: StorageTotals,
+}
 
 /// What `version` answers: our own version in memcached's form. Clients gate on the first numbers.
 pub const VERSION: &str = concat!("1.6.45-litecached-", env!("CARGO_PKG_VERSION"));
@@ -43,6 +61,14 @@ pub struct Process {
     pub user_us: u64,
     /// See `user_us`.
     pub system_us: u64,
+    /// Memory that is its own right now, and addresses in use; where the system tells.
+    pub resident_bytes: Option<u64>,
+    /// See `resident_bytes`.
+    pub virtual_bytes: Option<u64>,
+    /// Open descriptors, and the most it may have.
+    pub open_files: Option<u64>,
+    /// See `open_files`.
+    pub open_files_max: Option<u64>,
     /// `-c`.
     pub connections_max: u64,
     /// Clients now, so far, and turned away.
@@ -62,12 +88,8 @@ pub struct Process {
 }
 
 /// Plain `stats`.
-pub fn general(
-    process: &Process,
-    totals: &Totals,
-    store: &Snapshot,
-    reclaimed: (u64, u64),
-) -> Lines {
+pub fn general(figures: &Figures) -> Lines {
+    let Figures { process, totals, store, storage } = figures;
     let mut lines = Lines::default();
     let seconds = |us: u64| format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
     lines.line("pid", std::process::id());
@@ -129,12 +151,11 @@ pub fn general(
     ]);
     lines.line("bytes", store.bytes);
     lines.line("curr_items", store.items);
-    lines.line("total_items", totals.total_items);
+    lines.line("total_items", totals.total_items());
     lines.line("slab_global_page_pool", 0);
-    let (reclaimed, expired_unfetched) = reclaimed;
-    lines.line("expired_unfetched", expired_unfetched);
+    lines.line("expired_unfetched", storage.counted.expired_unfetched);
     lines.zeros(&["evicted_unfetched", "evicted_active", "evictions"]);
-    lines.line("reclaimed", reclaimed);
+    lines.line("reclaimed", storage.reclaimed());
     lines.zeros(&[
         "crawler_reclaimed",
         "crawler_items_checked",
@@ -180,6 +201,36 @@ fn commands(lines: &mut Lines, totals: &Totals) {
     if totals.idle_kicks > 0 {
         lines.line("idle_kicks", totals.idle_kicks);
     }
+}
+
+/// `stats storage`: our own figures, which memcached has no names for.
+pub fn storage(figures: &Figures) -> Lines {
+    let Figures { totals, store, storage, .. } = figures;
+    let mut lines = Lines::default();
+    for (name, value) in [
+        ("memory_items", store.memory_items),
+        ("memory_bytes", store.memory_bytes),
+        ("memory_bytes_max", store.memory_bytes_max),
+        ("memory_hits", totals.memory_hits),
+        ("disk_reads", storage.counted.reads),
+        ("disk_read_failures", storage.counted.read_failures),
+        ("file_bytes", store.file_bytes),
+        ("free_bytes", store.free_bytes),
+        ("wal_bytes", store.wal_bytes),
+        ("wal_bytes_max", store.wal_bytes_max),
+        ("wal_file_bytes", store.wal_file_bytes),
+        ("commits", storage.commits()),
+        ("commit_ops", storage.operations),
+        ("batches_handed_over", storage.counted.handed_over),
+        ("commits_failed", storage.failed()),
+        ("foreign_commits", storage.counted.foreign_commits),
+        ("checkpoints_hindered", storage.counted.checkpoints_hindered),
+        ("checkpoints_failed", storage.counted.checkpoints_failed),
+    ] {
+        lines.line(name, value);
+    }
+    lines.line("durability", store.durability.name());
+    lines
 }
 
 /// `stats latency`: microseconds, with what is below in decimals.

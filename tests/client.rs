@@ -10,8 +10,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
 use common::daemon::{Daemon, Launch};
-use common::ground::{PATIENCE, needs, until};
-use common::wire::Client as Wire;
+use common::ground::{PATIENCE, in_namespace, needs, run, until};
+use common::tools::Memcached;
 
 #[test]
 fn one_command() {
@@ -224,27 +224,12 @@ fn check_fails_where_the_server_fails() {
 /// The same against memcached, where it is installed.
 #[test]
 fn with_memcached() {
-    if !needs("memcached") {
-        return;
-    }
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-    let port_file = folder.path().join("port");
-    let memcached = Command::new("memcached")
-        .args(["-u", "root", "-l", "127.0.0.1", "-p", "-1"])
-        .env("MEMCACHED_PORT_FILENAME", &port_file)
-        .spawn()
-        .expect("memcached starts");
-    let memcached = Killed(memcached);
-    let port: u16 = until("memcached listens", PATIENCE, || {
-        let text = fs::read_to_string(&port_file).ok()?;
-        text.lines().find_map(|line| line.strip_prefix("TCP INET: ")?.trim().parse().ok())
-    });
-    let address = format!("127.0.0.1:{port}");
+    let Some(memcached) = Memcached::start(&["-l", "127.0.0.1"]) else { return };
+    let address = &memcached.address;
     let script = b"set k \"a b\"\nms m 2 T0\nhi\nmg m v\nmg m v q\nmn\nset s 0 0 2 noreply\nxy\nget k s\nfrob\n";
-    let scripted = feed(command("client").arg(&address), script);
-    let checked = command("check").args([&address, "-c", "8", "-n", "20"]).output();
-    let left = Wire::connect(port).stat("curr_items");
-    drop(memcached);
+    let scripted = feed(command("client").arg(address), script);
+    let checked = command("check").args([address, "-c", "8", "-n", "20"]).output();
+    let left = memcached.client().stat("curr_items");
     assert_eq!(
         String::from_utf8_lossy(&scripted.stdout),
         "STORED\nHD\nVA 2\nhi\nVA 2\nhi\nMN\nVALUE k 0 3\na b\nVALUE s 0 2\nxy\nEND\nERROR\n"
@@ -252,6 +237,63 @@ fn with_memcached() {
     let checked = checked.expect("it runs");
     assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stdout));
     assert_eq!(left, 3, "what the script stored, and nothing of the check");
+}
+
+/// Every form of an address, and a server that takes larger values than most.
+#[test]
+fn check_wherever_the_server_is() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let socket = folder.path().join("sock").display().to_string();
+    let Some(unix) = Memcached::start(&["-s", &socket, "-I", "8m"]) else { return };
+    let Some(tcp) = Memcached::start(&["-l", "127.0.0.1", "-I", "8m"]) else { return };
+    let port = tcp.address.rsplit(':').next().unwrap_or_default().to_owned();
+    let mut addresses =
+        vec![unix.address.clone(), format!("unix:{socket}"), format!(":{port}"), port];
+    let ipv6 = if TcpListener::bind("[::1]:0").is_ok() {
+        Memcached::start(&["-l", "[::1]", "-I", "8m"])
+    } else {
+        None
+    };
+    addresses.extend(ipv6.iter().map(|server| server.address.clone()));
+    for address in addresses {
+        let output = command("check").args([&address, "-c", "8", "-n", "20", "--json"]).output();
+        let output = output.expect("it runs");
+        let rows = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{address}: {rows}");
+        // As large as the server says, and one beyond that is refused.
+        assert!(rows.contains("values up to 8388096 bytes"), "{address}: {rows}");
+        assert!(!rows.contains("not tried"), "{address}: {rows}");
+    }
+    let answer = feed(command("client").arg(&socket), b"stats\n");
+    let text = String::from_utf8_lossy(&answer.stdout);
+    assert!(text.contains("STAT curr_items 0"), "the checks left nothing: {text}");
+}
+
+/// A port of the range that the system gives to outgoing connections can be given to the connection
+/// that asks for it: then there is no server.
+#[test]
+fn a_connection_that_meets_itself_is_refused() {
+    if !in_namespace("--net", "a_connection_that_meets_itself_is_refused") {
+        return;
+    }
+    run("ip", &["link", "set", "lo", "up"]);
+    fs::write("/proc/sys/net/ipv4/ip_local_port_range", "60000 60000").expect("root may");
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    fs::write(folder.path().join("in"), "a 1 YQ==\n").expect("the folder can be written");
+    for words in [
+        &["client", "127.0.0.1:60000", "version"][..],
+        &["check"],
+        &["import", "--from", "lines", "in", "--to-server", ":60000"],
+        &["import", "--from", "memcached", "60000"],
+    ] {
+        let mut tool = Command::new(env!("CARGO_BIN_EXE_litecached"));
+        let tool = tool.env_remove("LITECACHED_ADDRESS").current_dir(folder.path()).args(words);
+        let output = tool.stdin(Stdio::null()).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(69), "{words:?}: {said}");
+        assert!(said.contains("nobody listens there (the connection met itself)"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
 }
 
 /// At a terminal: editing, history, completion, a value on the next line.
@@ -273,16 +315,6 @@ fn at_a_prompt() {
         .expect("timeout is one of the core utilities");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("passed: prompt"), "{said}");
-}
-
-/// A child that does not outlive its test, whatever becomes of that.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        self.0.kill().expect("a child can be killed");
-        self.0.wait().expect("a child can be waited for");
-    }
 }
 
 struct Server {

@@ -10,14 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::daemon::{Daemon, Launch};
-use common::ground::{needs, skipped};
+use common::ground::needs;
+use common::pypi;
 
 /// Seconds after which a client that hangs is ended.
 const CLIENT_SECONDS_MAX: &str = "180";
 
 #[test]
 fn pymemcache() {
-    let Some(package) = pymemcache_package() else {
+    let Some(package) = pypi::package("pymemcache", "4.0.0", "pymemcache") else {
         return;
     };
     let server = Server::start();
@@ -160,32 +161,4 @@ fn client(program: &str) -> Command {
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
-}
-
-/// Where pymemcache is, installed from PyPI below the target directory by the first run that asks.
-fn pymemcache_package() -> Option<PathBuf> {
-    const PACKAGE: &str = "pymemcache==4.0.0";
-    if !needs("python3") {
-        return None;
-    }
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = parent.join(PACKAGE);
-    if folder.join("pymemcache").is_dir() {
-        return Some(folder);
-    }
-    // Installed beside and renamed, so that a run that is cut off leaves nothing half done.
-    let fresh = tempfile::tempdir_in(parent).expect("the target directory can be written");
-    let output = client("python3")
-        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--retries", "2", "--target"])
-        .arg(fresh.path())
-        .arg(PACKAGE)
-        .output()
-        .expect("timeout is one of the core utilities");
-    if !output.status.success() {
-        let why = String::from_utf8_lossy(&output.stderr);
-        skipped(&format!("pip cannot install {PACKAGE}: {why}"));
-        return None;
-    }
-    std::fs::rename(fresh.keep(), &folder).expect("a folder can be renamed within its parent");
-    Some(folder)
 }

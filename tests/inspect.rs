@@ -1,7 +1,11 @@
 //! `litecached inspect` on files in every state: served, killed, stopped, copied, damaged, foreign,
 //! missing. What it only reads stays as it was, file by file and byte by byte.
 
+#[path = "inspect/change.rs"]
+mod change;
 mod common;
+#[path = "inspect/shape.rs"]
+mod shape;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,6 +16,7 @@ use common::daemon::{Daemon, Launch, open_database};
 use common::ground::{PATIENCE, needs, needs_root, run, until};
 use tempfile::TempDir;
 
+const NO: i32 = 1;
 const USAGE: i32 = 64;
 const DATA: i32 = 65;
 const NO_INPUT: i32 = 66;
@@ -41,6 +46,11 @@ fn shown(database: &Path, words: &[&str]) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{words:?}: {stderr}");
     String::from_utf8(output.stdout).expect("text")
+}
+
+/// By another process: a descriptor for writing that a child of ours inherits keeps it from running.
+fn copy_binary(to: &Path) {
+    run("cp", &[env!("CARGO_BIN_EXE_litecached"), &to.display().to_string()]);
 }
 
 /// The one line it says, and the code it ends with.
@@ -90,6 +100,27 @@ fn all_reads(database: &Path) {
     let rows = shown(database, &["sql", "--csv", "SELECT count(*) AS n FROM items"]);
     assert_eq!(rows, "n\n5\n");
     assert_eq!(shown(database, &["check"]), "ok\n");
+    let elsewhere = folder();
+    let file = |name: &str| elsewhere.path().join(name).display().to_string();
+    tool(database, &["export", "--to", "jsonl", &file("items")]);
+    tool(database, &["backup", &file("copy")]);
+    assert_eq!(shown(&elsewhere.path().join("copy"), &["sql", "--csv", "SELECT 1"]), "1\n1\n");
+    tool(database, &["migrate", "status"]);
+    tool(
+        database,
+        &["import", "--from", "jsonl", "--dry-run", "--on-conflict", "newer", &file("items")],
+    );
+}
+
+/// Another command that only reads the database, and succeeds.
+fn tool(database: &Path, words: &[&str]) {
+    let output = Command::new(env!("CARGO_BIN_EXE_litecached"))
+        .args(words)
+        .arg("--db")
+        .arg(database)
+        .output()
+        .expect("the binary runs");
+    assert_eq!(output.status.code(), Some(0), "{words:?}: {output:?}");
 }
 
 #[test]
@@ -137,6 +168,95 @@ fn a_file_without_a_daemon_is_read_and_stays_as_it_is() {
 }
 
 #[test]
+fn a_log_that_vanishes_under_a_reader_is_not_made_again() {
+    if !needs("strace") {
+        return;
+    }
+    let inode =
+        |path: &Path| path.metadata().ok().map(|file| std::os::unix::fs::MetadataExt::ino(&file));
+    // The reader is held after it has opened the database: the first time, and once more.
+    for opening in 1..=2 {
+        let folder = folder();
+        let mut daemon = served(folder.path());
+        let database = daemon.launch().database_path().to_owned();
+        let log = daemon.launch().wal_path();
+        let before = inode(&log);
+        // Held open, so that no other file gets its number.
+        let _kept = fs::File::open(&log).expect("it can be read");
+        let trace = folder.path().join("trace");
+        let held = format!("inject=openat:signal=SIGSTOP:when={opening}");
+        let mut reader = Command::new("strace")
+            .args(["-D", "-f", "-e", "trace=openat", "-e", &held, "-P"])
+            .arg(&database)
+            .arg("-o")
+            .arg(&trace)
+            .args([env!("CARGO_BIN_EXE_litecached"), "inspect", "check", "--db"])
+            .arg(&database)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("strace runs");
+        let is_held = until("it is held, or has ended", PATIENCE, || {
+            let told = fs::read_to_string(&trace).unwrap_or_default();
+            if told.contains("stopped by SIGSTOP") {
+                return Some(true);
+            }
+            told.contains("exited with").then_some(false)
+        });
+        daemon.stop();
+        if is_held {
+            let pid = nix::unistd::Pid::from_raw(reader.id().cast_signed());
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).expect("it is there");
+        }
+        assert!(reader.wait().expect("it ends").success(), "opening {opening}");
+        let after = inode(&log);
+        assert!(after.is_none() || after == before, "opening {opening}: a reader made {after:?}");
+        let daemon = daemon.launch().start();
+        assert_eq!(daemon.client().get("user:1").expect("a value"), b"one");
+    }
+}
+
+#[test]
+fn a_folder_that_may_not_be_written_is_read() {
+    if !(needs_root() && needs("setpriv")) {
+        return;
+    }
+    let folder = folder();
+    let mut daemon = served(folder.path());
+    let database = daemon.launch().database_path().to_owned();
+    daemon.kill();
+    let binary = folder.path().join("litecached");
+    copy_binary(&binary);
+    run("chmod", &["-R", "a+rX,a-w", &folder.path().display().to_string()]);
+    let elsewhere = self::folder();
+    run("chmod", &["777", &elsewhere.path().display().to_string()]);
+    for (round, lost) in ["", "cache.db-shm"].into_iter().enumerate() {
+        if !lost.is_empty() {
+            fs::remove_file(folder.path().join(lost)).expect("root may");
+        }
+        let before = files(folder.path());
+        let file =
+            |name: &str| elsewhere.path().join(format!("{name}{round}")).display().to_string();
+        for words in [
+            &["inspect", "check"][..],
+            &["export", "--to", "jsonl", &file("items")],
+            &["backup", &file("copy")],
+            &["migrate", "status"],
+        ] {
+            let output = Command::new("setpriv")
+                .args(["--reuid", "65534", "--clear-groups"])
+                .arg(&binary)
+                .args(words)
+                .arg("--db")
+                .arg(&database)
+                .output()
+                .expect("setpriv runs");
+            assert_eq!(output.status.code(), Some(0), "{words:?}: {output:?}");
+        }
+        assert!(files(folder.path()) == before, "changed by reading");
+    }
+}
+
+#[test]
 fn dead_items_are_told_apart() {
     let folder = folder();
     let mut daemon = served(folder.path());
@@ -150,9 +270,9 @@ fn dead_items_are_told_apart() {
     let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
     assert_eq!(summary["expired"]["items"], 1, "{summary}");
     assert_eq!(summary["live"]["items"], 3, "{summary}");
-    assert!(refused(&database, &["get", "user:1"], NO_INPUT).contains("expired"));
-    assert!(refused(&database, &["get", "user:2"], NO_INPUT).contains("flushed"));
-    assert!(refused(&database, &["get", "nobody"], NO_INPUT).contains("no item"));
+    assert!(refused(&database, &["get", "user:1"], NO).contains("expired"));
+    assert!(refused(&database, &["get", "user:2"], NO).contains("flushed"));
+    assert!(refused(&database, &["get", "nobody"], NO).contains("no item"));
     assert_eq!(shown(&database, &["get", "user:1", "--dead"]), "one");
     assert!(shown(&database, &["keys", "--state", "expired"]).contains("user:1"));
     assert!(!shown(&database, &["keys"]).contains("user:1"));
@@ -237,7 +357,7 @@ fn a_change_is_seen_by_the_daemon_with_a_new_cas() {
     client.send("gets user:1\r\n");
     let before = client.try_values().expect("values").pop().expect("it is there");
     let sql = "UPDATE item SET value = CAST('changed' AS BLOB) WHERE key = CAST('user:1' AS BLOB)";
-    assert_eq!(shown(database, &["sql", "--write", sql]), "1 rows changed\n");
+    assert_eq!(shown(database, &["sql", "--write", sql]), "1 row changed\n");
     let after = until("the daemon sees the change", PATIENCE, || {
         client.send("gets user:1\r\n");
         let found = client.try_values().expect("values").pop().expect("it is there");
@@ -352,12 +472,12 @@ fn a_look_ends_within_its_budget() {
     let database = daemon.launch().database_path();
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) \
                    SELECT count(*) FROM n";
-    let said = refused(database, &["sql", "--budget", "0s", endless], TEMPORARY);
-    assert!(said.contains("--budget"), "{said}");
+    let said = refused(database, &["sql", "--time-budget", "1s", endless], TEMPORARY);
+    assert!(said.contains("--time-budget"), "{said}");
     // And when nobody reads the rows: the pipe fills, and the snapshot ends all the same.
     let rows = endless.replace("count(*)", "i");
     let mut child = Command::new(env!("CARGO_BIN_EXE_litecached"))
-        .args(["inspect", "sql", "--budget", "0s", &rows, "--db"])
+        .args(["inspect", "sql", "--time-budget", "1s", &rows, "--db"])
         .arg(database)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -406,7 +526,7 @@ fn a_change_does_not_wait_for_ever_for_a_lock() {
     let database = daemon.launch().database_path();
     let other = open_database(database);
     other.execute_batch("BEGIN IMMEDIATE").expect("the daemon is idle");
-    let sql = ["sql", "--write", "--budget", "0s", "DELETE FROM item"];
+    let sql = ["sql", "--write", "--time-budget", "1s", "DELETE FROM item"];
     assert!(refused(database, &sql, TEMPORARY).contains("locked"));
     // Reading does not mind.
     all_reads(database);
@@ -422,7 +542,7 @@ fn a_file_of_somebody_else_is_refused_by_name() {
     let database = daemon.launch().database_path();
     run("chmod", &["755", &folder.path().display().to_string()]);
     let binary = folder.path().join("litecached");
-    fs::copy(env!("CARGO_BIN_EXE_litecached"), &binary).expect("it can be copied");
+    copy_binary(&binary);
     let output = Command::new("setpriv")
         .args(["--reuid", "65534", "--clear-groups"])
         .arg(&binary)

@@ -2,6 +2,8 @@
 //! what was there stays as it was.
 
 mod common;
+#[path = "keep/hazards.rs"]
+mod hazards;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -174,7 +176,7 @@ fn a_backup_replaces_nothing_unasked() {
     fails(at, &["backup", "--db", "old.db", "old.db", "--force"], CREATE, &["to itself"]);
     fails(at, &["backup", "--db", "none.db", "other"], MISSING, &["no file", "none.db"]);
     fails(at, &["backup", "--db", "old.db", "no/folder"], CREATE, &["no/folder"]);
-    fails(at, &["backup", "--db", "old.db", ".", "--force"], CREATE, &["no file"]);
+    fails(at, &["backup", "--db", "old.db", ".", "--force"], CREATE, &["is no file"]);
     fs::write(at.join("text"), "no database, though it is long enough".repeat(99)).expect("a file");
     fails(at, &["backup", "--db", "text", "other"], DATA, &["not a usable SQLite"]);
     fails(at, &["backup", "--db", "old.db", "x", "--rate", "0"], 64, &["--rate"]);
@@ -214,7 +216,12 @@ fn a_backup_that_is_ended_leaves_nothing_or_what_the_next_takes_over() {
     let daemon = Launch::new(folder.path()).start();
     fill(&daemon, 3_000);
     let at = folder.path();
-    for (signal, leaves) in [(Signal::SIGTERM, false), (Signal::SIGKILL, true)] {
+    for (signal, leaves) in [
+        (Signal::SIGTERM, false),
+        (Signal::SIGHUP, false),
+        (Signal::SIGINT, false),
+        (Signal::SIGKILL, true),
+    ] {
         let words = ["backup", "--db", "cache.db", "copy", "--rate", "1k"];
         let mut copying = tool(at, &words).stderr(Stdio::null()).spawn().expect("the tool runs");
         let partial = at.join("copy-partial");
@@ -292,7 +299,7 @@ fn a_restore_checks_its_source_first() {
         ("newer", DATA, "schema version 7"),
         ("damaged", DATA, "damaged"),
         ("cut", DATA, "damaged"),
-        ("empty", DATA, "another application"),
+        ("empty", DATA, "no litecached has served it"),
         ("none", MISSING, "no file"),
     ] {
         fails(at, &["restore", "--db", "old.db", name, "--force"], code, &[name, said]);

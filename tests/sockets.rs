@@ -211,14 +211,17 @@ fn what_is_no_listening_socket_is_refused() {
 }
 
 #[test]
-fn a_socket_for_metrics_is_not_for_items() {
+fn a_socket_for_metrics_is_for_web_clients() {
     let manager = Manager::new();
     let http = TcpListener::bind("127.0.0.1:0").expect("a port");
     let launch = manager.launch(&["LISTEN_FDNAMES=http"], &[http.as_fd()]);
     let daemon = launch.start();
     let other = http.local_addr().expect("an address").port();
-    assert_ne!(daemon.port(), other, "it binds its own");
+    assert_ne!(daemon.port(), other, "for items it binds its own");
     daemon.client().set("k", "v");
+    let mut web = Client::connect(other);
+    web.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert_eq!(web.line(), "HTTP/1.1 200 OK");
 }
 
 /// The daemon answers at this Unix socket.

@@ -29,6 +29,8 @@ const IMPORTS: &[(&str, &[Arrow])] = &[
         &[
             only("server", &["Options", "Listen"]),
             only("store", &["Options", "Durability"]),
+            // As with the server and the store, what is to be told lies with who is told.
+            only("logging", &["Levels", "AREAS"]),
             all("auth"),
             all("limits"),
         ],
@@ -443,8 +445,17 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
 
 /// Words between backquotes that begin like one of the repository's folders.
 fn quoted_paths(text: &str) -> impl Iterator<Item = &str> {
-    const FOLDERS: [&str; 8] =
-        ["src/", "tests/", "benches/", "fuzz/", "migrations/", "systemd/", ".ci/", ".cargo/"];
+    const FOLDERS: [&str; 9] = [
+        "assets/",
+        "src/",
+        "tests/",
+        "benches/",
+        "fuzz/",
+        "migrations/",
+        "systemd/",
+        ".ci/",
+        ".cargo/",
+    ];
     text.split('`').skip(1).step_by(2).flat_map(str::split_whitespace).filter(|word| {
         let is_pattern = word.contains(['*', '<', '…']) || word.contains("NNNN");
         !is_pattern && FOLDERS.iter().any(|folder| word.starts_with(folder))

@@ -3,75 +3,17 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::process::Stdio;
 
-use common::daemon::{Launch, check_integrity, open_database};
-use common::ground::{PATIENCE, needs, rounds, seed, until};
-use common::wire::Client;
-use tempfile::TempDir;
-
-/// Key, and what is stored under it: value, flags, expiry.
-type Items = BTreeMap<Vec<u8>, (Vec<u8>, u32, i64)>;
-
-fn folder() -> TempDir {
-    tempfile::tempdir().expect("a temporary folder")
-}
-
-/// Runs the binary in a folder.
-fn tool(folder: &Path, words: &[&str]) -> Output {
-    command(folder, words).output().expect("the binary runs")
-}
-
-fn command(folder: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_litecached"));
-    command.args(words).current_dir(folder).env_remove("STATE_DIRECTORY").stdin(Stdio::null());
-    command
-}
-
-/// Runs it and gives what it printed; it has to succeed.
-fn done(folder: &Path, words: &[&str]) -> String {
-    let output = tool(folder, words);
-    let (out, err) = texts(&output);
-    assert!(output.status.success(), "{words:?}: {out}{err}");
-    out
-}
-
-/// Runs it and gives what it printed on both; it has to fail with this code.
-fn refused(folder: &Path, code: i32, words: &[&str]) -> (String, String) {
-    let output = tool(folder, words);
-    let (out, err) = texts(&output);
-    assert_eq!(output.status.code(), Some(code), "{words:?}: {out}{err}");
-    (out, err)
-}
-
-fn texts(output: &Output) -> (String, String) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (text(&output.stdout), text(&output.stderr))
-}
-
-/// What a database holds, as any program sees it.
-fn items(path: &Path) -> Items {
-    let database = open_database(path);
-    let mut statement = database
-        .prepare("SELECT key, value, flags, exptime FROM item")
-        .expect("the table is there");
-    let rows = statement
-        .query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?, row.get(3)?))))
-        .expect("the table can be read");
-    rows.map(|row| row.expect("a row can be read")).collect()
-}
-
-#[allow(clippy::disallowed_methods, reason = "expiries are compared with the time outside")]
-fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    i64::try_from(since.as_secs()).expect("before the end of time")
-}
+use common::daemon::{Launch, check_integrity};
+use common::ground::{PATIENCE, rounds, seed, until};
+use common::tools::{
+    Items, Memcached, command, done, folder, folder_in, items, refused, texts, unix_now,
+};
 
 /// A JSON Lines file of random items: keys and values of any bytes.
 fn random_items(path: &Path, count: usize, seed: u64) -> Items {
@@ -89,7 +31,12 @@ fn random_items(path: &Path, count: usize, seed: u64) -> Items {
         let mut key = bytes(&mut random, 249);
         key.push(random.u8(..));
         let longest = if random.u8(..) == 0 { 300_000 } else { 300 };
-        let exptime = if random.bool() { 0 } else { now + random.i64(3_600..100_000_000) };
+        let exptime = match random.u8(..4) {
+            0 | 1 => 0,
+            2 => now + random.i64(3_600..100_000_000),
+            // Later than a client of a server can say, but a row can hold it.
+            _ => random.i64(i64::from(i32::MAX)..=i64::MAX),
+        };
         items.insert(key, (bytes(&mut random, longest), random.u32(..), exptime));
     }
     let mut file = BufWriter::new(File::create(path).expect("the folder can be written"));
@@ -138,6 +85,23 @@ fn the_line_format_keeps_keys_and_values() {
     let mut lines: Vec<&str> = out.split_inclusive("\r\n").collect();
     lines.sort_unstable();
     assert_eq!(lines, ["a 5 aGVsbG8=\r\n", "b 0 \r\n", "é 1 AA==\r\n"]);
+}
+
+#[test]
+fn what_inspect_says_of_an_item_can_be_imported() {
+    let folder = folder();
+    let at = folder.path();
+    let line = r#"{"key_base64":"/wA=","value":"v","flags":7,"exptime":5000000000,"stored":9}"#;
+    fs::write(at.join("in"), line).expect("written");
+    done(at, &["import", "--from", "jsonl", "in", "--db", "a.db"]);
+    let said = done(at, &["inspect", "--db", "a.db", "--json", "get", "--hex", "ff00"]);
+    assert!(said.contains(r#""key_base64":"/wA=""#), "{said}");
+    fs::write(at.join("said"), said).expect("written");
+    done(at, &["import", "--from", "jsonl", "said", "--db", "b.db"]);
+    assert_eq!(items(&at.join("a.db")), items(&at.join("b.db")));
+    let rows =
+        done(at, &["inspect", "--db", "a.db", "--json", "sql", "SELECT key, value FROM item"]);
+    assert!(rows.contains(r#"{"key_base64":"/wA=","value":"v"}"#), "{rows}");
 }
 
 #[test]
@@ -210,6 +174,11 @@ fn a_dry_run_makes_nothing() {
     let told = done(at, &["import", "--from", "lines", "in", "--dry-run"]);
     assert!(told.contains("would import 1 items"), "{told}");
     assert!(!at.join("litecached.db").exists());
+    // As good as none.
+    fs::write(at.join("empty.db"), "").expect("written");
+    let told = done(at, &["import", "--from", "lines", "in", "--dry-run", "--db", "empty.db"]);
+    assert!(told.contains("would import 1 items"), "{told}");
+    assert_eq!(fs::read(at.join("empty.db")).expect("still there"), b"");
 }
 
 #[test]
@@ -236,6 +205,7 @@ fn what_is_refused_is_named_by_its_place() {
             "a number",
         ),
         ("json", format!(r#"{{"a": "x", "b": "{big}", "c": "y"}}"#), "entry 2", "larger"),
+        ("json", r#"{"a": "x", "b": "\ud800!", "c": "y"}"#.into(), "entry 2", "surrogate"),
     ];
     for (index, (format, text, place, reason)) in table.into_iter().enumerate() {
         let database = format!("{index}.db");
@@ -282,6 +252,12 @@ fn wrong_uses_have_their_exit_codes() {
         (64, &["import", "--from", "lines", "in", "--db", "x", "--to-server", "y"]),
         (64, &["import", "--from", "lines", "in", "-I", "1"]),
         (64, &["import", "--from", "memcached", &nobody, "--on-conflict", "newer"]),
+        (
+            64,
+            &["import", "--from", "lines", "in", "--to-server", &nobody, "--on-conflict", "newer"],
+        ),
+        (64, &["import", "--from", "lines", "in", "--to-server", "host:"]),
+        (64, &["export", "--to", "lines", "--glob", "[a", "--db", "missing.db"]),
         (65, &["import", "--from", "lines", "in", "--db", "text.db"]),
         (65, &["export", "--to", "lines", "--db", "text.db"]),
         (66, &["import", "--from", "lines", "missing"]),
@@ -396,56 +372,11 @@ fn a_large_key_store_is_imported_in_little_memory() {
     assert!((1..=64 << 10).contains(&peak_kib), "{peak_kib} KiB");
 }
 
-/// A Debian memcached that ends with the test.
-struct Memcached {
-    child: Child,
-    port: u16,
-}
-
-impl Memcached {
-    fn start() -> Option<Self> {
-        if !needs("memcached") {
-            return None;
-        }
-        let port =
-            TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
-        let child = Command::new("memcached")
-            .args([
-                "-l",
-                "127.0.0.1",
-                "-U",
-                "0",
-                "-m",
-                "256",
-                "-u",
-                "nobody",
-                "-p",
-                &port.to_string(),
-            ])
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("memcached runs");
-        let server = Self { child, port };
-        until("memcached listens", PATIENCE, || Client::try_connect(port).ok());
-        Some(server)
-    }
-
-    fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-}
-
-impl Drop for Memcached {
-    fn drop(&mut self) {
-        self.child.kill().and_then(|()| self.child.wait()).expect("a child can be ended");
-    }
-}
-
 #[test]
 fn a_live_memcached_is_imported_with_flags_and_remaining_time() {
-    let Some(memcached) = Memcached::start() else { return };
+    let Some(memcached) = Memcached::start(&["-l", "127.0.0.1"]) else { return };
     let count = rounds("LITECACHED_IMPORT_ITEMS", 10_000);
-    let mut client = Client::connect(memcached.port);
+    let mut client = memcached.client();
     let mut expected = Items::new();
     let began = unix_now();
     for number in 0..count {
@@ -464,7 +395,7 @@ fn a_live_memcached_is_imported_with_flags_and_remaining_time() {
 
     let folder = folder();
     let at = folder.path();
-    let told = done(at, &["import", "--from", "memcached", &memcached.address()]);
+    let told = done(at, &["import", "--from", "memcached", &memcached.address]);
     let ended = unix_now();
     assert!(told.contains(&format!("imported {} items", count + 1)), "{told}");
     let seen = items(&at.join("litecached.db"));
@@ -503,10 +434,4 @@ fn items_move_through_a_running_server() {
     let told = done(at, &["export", "--to", "memcached", &address, "--db", "cache.db"]);
     assert!(told.contains("exported 700 items"), "{told}");
     assert_eq!(items(&at.join("cache.db")), items(&second.join("cache.db")));
-}
-
-fn folder_in(at: &Path, name: &str) -> PathBuf {
-    let path = at.join(name);
-    fs::create_dir(&path).expect("the folder can be written");
-    path
 }

@@ -252,7 +252,7 @@ mod tests {
         Existing { head, value: Some(value.as_bytes().into()) }
     }
 
-    fn store_op(mode: Mode, exptime: i32, compare: Option<u64>) -> Op {
+    fn store_op(mode: Mode, exptime: i64, compare: Option<u64>) -> Op {
         Op::Store { mode, flags: 1, exptime: Exptime(exptime), compare, value: b"new"[..].into() }
     }
 

@@ -4,11 +4,12 @@ use crate::clock::Seconds;
 
 /// Up to here an exptime counts from now; above it is an absolute Unix time (memcached:
 /// `REALTIME_MAXDELTA`, 30 days).
-const RELATIVE_SECONDS_MAX: i32 = 60 * 60 * 24 * 30;
+const RELATIVE_SECONDS_MAX: i64 = 60 * 60 * 24 * 30;
 
-/// An expiry as a client wrote it: cut to 32 bits and signed, as in memcached.
+/// An expiry as it was asked for. A server's clients have it cut to 32 bits and signed, as in memcached,
+/// by the protocol; who works on the file may say any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Exptime(pub i32);
+pub struct Exptime(pub i64);
 
 impl Exptime {
     /// What it means at `now`: 0 never, negative at once, up to 30 days from now, above that Unix
@@ -18,9 +19,9 @@ impl Exptime {
             0 => Deadline::NEVER,
             negative if negative < 0 => Deadline::PAST,
             relative if relative <= RELATIVE_SECONDS_MAX => {
-                Deadline(now.0.saturating_add(i64::from(relative)).max(1))
+                Deadline(now.0.saturating_add(relative).max(1))
             }
-            absolute => Deadline(i64::from(absolute)),
+            absolute => Deadline(absolute),
         }
     }
 }
@@ -65,9 +66,10 @@ mod tests {
             (2_592_001, 2_592_001, true),
             (1_800_000_000, 1_800_000_000, true),
             (1_800_000_001, 1_800_000_001, false),
-            (i32::MAX, 2_147_483_647, false),
+            (2_147_483_647, 2_147_483_647, false),
+            (i64::MAX, i64::MAX, false),
             (-1, 1, true),
-            (i32::MIN, 1, true),
+            (i64::MIN, 1, true),
         ] {
             let deadline = Exptime(exptime).deadline(now);
             assert_eq!((deadline.unix(), deadline.is_past(now)), (unix, past), "{exptime}");

@@ -4,7 +4,7 @@
 //! removed, what was there stays.
 
 use std::ffi::c_int;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +15,8 @@ use serde_json::json;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::cli::{Exit, Failure, file, print};
+use crate::cli::{Exit, Failure, budget, file, json, print};
 use crate::clock::Stamp;
-use crate::config::units;
 use crate::store::{self, BackupError, Budget, Copied, Pace, Progress, Stage, Stop, Watch};
 
 /// A snapshot's default budget. The daemon checkpoints at 32 MiB of WAL and refuses writes at 256 MiB
@@ -25,6 +24,9 @@ use crate::store::{self, BackupError, Budget, Copied, Pace, Progress, Stage, Sto
 const WAL_BUDGET: &str = "128m";
 /// Ten minutes: a large file on a slow disk.
 const TIME_BUDGET: &str = "10m";
+
+/// Between two signs of life where nothing can be counted.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Its arguments and its help.
 pub(super) fn backup_command() -> Command {
@@ -34,22 +36,13 @@ pub(super) fn backup_command() -> Command {
         .arg(file::flag())
         .arg(force("Replace the file that is there"))
         .arg(
-            value("rate", "size")
-                .value_parser(size)
+            Arg::new("rate")
+                .long("rate")
+                .value_name("size")
+                .value_parser(budget::size)
                 .help("Copy so many bytes a second at most [default: half of the time rests]"),
         )
-        .arg(
-            value("time-budget", "time")
-                .value_parser(time)
-                .default_value(TIME_BUDGET)
-                .help("Give up when copying takes longer"),
-        )
-        .arg(
-            value("wal-budget", "size")
-                .value_parser(size)
-                .default_value(WAL_BUDGET)
-                .help("Give up when the write-ahead log grows more meanwhile"),
-        )
+        .args([budget::time_flag(TIME_BUDGET), budget::wal_flag(WAL_BUDGET)])
         .arg(file::json())
         .after_help(
             "The copy is one moment of the database, checked before it gets its name. While it is\n\
@@ -65,28 +58,31 @@ pub(super) fn restore_command() -> Command {
         .arg(path("source", "The file to take"))
         .arg(file::flag())
         .arg(force("Do it although there is a database; it is kept aside as FILE-replaced-N"))
+        .args([budget::time_flag(TIME_BUDGET), budget::wal_flag(WAL_BUDGET)])
         .arg(file::json())
         .after_help(
-            "Not while the database is served. The source is checked first, and stays as it is.",
+            "Not while the database is served. The source is checked first, and stays as it is.\n\
+             The budgets are for a source that is served: while it is copied, its write-ahead log\n\
+             cannot start over.",
         )
 }
 
 pub(super) fn run_backup(matches: &ArgMatches) -> Result<(), Failure> {
-    let budget = Budget {
-        time: Duration::from_secs(number(matches, "time-budget")),
-        wal_bytes: number(matches, "wal-budget"),
-        pace: match matches.get_one::<u64>("rate") {
-            Some(&rate) => Pace::Rate(rate),
-            None => Pace::Gentle,
-        },
+    let pace = match matches.get_one::<u64>("rate") {
+        Some(&rate) => Pace::Rate(rate),
+        None => Pace::Gentle,
     };
+    let budget = limits(matches, pace);
     let (database, destination) = (file::database(matches), given(matches, "destination"));
     let began = Stamp::now();
     let copied = watched(|watch| {
         store::backup(&database, &destination, matches.get_flag("force"), &budget, watch)
     })?;
     if matches.get_flag("json") {
-        return print(&format!("{}\n", figures(&copied, began)));
+        let mut figures = figures(&copied, began);
+        figures["database"] = shown(&database);
+        figures["backup"] = shown(&copied.path);
+        return print(&json::line(&figures));
     }
     print(&format!("{}\n", sentence(&copied)))
 }
@@ -94,19 +90,27 @@ pub(super) fn run_backup(matches: &ArgMatches) -> Result<(), Failure> {
 pub(super) fn run_restore(matches: &ArgMatches) -> Result<(), Failure> {
     let (database, source) = (file::database(matches), given(matches, "source"));
     let began = Stamp::now();
-    let restored =
-        watched(|watch| store::restore(&source, &database, matches.get_flag("force"), watch))?;
-    let kept = restored.kept.map(|path| path.display().to_string());
+    let budget = limits(matches, Pace::Gentle);
+    let restored = watched(|watch| {
+        store::restore(&source, &database, matches.get_flag("force"), &budget, watch)
+    })?;
     if matches.get_flag("json") {
         let mut figures = figures(&restored.copied, began);
-        figures["kept"] = json!(kept);
-        return print(&format!("{figures}\n"));
+        figures["database"] = shown(&restored.copied.path);
+        figures["backup"] = shown(&source);
+        figures["kept"] = restored.kept.as_deref().map(shown).into();
+        return print(&json::line(&figures));
     }
+    let kept = restored.kept.map(|path| path.display().to_string());
     let said = sentence(&restored.copied);
     match kept {
         Some(kept) => print(&format!("{said}\nwhat was there is kept as {kept}\n")),
         None => print(&format!("{said}\n")),
     }
+}
+
+fn limits(matches: &ArgMatches, pace: Pace) -> Budget {
+    Budget { time: budget::time_given(matches), wal_bytes: budget::wal_given(matches), pace }
 }
 
 fn path(name: &'static str, help: &'static str) -> Arg {
@@ -115,22 +119,6 @@ fn path(name: &'static str, help: &'static str) -> Arg {
 
 fn force(help: &'static str) -> Arg {
     Arg::new("force").long("force").action(ArgAction::SetTrue).help(help)
-}
-
-fn value(name: &'static str, noun: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(noun)
-}
-
-fn size(text: &str) -> Result<u64, &'static str> {
-    units::bytes(text).filter(|&size| size > 0).ok_or("give a size such as 1048576, 64m or 1g")
-}
-
-fn time(text: &str) -> Result<u64, &'static str> {
-    units::seconds(text).filter(|&time| time > 0).ok_or("give a time such as 90, 90s, 15m or 12h")
-}
-
-fn number(matches: &ArgMatches, name: &str) -> u64 {
-    *matches.get_one(name).expect("it has a default")
 }
 
 fn given(matches: &ArgMatches, name: &str) -> PathBuf {
@@ -142,9 +130,13 @@ fn sentence(copied: &Copied) -> String {
     format!("{}: {items} items, {bytes} bytes, schema version {version}, checked", path.display())
 }
 
+/// A path as it is, where it is text; links followed where there is something.
+fn shown(path: &Path) -> serde_json::Value {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string().into()
+}
+
 fn figures(copied: &Copied, began: Stamp) -> serde_json::Value {
     json!({
-        "path": copied.path.display().to_string(),
         "bytes": copied.bytes,
         "items": copied.items,
         "version": copied.version,
@@ -158,20 +150,26 @@ fn watched<T>(work: impl FnOnce(&mut Watch<'_>) -> Result<T, BackupError>) -> Re
     stop_at_signals(Arc::clone(&stop)).map_err(|error| {
         Failure::new(Exit::System, format!("signals cannot be watched: {error}; start again"))
     })?;
-    let style = ProgressStyle::with_template(
-        "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-    );
+    let style = |template| {
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    };
+    let copying = style("copying {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    let checking = style("checking {total_bytes} {spinner} {elapsed}");
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    if let Ok(style) = style {
-        bar.set_style(style);
-    }
     let mut report = |progress: Progress| {
         bar.set_length(progress.bytes_total);
         bar.set_position(progress.bytes_done);
-        bar.set_message(match progress.stage {
-            Stage::Copying => "copying",
-            Stage::Checking => "checking",
-        });
+        match progress.stage {
+            Stage::Copying => {
+                bar.disable_steady_tick();
+                bar.set_style(copying.clone());
+            }
+            // SQLite does not say how far it is.
+            Stage::Checking => {
+                bar.set_style(checking.clone());
+                bar.enable_steady_tick(TICK);
+            }
+        }
     };
     let result = work(&mut Watch { report: &mut report, stop: &stop });
     bar.finish_and_clear();
@@ -203,7 +201,10 @@ impl From<BackupError> for Failure {
             BackupError::Exists { .. }
             | BackupError::InUse { .. }
             | BackupError::Same { .. }
-            | BackupError::Place { .. } => Exit::CannotCreate,
+            | BackupError::NoFile { .. }
+            | BackupError::NoFolder { .. }
+            | BackupError::Place { .. }
+            | BackupError::Full { .. } => Exit::CannotCreate,
             BackupError::Twice { .. }
             | BackupError::OverTime { .. }
             | BackupError::OverWal { .. }

@@ -19,8 +19,9 @@ use super::import::server::Server;
 use super::import::{
     Conflict, ITEMS_TEMPLATE, Sink, db_argument, log_trouble, progress_bar, size_argument, switch,
 };
-use super::transfer::pattern::Pattern;
+use super::pattern::{self, Pattern};
 use super::transfer::{Position, Record, jsonl, lines};
+use super::wire::{ADDRESS_FORMS, Address, patience, timeout_argument};
 use super::{Exit, Failure, NAME, file, print};
 use crate::clock::Clock;
 use crate::store::{Seen, View, ViewBudget, ViewError};
@@ -33,8 +34,11 @@ pub(super) fn command() -> Command {
     Command::new("export")
         .about("Export a consistent snapshot of a database, while its daemon goes on")
         .after_help(
-            "Formats: jsonl has everything; lines is \"key size base64(value)\", without flags and\n\
-             expiry; memcached stores into the server at DEST. Expired items are left out.",
+            format!(
+                "Formats: jsonl has everything; lines is \"key size base64(value)\", without flags and\n\
+                 expiry; memcached stores into the server at DEST. Expired items are left out.\n\
+                 An address is {ADDRESS_FORMS}."
+            ),
         )
         .arg(
             Arg::new("to")
@@ -49,21 +53,11 @@ pub(super) fn command() -> Command {
                 .value_name("DEST")
                 .value_parser(value_parser!(PathBuf))
                 .required_if_eq("to", "memcached")
-                .help("A file that is made or replaced, - for stdout (the default), or host:port"),
+                .help("A file that is made or replaced, - for stdout (the default), or an address"),
         )
         .arg(db_argument())
-        .arg(
-            Arg::new("prefix")
-                .long("prefix")
-                .value_name("TEXT")
-                .help("Only keys that begin with this"),
-        )
-        .arg(
-            Arg::new("glob")
-                .long("glob")
-                .value_name("GLOB")
-                .help("Only keys that match, with *, ? and [a-z]"),
-        )
+        .args(pattern::arguments())
+        .arg(timeout_argument())
         .arg(
             Arg::new("time-limit")
                 .long("time-limit")
@@ -116,15 +110,13 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     log_trouble();
     let text = |name: &str| flags.get_one::<String>(name);
     let number = |name: &str| flags.get_one::<u64>(name).copied().unwrap_or_default();
-    let pattern = Pattern {
-        prefix: text("prefix").map(|prefix| prefix.clone().into_bytes()).unwrap_or_default(),
-        glob: text("glob").map(|glob| glob.clone().into_bytes()),
-    };
+    let pattern = Pattern::from_flags(flags)?;
+    let patience = patience(flags)?;
     let dest = flags.get_one::<PathBuf>("dest").map(PathBuf::as_path);
     let to_stdout = dest.is_none_or(|dest| dest == Path::new("-"));
     // The database first: a slip in its name must not replace a file.
     let view = View::open(&file::database(flags), Clock::system().now())?;
-    let mut out = Out::open(text("to").map_or("", String::as_str), dest)?;
+    let mut out = Out::open(text("to").map_or("", String::as_str), dest, patience)?;
     let budget = view.budget(Duration::from_secs(number("time-limit")), number("wal-limit"));
     let watch = watch(budget.clone(), out.unfinished())?;
     let mut summary = Summary::default();
@@ -132,18 +124,21 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     summary.seconds = budget.elapsed().as_secs_f64();
     // The server may still have answers for us, but the snapshot is not needed any more.
     drop((view, watch));
-    match result.and_then(|()| out.finish(&mut summary)) {
-        Ok(()) => {}
+    // What a server has taken before an error stays there, and is reported.
+    let (is_kept, finished) = (matches!(out, Out::Server { .. }), out.finish(result, &mut summary));
+    let failure = match finished {
+        Ok(()) => None,
         Err(Stop::Closed) => return Ok(()),
+        Err(Stop::Failed(failure)) if is_kept => Some(failure),
         Err(Stop::Failed(failure)) => return Err(failure),
-    }
+    };
     let told = summary.told(flags.get_flag("json"));
     if to_stdout {
         eprint_line(&told);
     } else {
         print(&told)?;
     }
-    summary.verdict()
+    failure.map_or_else(|| summary.verdict(), Err)
 }
 
 fn write_all(
@@ -165,10 +160,11 @@ fn write_all(
 }
 
 impl Out {
-    fn open(format: &str, dest: Option<&Path>) -> Result<Self, Failure> {
+    fn open(format: &str, dest: Option<&Path>, patience: Duration) -> Result<Self, Failure> {
         if format == "memcached" {
             let address = dest.map(Path::to_string_lossy).unwrap_or_default();
-            let server = Server::connect(&address, Conflict::Replace)?;
+            let address = Address::parse(&address)?;
+            let server = Server::connect(&address, patience, Conflict::Replace, false)?;
             return Ok(Self::Server { server: Box::new(server), report: Report::default() });
         }
         let destination = Destination::open(dest)?;
@@ -217,18 +213,18 @@ impl Out {
         Ok(())
     }
 
-    fn finish(self, summary: &mut Summary) -> Result<(), Stop> {
+    fn finish(self, written: Result<(), Stop>, summary: &mut Summary) -> Result<(), Stop> {
         match self {
-            Self::Jsonl(to) | Self::Lines(to) => to.finish(),
+            Self::Jsonl(to) | Self::Lines(to) => written.and_then(|()| to.finish()),
             Self::Server { mut server, mut report } => {
-                server.finish(&mut report).map_err(Stop::Failed)?;
+                let finished = server.finish(&mut report).map_err(Stop::Failed);
                 summary.exported = report.imported;
                 summary.exported_bytes = report.imported_bytes;
                 summary.left_out = report.refused;
                 for refused in &report.refusals {
                     eprint_line(&format!("left out: {refused}\n"));
                 }
-                Ok(())
+                written.and(finished)
             }
         }
     }

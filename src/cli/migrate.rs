@@ -3,7 +3,7 @@
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::json;
 
-use crate::cli::{Failure, file, print};
+use crate::cli::{Failure, file, json, print};
 use crate::store::{self, Schema};
 
 /// Its arguments and its help.
@@ -54,7 +54,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
 fn status(schema: &Schema, as_json: bool) -> String {
     let path = schema.path.display();
     if as_json {
-        return line(&json!({
+        return json::line(&json!({
             "database": path.to_string(),
             "version": schema.version,
             "known": schema.known,
@@ -72,7 +72,7 @@ fn status(schema: &Schema, as_json: bool) -> String {
 fn up(schema: &Schema, only_say: bool, as_json: bool) -> String {
     let path = schema.path.display();
     if as_json {
-        return line(&json!({
+        return json::line(&json!({
             "database": path.to_string(),
             "from": schema.version,
             "to": schema.known,
@@ -87,18 +87,20 @@ fn up(schema: &Schema, only_say: bool, as_json: bool) -> String {
     let (becomes, saved_as) =
         if only_say { ("would become", "would be saved") } else { ("became", "was saved") };
     let applied = schema.pending.join(", ");
+    // An empty file need not have been meant for one.
+    let made = match (schema.version, only_say) {
+        (0, true) => ": the file is empty, and would be a database",
+        (0, false) => ": the file was empty, and is a database now",
+        _ => "",
+    };
     let said = format!(
-        "{path}: schema version {} {becomes} {} ({applied})\n",
+        "{path}: schema version {} {becomes} {} ({applied}){made}\n",
         schema.version, schema.known
     );
     match &schema.saved {
         Some(saved) => format!("{said}{path}: {saved_as} before as {}\n", saved.display()),
         None => said,
     }
-}
-
-fn line(value: &serde_json::Value) -> String {
-    format!("{value}\n")
 }
 
 #[cfg(test)]

@@ -4,16 +4,25 @@
 //! that tells a supervisor its kind.
 
 mod backup;
+mod budget;
 mod check;
 mod client;
+mod config;
+#[cfg(test)]
+mod documents;
 mod export;
 mod file;
 mod import;
 mod inspect;
+mod json;
 mod migrate;
+mod pattern;
+mod reload;
 mod serve;
 mod service;
 mod transfer;
+mod whole;
+mod wire;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -23,7 +32,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use log::{Level, info, warn};
 
-use crate::config::{self, Blame, Facts, Origin, Raw, Settings};
+use crate::config::{self as settings, Blame, Facts, Id, Layers, Origin, Settings, Shown};
 use crate::logging::{self, OneLine};
 
 const NAME: &str = "litecached";
@@ -39,7 +48,7 @@ pub(crate) enum Exit {
     Usage = 64,
     /// 65: the file is no database, not ours, of a newer version, or damaged.
     Data = 65,
-    /// 66: a file, or an item, that should be read is not there.
+    /// 66: a file that should be read is not there.
     NoInput = 66,
     /// 69: an address is taken, or not to be had on this machine.
     Unavailable = 69,
@@ -71,10 +80,11 @@ impl Failure {
     }
 }
 
-impl From<config::Error> for Failure {
-    fn from(error: config::Error) -> Self {
+impl From<settings::Error> for Failure {
+    fn from(error: settings::Error) -> Self {
         let exit = match error.blame {
             Blame::Writer(Origin::CommandLine) => Exit::Usage,
+            Blame::Writer(_) | Blame::File => Exit::Configuration,
             Blame::Resolver => Exit::Unavailable,
         };
         Self::new(exit, error.message)
@@ -105,6 +115,7 @@ struct Tool {
 
 /// One row, one file or folder beside this one.
 const TOOLS: &[Tool] = &[
+    Tool { name: "config", command: config::command, run: config::run },
     Tool { name: "client", command: client::command, run: client::run },
     Tool { name: "check", command: check::command, run: check::run },
     Tool { name: "inspect", command: inspect::command, run: inspect::run },
@@ -137,11 +148,17 @@ fn serve(flags: &ArgMatches) -> Result<(), Failure> {
             env!("CARGO_PKG_VERSION")
         ));
     }
-    let settings = Settings::from_raw(&Raw::from_flags(flags), &Facts::gather())?;
+    let layers = Layers::of_process(flags);
+    let raw = layers.read()?;
+    let settings = Settings::from_raw(&raw, &Facts::gather())?;
     logging::start(settings.server.verbosity);
+    logging::set_levels(&settings.levels);
     settings.warnings.iter().for_each(|line| warn!("{line}"));
     settings.notices.iter().for_each(|line| info!("{line}"));
-    serve::serve(&settings)
+    if let Some(path) = raw.last(Id::Config) {
+        info!("configuration file {}", path.text.to_string_lossy());
+    }
+    serve::serve(&settings, layers, Shown::all(&raw, &settings))
 }
 
 /// `litecached [flags]` is `litecached serve [flags]`.
@@ -163,7 +180,7 @@ fn with_flags(command: Command) -> Command {
         .long("license")
         .action(ArgAction::SetTrue)
         .help("Print the licence");
-    command.args(config::flags()).arg(license).after_help(config::footer())
+    command.args(settings::flags()).arg(license).after_help(settings::footer())
 }
 
 /// Help and version are answers; the rest is a wrong command line.
@@ -243,7 +260,7 @@ mod tests {
         for words in [vec!["-p", "1"], vec!["serve", "-p", "1"]] {
             let matches = parse(&words).expect("flags");
             let flags = matches.subcommand().map_or(&matches, |(_, flags)| flags);
-            assert_eq!(Raw::from_flags(flags).iter().count(), 1, "{words:?}");
+            assert_eq!(settings::Raw::from_flags(flags).iter().count(), 1, "{words:?}");
         }
     }
 

@@ -7,14 +7,19 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use crate::cli::reload::Reload;
 use crate::cli::{Exit, Failure};
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Layers, Settings, Shown};
 use crate::server::{Listeners, Server, StartError, StopHandle, notify};
 use crate::store::{OpenError, Store};
 
-/// Serves until a signal or a client's `shutdown` ends it.
-pub(crate) fn serve(settings: &Settings) -> Result<(), Failure> {
+/// Serves until a signal or a client's `shutdown` ends it. `running` is what `layers` say now.
+pub(crate) fn serve(
+    settings: &Settings,
+    layers: Layers,
+    running: Vec<Shown>,
+) -> Result<(), Failure> {
     end_on_panic();
     // Privileged ports are bound before the privilege is given up, files are made after.
     let listeners = Listeners::open(&settings.server)?;
@@ -35,9 +40,14 @@ pub(crate) fn serve(settings: &Settings) -> Result<(), Failure> {
     });
     let pid_file = settings.pid_file.as_deref().map(PidFile::write).transpose()?;
     let server = Server::serve(listeners, &settings.server, Arc::clone(&store), clock)?;
-    watch_signals(server.stop_handle())?;
+    let reload =
+        Reload { layers, running, server: server.reload_handle(), store: Arc::downgrade(&store) };
+    watch_signals(server.stop_handle(), reload)?;
     for address in server.addresses() {
         log::info!("listening on {address}");
+    }
+    for address in server.http_addresses() {
+        log::info!("metrics and health on http://{address}/");
     }
     for path in unix_sockets {
         log::info!("listening on {}", path.display());
@@ -85,10 +95,15 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let exit = match &error {
             OpenError::Missing { .. } => Exit::NoInput,
-            OpenError::Locked { .. } | OpenError::Busy { .. } => Exit::Temporary,
+            OpenError::Locked { .. } | OpenError::Busy { .. } | OpenError::Disturbed { .. } => {
+                Exit::Temporary
+            }
             OpenError::NotADatabase { .. }
             | OpenError::NotOurs { .. }
-            | OpenError::Newer { .. } => Exit::Data,
+            | OpenError::Newer { .. }
+            | OpenError::Older { .. }
+            | OpenError::Empty { .. }
+            | OpenError::Unfinished { .. } => Exit::Data,
             OpenError::Network { .. } => Exit::Configuration,
             OpenError::CannotCreate { .. } => Exit::CannotCreate,
             OpenError::NotWritable { .. } | OpenError::NotReadable { .. } => Exit::Permission,
@@ -101,16 +116,18 @@ impl From<OpenError> for Failure {
 }
 
 /// The first request to end is followed, the second is obeyed.
-fn watch_signals(stop: StopHandle) -> Result<(), Failure> {
+fn watch_signals(stop: StopHandle, reload: Reload) -> Result<(), Failure> {
     let refused = |error: std::io::Error| {
         Failure::new(Exit::System, format!("signals cannot be watched: {error}; start again"))
     };
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP]).map_err(refused)?;
+    let ask = reload.spawn().map_err(refused)?;
     let watch = move || {
         let mut asked = false;
         for signal in signals.forever() {
             match signal {
-                SIGHUP => notify::reloading(|| log::info!("nothing to reload")),
+                // One that waits already will read what is written by then.
+                SIGHUP => drop(ask.try_send(())),
                 _ if asked => {
                     log::warn!("a second signal: ending now; nothing acknowledged is lost");
                     std::process::exit(128 + signal);
@@ -130,7 +147,7 @@ fn watch_signals(stop: StopHandle) -> Result<(), Failure> {
 const OPEN_FILES_BESIDE: u64 = 128;
 
 /// Sees that as many clients as `-c` allows can be accepted.
-fn raise_open_files(connections_max: usize) -> Result<(), Failure> {
+pub(super) fn raise_open_files(connections_max: usize) -> Result<(), Failure> {
     let wanted = connections_max as u64 + OPEN_FILES_BESIDE;
     let refused = |error: nix::Error| {
         let what =
@@ -192,9 +209,12 @@ impl Drop for PidFile<'_> {
 /// `MEMCACHED_PORT_FILENAME`: appears whole or not at all.
 fn write_ports(path: &Path, server: &Server) -> Result<(), Failure> {
     let mut lines = String::new();
-    for address in server.addresses() {
+    let tcp = server.addresses().iter().map(|address| ("TCP ", address));
+    // memcached has no such line; its readers look for those they know.
+    let http = server.http_addresses().iter().map(|address| ("HTTP ", address));
+    for (what, address) in tcp.chain(http) {
         let family = if address.is_ipv6() { "INET6" } else { "INET" };
-        lines.push_str("TCP ");
+        lines.push_str(what);
         lines.push_str(family);
         lines.push_str(": ");
         lines.push_str(&address.port().to_string());

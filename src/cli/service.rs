@@ -23,6 +23,9 @@ const SOCKET: &str = include_str!("../../systemd/litecached.socket");
 const SOCKETS_ONLY: &str = include_str!("../../systemd/sockets-only.conf");
 const SYSUSERS: &str = include_str!("../../systemd/litecached.sysusers");
 
+/// What the package keeps as a configuration file.
+const CONFIGURATION: &str = include_str!("../../systemd/litecached.toml");
+
 /// Where the unit says that the program is.
 const PACKAGED_PROGRAM: &str = "/usr/bin/litecached";
 const OWN_PROGRAM: &str = "/usr/local/bin/litecached";
@@ -30,6 +33,7 @@ const PACKAGED_UNITS: [&str; 2] =
     ["/usr/lib/systemd/system/litecached.service", "/lib/systemd/system/litecached.service"];
 const OWN_SERVICE: &str = "/etc/systemd/system/litecached.service";
 const OWN_SOCKET: &str = "/etc/systemd/system/litecached.socket";
+const OWN_CONFIGURATION: &str = "/etc/litecached.toml";
 const OWN_SYSUSERS: &str = "/etc/sysusers.d/litecached.conf";
 const DROP_INS: &str = "/etc/systemd/system/litecached.service.d";
 const DROP_IN: &str = "/etc/systemd/system/litecached.service.d/sockets-only.conf";
@@ -44,7 +48,7 @@ pub(super) fn command() -> Command {
     let switch = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     let dry_run = || switch("dry-run", "Say what would be done, and do nothing");
     let socket = switch("socket", "Let systemd hold the sockets: a restart refuses no connection");
-    let purge = switch("purge", "Delete the database too");
+    let purge = switch("purge", "Delete the configuration and the database too");
     Command::new("service")
         .about("Install, remove or show litecached as a systemd service")
         .after_help(
@@ -60,7 +64,7 @@ pub(super) fn command() -> Command {
         )
         .subcommand(
             Command::new("uninstall")
-                .about("Stop and remove the service; the database stays")
+                .about("Stop and remove the service; configuration and database stay")
                 .args([purge, dry_run()]),
         )
         .subcommand(Command::new("status").about("Show the service").arg(file::json()))
@@ -121,6 +125,11 @@ enum Step {
         path: PathBuf,
         text: String,
     },
+    /// The same where there is none yet: an operator's stays.
+    Provide {
+        path: PathBuf,
+        text: &'static str,
+    },
     /// This program, where the service may run it.
     Copy {
         from: PathBuf,
@@ -136,7 +145,9 @@ enum Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Write { path, .. } => write!(f, "write {}", path.display()),
+            Self::Write { path, .. } | Self::Provide { path, .. } => {
+                write!(f, "write {}", path.display())
+            }
             Self::Copy { from, to } => write!(f, "copy {} to {}", from.display(), to.display()),
             Self::Remove(path) => write!(f, "remove {}", path.display()),
             Self::Run(words) => write!(f, "run {}", words.join(" ")),
@@ -158,6 +169,7 @@ fn install(here: &Here, socket: bool) -> Vec<Step> {
         let service = SERVICE.replace(PACKAGED_PROGRAM, &program.display().to_string());
         steps.push(Step::Write { path: OWN_SYSUSERS.into(), text: SYSUSERS.into() });
         steps.push(Step::Run(&["systemd-sysusers", OWN_SYSUSERS]));
+        steps.push(Step::Provide { path: OWN_CONFIGURATION.into(), text: CONFIGURATION });
         steps.push(Step::Write { path: OWN_SERVICE.into(), text: service });
         steps.push(Step::Write { path: OWN_SOCKET.into(), text: SOCKET.into() });
     }
@@ -194,7 +206,9 @@ fn uninstall(here: &Here, purge: bool) -> Result<Vec<Step>, Failure> {
     let files = [OWN_SERVICE, OWN_SOCKET, DROP_IN, OWN_SYSUSERS, OWN_PROGRAM];
     steps.extend(files.iter().map(|path| Step::Remove(path.into())));
     if purge {
-        steps.extend([STATE, RUNTIME].iter().map(|path| Step::Remove(path.into())));
+        steps.extend(
+            [OWN_CONFIGURATION, STATE, RUNTIME].iter().map(|path| Step::Remove(path.into())),
+        );
     }
     steps.push(Step::Run(&["systemctl", "daemon-reload"]));
     Ok(steps)
@@ -225,6 +239,7 @@ impl Step {
     fn makes_a_difference(&self) -> bool {
         match self {
             Self::Write { path, text } => !fs::read(path).is_ok_and(|now| now == text.as_bytes()),
+            Self::Provide { path, .. } => path.symlink_metadata().is_err(),
             Self::Copy { from, to } => match (fs::read(from), fs::read(to)) {
                 (Ok(from), Ok(to)) => from != to,
                 _ => true,
@@ -237,6 +252,7 @@ impl Step {
     fn carry_out(&self, changed: bool) -> Result<(), Failure> {
         let done = match self {
             Self::Write { path, text } => replace(path, 0o644, |new| fs::write(new, text)),
+            Self::Provide { path, text } => replace(path, 0o644, |new| fs::write(new, text)),
             Self::Copy { from, to } => replace(to, 0o755, |new| fs::copy(from, new).map(drop)),
             Self::Remove(path) if path.is_dir() => fs::remove_dir_all(path),
             Self::Remove(path) => fs::remove_file(path),
@@ -423,6 +439,7 @@ mod tests {
                 "copy /srv/build/litecached to /usr/local/bin/litecached",
                 "write /etc/sysusers.d/litecached.conf",
                 "run systemd-sysusers /etc/sysusers.d/litecached.conf",
+                "write /etc/litecached.toml",
                 "write /etc/systemd/system/litecached.service",
                 "write /etc/systemd/system/litecached.socket",
                 "remove /etc/systemd/system/litecached.service.d/sockets-only.conf",

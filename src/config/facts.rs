@@ -19,6 +19,8 @@ pub(crate) struct Facts {
     pub(crate) is_root: bool,
     /// The first directory of `$STATE_DIRECTORY`, which systemd sets.
     pub(crate) state_directory: Option<PathBuf>,
+    /// `$LITECACHED_DB`: what the tools work on unless told otherwise, as serving does.
+    pub(crate) database: Option<PathBuf>,
     /// Where relative paths begin; none if it was removed.
     pub(crate) working_directory: Option<PathBuf>,
     /// `$MEMCACHED_PORT_FILENAME`: a file for the ports that were bound.
@@ -37,6 +39,7 @@ impl Facts {
             is_root: nix::unistd::geteuid().is_root(),
             state_directory: path("STATE_DIRECTORY")
                 .and_then(|directories| env::split_paths(&directories).next()),
+            database: path("LITECACHED_DB").map(PathBuf::from),
             working_directory: env::current_dir().ok(),
             port_file: path("MEMCACHED_PORT_FILENAME").map(PathBuf::from),
             resolve,

@@ -10,7 +10,7 @@ use super::extended::{self, Extended};
 use super::facts::Facts;
 use super::listen;
 use super::options::Id;
-use super::raw::{Raw, Written};
+use super::raw::{Origin, Raw, Written};
 use super::units;
 use super::values::{Blame, Error, quoted};
 
@@ -20,8 +20,14 @@ const CONNECTIONS_MAX: u64 = 1 << 20;
 /// Greatest `-b` and `-R`: memcached reads them as an `int`.
 const INT_MAX: u64 = (1 << 31) - 1;
 
+/// Greatest `-v`: what repeating the flag can count to.
+const VERBOSITY_MAX: u64 = 255;
+
 /// Longest path of a Unix socket, in bytes: `sun_path` less its final zero, where it is shortest.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
+
+/// What `--http` must look like, for messages.
+const HTTP_FORM: &str = "one host, host:port, [v6]:port or *, such as 127.0.0.1:60080";
 
 /// Mode of the Unix socket where none is given, as in memcached.
 const UNIX_MODE_DEFAULT: u32 = 0o700;
@@ -45,6 +51,7 @@ impl Reading<'_> {
         let default = server::Options::default();
         Ok(server::Options {
             listen: self.listen()?,
+            http: self.http()?,
             threads: self.threads()?,
             connections_max: self
                 .raw
@@ -60,11 +67,11 @@ impl Reading<'_> {
                 .unwrap_or(default.requests_per_turn),
             verbosity: self
                 .raw
-                .all(Id::Verbose)
-                .fold(default.verbosity, |level, _| level.saturating_add(1)),
-            flush_enabled: !self.raw.has(Id::NoFlush),
-            shutdown_enabled: self.raw.has(Id::Shutdown),
-            cas_enabled: !self.raw.has(Id::NoCas),
+                .number(Id::Verbose, 0..=VERBOSITY_MAX, "a level")?
+                .unwrap_or(default.verbosity),
+            flush_enabled: !self.raw.is_on(Id::NoFlush),
+            shutdown_enabled: self.raw.is_on(Id::Shutdown),
+            cas_enabled: !self.raw.is_on(Id::NoCas),
             connections_refused_fast: extended
                 .refuse_fast
                 .unwrap_or(default.connections_refused_fast),
@@ -151,6 +158,24 @@ impl Reading<'_> {
         Ok(addresses)
     }
 
+    /// Nothing where it is not asked for. All addresses of a name: `localhost` may be two.
+    fn http(&self) -> Result<Vec<SocketAddr>, Error> {
+        let Some(written) = self.raw.last(Id::Http) else {
+            return Ok(Vec::new());
+        };
+        let text = written.utf8()?;
+        // The system would take a bare number for an address.
+        if text.contains([',', ';']) || units::number(text).is_some() {
+            return Err(written.wrong(HTTP_FORM));
+        }
+        listen::addresses(text, limits::HTTP_PORT_DEFAULT, self.facts.resolve).map_err(|fault| {
+            match fault {
+                listen::Fault::Form => written.wrong(HTTP_FORM),
+                fault @ listen::Fault::Unknown { .. } => host_fault(written, &fault),
+            }
+        })
+    }
+
     fn unix(&self) -> Result<Option<Listen>, Error> {
         let mode = match self.raw.last(Id::UnixMask) {
             Some(written) => units::mode(written.utf8()?)
@@ -177,7 +202,7 @@ fn host_fault(written: &Written, fault: &listen::Fault) -> Error {
             message: format!(
                 "{} cannot be {}, as no address was found for {host:?}: {cause}; \
                  check the name, or give an address",
-                written.id.row(),
+                written.subject(),
                 quoted(&written.text),
             ),
         },
@@ -185,13 +210,17 @@ fn host_fault(written: &Written, fault: &listen::Fault) -> Error {
 }
 
 fn extended_fault(written: &Written, fault: &extended::Fault<'_>) -> Error {
+    let subject = match written.origin {
+        Origin::CommandLine => "-o".to_owned(),
+        _ => written.subject(),
+    };
     written.error(match fault {
         extended::Fault::Unknown(name) => {
-            format!("-o {name:?} is not known; give names that memcached 1.6 knows")
+            format!("{subject} {name:?} is not known; give names that memcached 1.6 knows")
         }
-        extended::Fault::Refused(name, reason) => format!("-o {name} {reason}"),
+        extended::Fault::Refused(name, reason) => format!("{subject} {name} {reason}"),
         extended::Fault::Time(word) => format!(
-            "-o {word:?} is not a time; give idle_timeout=N with a number of seconds, \
+            "{subject} {word:?} is not a time; give idle_timeout=N with a number of seconds, \
              or with a unit as in 15m"
         ),
     })
@@ -229,6 +258,24 @@ mod tests {
                     Listen::Unix { path, mode } => format!("{} {mode:o}", path.display()),
                 })
                 .collect();
+            assert_eq!(found.join(" "), expected, "{words}");
+        }
+    }
+
+    #[test]
+    fn where_http_is_served() {
+        let cases = [
+            ("", ""),
+            ("--http 127.0.0.1", "127.0.0.1:60080"),
+            ("--http 127.0.0.1:0", "127.0.0.1:0"),
+            ("--http [::1]:80", "[::1]:80"),
+            ("--http ::1", "[::1]:60080"),
+            ("--http localhost:9", "127.0.0.1:9"),
+            ("--http 10.0.0.1 --http *:81", "0.0.0.0:81 [::]:81"),
+        ];
+        for (words, expected) in cases {
+            let found: Vec<_> =
+                settings(words).server.http.iter().map(ToString::to_string).collect();
             assert_eq!(found.join(" "), expected, "{words}");
         }
     }
@@ -303,6 +350,11 @@ mod tests {
             (&format!("-s {path}"), "--unix-socket (-s) cannot be ", "at most 103 bytes"),
             ("-l 127.0.0.1:x", "--listen (-l) cannot be \"127.0.0.1:x\"", address),
             ("-l \"\"", "--listen (-l) cannot be \"\"", address),
+            ("--http 60080", "--http cannot be \"60080\"", "such as 127.0.0.1:60080"),
+            ("--http :60080", "--http cannot be \":60080\"", "such as 127.0.0.1:60080"),
+            ("--http h:x", "--http cannot be \"h:x\"", "such as 127.0.0.1:60080"),
+            ("--http 10.0.0.1,10.0.0.2", "--http cannot be ", "give one host"),
+            ("--http fooble", "--http cannot be \"fooble\"", "check the name"),
             ("-l fooble", "--listen (-l) cannot be \"fooble\"", "check the name"),
             ("-o fooble", "-o \"fooble\" is not known", "give names"),
             ("-o idle_timeout=x", "-o \"idle_timeout=x\" is not a time", time),

@@ -16,6 +16,7 @@ pub(crate) enum Id {
     UnixMask,
     UdpPort,
     Backlog,
+    Http,
     Protocol,
     Db,
     MaxDisk,
@@ -33,7 +34,9 @@ pub(crate) enum Id {
     User,
     PidFile,
     Verbose,
+    LogLevel,
     Extended,
+    Config,
     NoDump,
     NoWatch,
     LockMemory,
@@ -57,7 +60,7 @@ impl Id {
 }
 
 /// Every option, in the order of the help.
-pub(crate) const ROWS: [Row; 37] = [
+pub(crate) const ROWS: [Row; 40] = [
     row(Id::Port, 'p', "port", Listening, "TCP port; 0 is no TCP, -1 any free port")
         .takes("num")
         .or("60000", ""),
@@ -75,43 +78,67 @@ pub(crate) const ROWS: [Row; 37] = [
     row(Id::Backlog, 'b', "listen-backlog", Listening, "Connections waiting to be accepted")
         .takes("num")
         .or("1024", ""),
+    row(Id::Http, NO_SHORT, "http", Listening, "Serve metrics and health there, over HTTP")
+        .takes("addr"),
     row(Id::Protocol, 'B', "protocol", Listening, "auto or ascii").takes("name").or("auto", ""),
     row(Id::Db, 'e', "db", Storage, "Database file")
         .takes("file")
         .alias("memory-file")
-        .or("litecached.db", "in $STATE_DIRECTORY if set"),
+        .or("litecached.db", "in $STATE_DIRECTORY if set").more("A relative path begins at the working directory"),
     row(Id::MaxDisk, NO_SHORT, "max-disk", Storage, "Item budget on disk; 0 is no limit")
         .takes("size")
-        .or("10g", "or -m if given"),
+        .or("10g", "or -m if given")
+        .live().more("Keys, values and 59 bytes each. Beyond it a set is refused until something is deleted or expires"),
     row(Id::WalMax, NO_SHORT, "wal-max", Storage, "WAL size beyond which writes are refused")
         .takes("size")
-        .or("256m", ""),
+        .or("256m", "")
+        .live().more("Writes wait there for a checkpoint, and are refused while another program's read transaction keeps the log from starting over; one transaction more is the most it grows"),
     row(Id::Durability, NO_SHORT, "durability", Storage, "What a reply survives: process or power")
         .takes("level")
-        .or("process", ""),
+        .or("process", "").more("process: any crash of the process, and of what a power cut takes all but about the last second. power: a power cut, too, as each reply waits for a sync"),
     row(Id::Memory, 'm', "memory-limit", Storage, "Items in memory, in megabytes; 0 is none")
         .takes("num")
-        .or("64", ""),
+        .or("64", "")
+        .live().more("With a unit, as in 64m or 1g, it is a size like any other. A reload changes it without losing what fits"),
     row(Id::ItemSize, 'I', "max-item-size", Storage, "Largest item, 1k to 1g")
         .takes("num")
-        .or("1m", ""),
+        .or("1m", "")
+        .live().more("Key and about 59 bytes of header included; at most half of the item budget and of the WAL limit"),
     row(Id::NoEvictions, 'M', "disable-evictions", Storage, "Answer errors when full"),
-    row(Id::Connections, 'c', "conn-limit", Limits, "Clients at once").takes("num").or("1024", ""),
+    row(Id::Connections, 'c', "conn-limit", Limits, "Clients at once")
+        .takes("num")
+        .or("1024", "")
+        .live().more("A reload that lowers it drops nobody who is connected"),
     row(Id::Threads, 't', "threads", Limits, "Event loops, 1 to 64")
         .takes("num")
         .or("4", "at most the cores"),
     row(Id::RequestsPerTurn, 'R', "max-reqs-per-event", Limits, "Requests of a client per turn")
         .takes("num")
-        .or("64", ""),
-    row(Id::Shutdown, 'A', "enable-shutdown", Commands, "Allow the shutdown command"),
-    row(Id::NoFlush, 'F', "disable-flush-all", Commands, "Refuse flush_all"),
+        .or("64", "")
+        .live().more("After so many its neighbours have their turn"),
+    row(Id::Shutdown, 'A', "enable-shutdown", Commands, "Allow the shutdown command").live(),
+    row(Id::NoFlush, 'F', "disable-flush-all", Commands, "Refuse flush_all").live(),
     row(Id::NoCas, 'C', "disable-cas", Commands, "Give out no cas ids"),
     row(Id::User, 'u', "user", Process, "Become this user (only when started as root)")
         .takes("user"),
     row(Id::PidFile, 'P', "pidfile", Process, "Write the process id there").takes("file"),
-    row(Id::Verbose, 'v', "verbose", Process, "-v: clients' errors; -vv: every command").counted(),
+    row(Id::Verbose, 'v', "verbose", Process, "-v: clients' errors; -vv: every command")
+        .counted()
+        .live(),
+    row(
+        Id::LogLevel,
+        NO_SHORT,
+        "log-level",
+        Process,
+        "error, warn, info, debug, trace, or area=level",
+    )
+    .list("level")
+    .or("info", "")
+    .live().more("Several separated by commas: info,store=debug. Areas: cli, config, protocol, request (a line for each command), server, store. -v raises what has no level of its own"),
     row(Id::Extended, 'o', "extended", Process, "idle_timeout=time, [no_]maxconns_fast")
-        .list("name"),
+        .list("name")
+        .live().more("idle_timeout lets clients go that send nothing for so long; no_maxconns_fast leaves clients above the limit waiting instead of refusing them; memcached's other names have no effect"),
+    row(Id::Config, NO_SHORT, "config", Process, "Configuration file").takes("file").not_in_file().more("TOML, with the long names as keys; read only where it is named, and read again on SIGHUP"),
     row(Id::NoDump, 'X', "disable-dumping", Compatibility, "").moot(),
     row(Id::NoWatch, 'W', "disable-watch", Compatibility, "").moot(),
     row(Id::LockMemory, 'k', "lock-memory", Compatibility, "")

@@ -1,19 +1,41 @@
 //! What was written: for each option its texts, and where each text came from.
 //!
-//! Knows no meaning: a port is a text here. Flags are made from the table and read back into it; a
-//! further layer (environment, file) becomes another origin.
+//! Knows no meaning: a port is a text here. Each layer (file, environment, command line) is read into a
+//! `Raw` of its own; one is laid over the other option by option, so that a list is replaced and not
+//! lengthened.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 
-use clap::{Arg, ArgAction, ArgMatches, builder::ValueParser};
+use clap::builder::ValueParser;
+use clap::{Arg, ArgAction, ArgMatches, ValueHint};
 
 use super::options::{Id, ROWS};
 use super::row::{Fate, Kind, Row};
 
 /// Where a text was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
     CommandLine,
+    /// The variable of this name.
+    Environment(String),
+    /// This line of a configuration file, counted from 1.
+    File {
+        path: Arc<Path>,
+        line: usize,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CommandLine => f.write_str("command line"),
+            Self::Environment(variable) => f.write_str(variable),
+            Self::File { path, line } => write!(f, "{} line {line}", path.display()),
+        }
+    }
 }
 
 /// One text, as it was written.
@@ -21,8 +43,19 @@ pub(crate) enum Origin {
 pub(crate) struct Written {
     pub(crate) id: Id,
     pub(crate) origin: Origin,
-    /// Empty for a switch. Not always UTF-8: a path need not be.
+    /// [`ON`] or [`OFF`] for a switch. Not always UTF-8: a path need not be.
     pub(crate) text: OsString,
+}
+
+/// The texts of a switch.
+pub(super) const ON: &str = "true";
+pub(super) const OFF: &str = "false";
+
+impl Written {
+    /// A switch that is turned off, and so says what would hold without it.
+    pub(super) fn is_off(&self) -> bool {
+        self.id.row().kind == Kind::Switch && self.text == OFF
+    }
 }
 
 /// Everything that was written: options in the order of the table, one option's texts in the order
@@ -30,6 +63,8 @@ pub(crate) struct Written {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Raw {
     written: Vec<Written>,
+    /// What was written and seems to be a slip, a line each.
+    warnings: Vec<String>,
 }
 
 impl Raw {
@@ -37,20 +72,33 @@ impl Raw {
     pub(crate) fn from_flags(matches: &ArgMatches) -> Self {
         let mut raw = Self::default();
         for row in &ROWS {
+            let mut push = |text: &OsStr| raw.push(row.id, Origin::CommandLine, text);
             match row.kind {
-                Kind::Switch if matches.get_flag(row.name) => raw.push(row.id, OsStr::new("")),
+                Kind::Switch if matches.get_flag(row.name) => push(ON.as_ref()),
                 Kind::Switch => {}
-                Kind::Count => {
-                    (0..matches.get_count(row.name)).for_each(|_| raw.push(row.id, OsStr::new("")));
-                }
+                Kind::Count => match matches.get_count(row.name) {
+                    0 => {}
+                    count => push(count.to_string().as_ref()),
+                },
                 Kind::Value(_) | Kind::List(_) => matches
                     .get_many::<OsString>(row.name)
                     .into_iter()
                     .flatten()
-                    .for_each(|text| raw.push(row.id, text)),
+                    .for_each(|text| push(text)),
             }
         }
         raw
+    }
+
+    /// This layer over a lower one: an option that is written here is not looked up there.
+    pub(super) fn over(self, lower: &Self) -> Self {
+        let mut both = Self { written: Vec::new(), warnings: lower.warnings.clone() };
+        for row in &ROWS {
+            let layer = if self.has(row.id) { &self } else { lower };
+            both.written.extend(layer.all(row.id).cloned());
+        }
+        both.warnings.extend(self.warnings);
+        both
     }
 
     /// Every text of an option.
@@ -68,13 +116,26 @@ impl Raw {
         self.last(id).is_some()
     }
 
+    /// Whether a switch is on.
+    pub(crate) fn is_on(&self, id: Id) -> bool {
+        self.last(id).is_some_and(|written| written.text == ON)
+    }
+
     /// Everything, in the order of the table.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Written> {
         self.written.iter()
     }
 
-    fn push(&mut self, id: Id, text: &OsStr) {
-        self.written.push(Written { id, origin: Origin::CommandLine, text: text.to_owned() });
+    pub(super) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    pub(super) fn warn(&mut self, line: String) {
+        self.warnings.push(line);
+    }
+
+    pub(super) fn push(&mut self, id: Id, origin: Origin, text: impl Into<OsString>) {
+        self.written.push(Written { id, origin, text: text.into() });
     }
 }
 
@@ -105,6 +166,7 @@ fn flag(row: &'static Row) -> Arg {
             .action(ArgAction::Append)
             .value_name(name)
             .value_parser(ValueParser::os_string())
+            .value_hint(if name == "file" { ValueHint::FilePath } else { ValueHint::Other })
             .num_args(1)
             .allow_hyphen_values(true),
     }
@@ -129,6 +191,7 @@ pub(crate) fn footer() -> String {
         .collect();
     format!(
         "Sizes: 1024 or 64k, 64m, 1g, 10GiB (powers of 1024).\n\
+         An option in the --config file or in the environment: max-disk, LITECACHED_MAX_DISK.\n\
          Accepted because memcached takes them, without effect: {}.",
         inert.join(" ")
     )
@@ -150,9 +213,9 @@ mod tests {
             (&["-p11211"], Id::Port, &["11211"]),
             (&["-p", "-1"], Id::Port, &["-1"]),
             (&["--port=1", "-p", "2"], Id::Port, &["1", "2"]),
-            (&["-vvv"], Id::Verbose, &["", "", ""]),
-            (&["-v", "-MAv"], Id::Verbose, &["", ""]),
-            (&["-M", "-M"], Id::NoEvictions, &[""]),
+            (&["-vvv"], Id::Verbose, &["3"]),
+            (&["-v", "-MAv"], Id::Verbose, &["2"]),
+            (&["-M", "-M"], Id::NoEvictions, &["true"]),
             (&["-l", "a,b", "--listen", "c"], Id::Listen, &["a,b", "c"]),
             (&["--memory-file", "x"], Id::Db, &["x"]),
             (&["-e", "x"], Id::Db, &["x"]),

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::options::Id;
+use super::options::{Id, ROWS};
 
 /// What an option takes, and how often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,29 @@ pub(crate) struct Row {
     pub(crate) default_note: &'static str,
     /// One line.
     pub(crate) help: &'static str,
+    /// What else a reader of the manual should know: sentences, the last without its full stop.
+    #[cfg_attr(not(test), expect(dead_code, reason = "read by what is made from the table"))]
+    pub(crate) details: &'static str,
+    /// A reload (SIGHUP) changes it in the running daemon; else it takes a restart.
+    pub(crate) live: bool,
+    /// It may stand in a configuration file.
+    pub(crate) in_file: bool,
 }
+
+impl Row {
+    /// The row that a long name, or memcached's name for it, belongs to.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        ROWS.iter().find(|row| row.name == name || row.alias == Some(name))
+    }
+}
+
+/// The variable of a long name: `LITECACHED_MAX_DISK`.
+pub(super) fn variable(name: &str) -> String {
+    format!("{PREFIX}{}", name.replace('-', "_").to_ascii_uppercase())
+}
+
+/// What variables of options begin with.
+pub(super) const PREFIX: &str = "LITECACHED_";
 
 /// `--threads (-t)`: how messages name an option.
 impl fmt::Display for Row {
@@ -106,6 +128,9 @@ pub(super) const fn row(
         default: "",
         default_note: "",
         help,
+        details: "",
+        live: false,
+        in_file: true,
     }
 }
 
@@ -124,6 +149,19 @@ impl Row {
 
     pub(super) const fn or(self, default: &'static str, default_note: &'static str) -> Self {
         Self { default, default_note, ..self }
+    }
+
+    /// Also changed by a reload.
+    pub(super) const fn live(self) -> Self {
+        Self { live: true, ..self }
+    }
+
+    pub(super) const fn not_in_file(self) -> Self {
+        Self { in_file: false, ..self }
+    }
+
+    pub(super) const fn more(self, details: &'static str) -> Self {
+        Self { details, ..self }
     }
 
     pub(super) const fn alias(self, alias: &'static str) -> Self {

@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 
+use crate::logging::Levels;
 use crate::server;
 use crate::store;
 
@@ -15,13 +16,15 @@ use super::options::Id;
 use super::raw::Raw;
 use super::row::Fate;
 use super::values::Error;
-use super::{network, storage, units};
+use super::{levels, network, storage, units};
 
 /// Everything a start needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) server: server::Options,
     pub(crate) store: store::Options,
+    /// How much is logged, `-v` aside.
+    pub(crate) levels: Levels,
     /// Become this user before serving. Only where the process was started as root.
     pub(crate) user: Option<String>,
     /// Write the process id there.
@@ -37,7 +40,8 @@ pub(crate) struct Settings {
 impl Settings {
     /// Judges what was written.
     pub(crate) fn from_raw(raw: &Raw, facts: &Facts) -> Result<Self, Error> {
-        let mut warnings = inert(raw)?;
+        let mut warnings = raw.warnings().to_vec();
+        warnings.extend(inert(raw)?);
         check_offers(raw)?;
         let (server, of_server) = network::options(raw, facts)?;
         let (store, mut notices) = storage::options(raw, facts, server.threads)?;
@@ -45,6 +49,7 @@ impl Settings {
         Ok(Self {
             server,
             store,
+            levels: levels::levels(raw)?,
             user: user(raw, facts, &mut notices)?,
             pid_file: raw.path(Id::PidFile)?,
             port_file: facts.port_file.clone(),
@@ -58,10 +63,13 @@ impl Settings {
 fn inert(raw: &Raw) -> Result<Vec<String>, Error> {
     let mut warnings = Vec::new();
     for written in raw.iter() {
-        let row = written.id.row();
-        match row.fate {
-            Fate::Refused(reason) => return Err(written.error(format!("{row} {reason}"))),
-            Fate::Ignored(reason) => warnings.push(format!("{row} has no effect: {reason}")),
+        if written.is_off() {
+            continue;
+        }
+        let subject = written.subject();
+        match written.id.row().fate {
+            Fate::Refused(reason) => return Err(written.error(format!("{subject} {reason}"))),
+            Fate::Ignored(reason) => warnings.push(format!("{subject} has no effect: {reason}")),
             Fate::Acts | Fate::Moot => {}
         }
     }
@@ -127,6 +135,7 @@ pub(super) mod tests {
             cores: 8,
             is_root: true,
             state_directory: None,
+            database: None,
             working_directory: Some(PathBuf::from("/here")),
             port_file: None,
             resolve,
@@ -163,6 +172,7 @@ pub(super) mod tests {
             let written = settings(&format!("--{} {}", row.name, row.default));
             assert_eq!(format!("{:?}", written.server), format!("{:?}", unwritten.server), "{row}");
             assert_eq!(format!("{:?}", written.store), format!("{:?}", unwritten.store), "{row}");
+            assert_eq!(written.levels, unwritten.levels, "{row}");
         }
         let memory = settings(&format!("-m {}", Id::Memory.row().default)).store.memory_bytes;
         assert_eq!(memory, unwritten.store.memory_bytes);

@@ -31,6 +31,7 @@ pub(super) fn options(
 /// Where the database is: what was given is taken from the working directory, the default name from
 /// the state directory where there is one.
 pub(crate) fn database(given: Option<PathBuf>, facts: &Facts) -> PathBuf {
+    let given = given.or_else(|| facts.database.clone());
     let directory = match given {
         None => facts.state_directory.as_ref().or(facts.working_directory.as_ref()),
         Some(_) => facts.working_directory.as_ref(),
@@ -156,10 +157,15 @@ impl Reading<'_> {
     fn too_narrow(&self, item: u64, what: &str, room: u64, by: Id, remedy: Id) -> Error {
         let least = Size(item.saturating_mul(2));
         let written = self.raw.last(Id::ItemSize).or(self.raw.last(by));
+        let origin = written.map_or(Origin::CommandLine, |written| written.origin.clone());
+        let place = match &origin {
+            Origin::CommandLine => String::new(),
+            origin => format!("{origin}: "),
+        };
         Error {
-            blame: Blame::Writer(written.map_or(Origin::CommandLine, |written| written.origin)),
+            blame: Blame::Writer(origin),
             message: format!(
-                "{item_row} is {item}, more than half of the {what} of {room}; \
+                "{place}{item_row} is {item}, more than half of the {what} of {room}; \
                  give {item_row} at most {most}, or {remedy} at least {least}",
                 item_row = Id::ItemSize.row(),
                 item = Size(item),
@@ -254,6 +260,9 @@ mod tests {
             let (options, _) = options(&raw(words), &facts(state, working), 1).expect("options");
             assert_eq!(options.path, Path::new(path), "{words}");
         }
+        let named = Facts { database: Some("env".into()), ..facts(Some("/state"), Some("/here")) };
+        assert_eq!(database(None, &named), Path::new("/here/env"));
+        assert_eq!(database(Some("/x".into()), &named), Path::new("/x"));
     }
 
     #[test]

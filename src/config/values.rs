@@ -11,10 +11,12 @@ use super::raw::{Origin, Raw, Written};
 use super::units;
 
 /// Whose mistake an error is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Blame {
     /// Whoever wrote the option, there.
     Writer(Origin),
+    /// Whoever named or wrote the configuration file.
+    File,
     /// The network's or the resolver's; the same start may succeed later.
     Resolver,
 }
@@ -80,12 +82,33 @@ impl Written {
 
     /// It is not what its option accepts.
     pub(super) fn wrong(&self, accepted: impl fmt::Display) -> Error {
-        self.error(format!("{} cannot be {}; give {accepted}", self.id.row(), quoted(&self.text)))
+        self.error(format!("{} cannot be {}; give {accepted}", self.subject(), quoted(&self.text)))
     }
 
     pub(super) fn error(&self, message: String) -> Error {
-        Error { blame: Blame::Writer(self.origin), message }
+        Error { blame: Blame::Writer(self.origin.clone()), message }
     }
+
+    /// The option as its writer knows it, with the place: `--threads (-t)`, `LITECACHED_THREADS`,
+    /// `/etc/litecached.toml line 7: threads`.
+    pub(super) fn subject(&self) -> String {
+        match &self.origin {
+            Origin::CommandLine => self.id.row().to_string(),
+            Origin::Environment(variable) => variable.clone(),
+            origin @ Origin::File { .. } => format!("{origin}: {}", self.id.row().name),
+        }
+    }
+}
+
+/// The name among `names` that was probably meant.
+pub(super) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    /// Below it, two words only happen to share letters.
+    const SIMILAR: f64 = 0.7;
+    names
+        .map(|known| (known, strsim::normalized_damerau_levenshtein(name, known)))
+        .filter(|(_, similarity)| *similarity >= SIMILAR)
+        .max_by(|one, other| one.1.total_cmp(&other.1))
+        .map(|(known, _)| known)
 }
 
 /// In quotes, with everything unprintable escaped.

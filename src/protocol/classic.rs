@@ -121,7 +121,7 @@ fn keys_touch<'b>(line: &'b [u8], mut tokens: Tokens<'b>, with_cas: bool) -> Lin
 /// An exptime: any 64-bit number, cut to 32 bits.
 pub(super) fn exptime(token: &[u8]) -> Option<Exptime> {
     #[allow(clippy::cast_possible_truncation, reason = "memcached cuts it to 32 bits")]
-    integer(token).map(|number| Exptime(number as i32))
+    integer(token).map(|number| Exptime(i64::from(number as i32)))
 }
 
 /// The length of a value, if it is one that could be followed by that many bytes.

@@ -152,6 +152,11 @@ impl Decoder {
         Self { state: State::Command, item_bytes_max }
     }
 
+    /// Changes what is refused from the next command line on.
+    pub fn set_item_bytes_max(&mut self, item_bytes_max: u64) {
+        self.item_bytes_max = item_bytes_max;
+    }
+
     /// Bytes of a value that has arrived in part.
     pub fn arriving_bytes(&self) -> usize {
         match &self.state {

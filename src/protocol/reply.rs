@@ -150,8 +150,10 @@ impl Reader {
 pub fn refuses(line: &[u8]) -> bool {
     let word = line.split(|&byte| byte == b' ').next().unwrap_or_default();
     // `NOT STORED` is the old server's, and litecached's to those who speak its dialect.
-    let words: [&[u8]; 13] = [
+    let words: [&[u8]; 14] = [
         b"ERROR",
+        // `ERROR: shutdown not enabled`
+        b"ERROR:",
         b"CLIENT_ERROR",
         b"SERVER_ERROR",
         b"NOT_FOUND",

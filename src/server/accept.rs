@@ -116,6 +116,8 @@ impl Acceptor {
                 }
             }
         }
+        // From here on clients may wait in the backlog, and are accepted as soon as the thread runs.
+        context.connections.accepting.store(true, Ordering::SeqCst);
         let acceptor = Self {
             poll,
             door: Arc::clone(&door),
@@ -131,7 +133,6 @@ impl Acceptor {
 
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(16);
-        self.context.connections.accepting.store(true, Ordering::SeqCst);
         loop {
             let longest = self.suspended.map(|_| BACK_OFF);
             if let Err(error) = self.poll.poll(&mut events, longest)
@@ -158,9 +159,9 @@ impl Acceptor {
     fn accept(&mut self, index: usize) -> Pause {
         loop {
             let connections = &self.context.connections;
-            let maximum = self.context.options.connections_max as u64;
+            let maximum = self.context.live.connections_max();
             let is_full = connections.current.load(Ordering::SeqCst) >= maximum;
-            if is_full && !self.context.options.connections_refused_fast {
+            if is_full && !self.context.live.connections_refused_fast() {
                 return Pause::Full;
             }
             let (stream, peer) = match self.listeners[index].accept() {

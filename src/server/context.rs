@@ -10,12 +10,15 @@ use crate::metrics::Registry;
 use crate::server::Options;
 use crate::server::accept::Door;
 use crate::server::connection::{Address, Peer};
+use crate::server::live::Live;
 use crate::store::Store;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Context {
+    /// As it was started; what a reload may change is in `live`.
     pub(super) options: Options,
+    pub(super) live: Live,
     pub(super) store: Arc<Store>,
     pub(super) clock: Clock,
     pub(super) metrics: Registry,
@@ -59,6 +62,7 @@ impl Context {
         Self {
             started: clock.now(),
             verbosity: AtomicU8::new(options.verbosity),
+            live: Live::new(&options),
             options,
             store,
             clock,
@@ -81,10 +85,14 @@ impl Context {
     /// A connection has ended: one that waits outside may come in.
     pub(super) fn connection_ended(&self, id: u64) {
         lock(&self.connections.open).remove(&id);
-        if self.connections.current.fetch_sub(1, Ordering::SeqCst)
-            >= self.options.connections_max as u64
-            && let Some(door) = self.door.get()
-        {
+        if self.connections.current.fetch_sub(1, Ordering::SeqCst) >= self.live.connections_max() {
+            self.look_outside();
+        }
+    }
+
+    /// There may be room for clients that wait outside.
+    pub(super) fn look_outside(&self) {
+        if let Some(door) = self.door.get() {
             door.look();
         }
     }
@@ -106,6 +114,10 @@ impl Context {
             .wait_timeout_while(asked, longest, |asked| !*asked)
             .unwrap_or_else(PoisonError::into_inner)
             .0
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        *lock(&self.stop.asked)
     }
 
     pub(super) fn wait_for_stop(&self) {

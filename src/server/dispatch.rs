@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::cache::{Absence, Direction, Failure, Key, Mode, Op, Outcome};
 use crate::clock::{Seconds, Stamp};
 use crate::limits::{HELD_BYTES_MAX, OUTPUT_BYTES_HIGH};
 use crate::logging::{self, Client};
-use crate::metrics::{Counters, Kind, Thread};
+use crate::metrics::{Counters, Kind, Tally, Thread};
 use crate::protocol::encode::{self, Output as _};
 use crate::protocol::{Form, Reject, Request, Session as Command, Step};
 use crate::server::connection::{Connection, Counted, Ending, Pending, Slot};
@@ -18,8 +19,12 @@ use crate::server::context::Context;
 use crate::stats;
 use crate::store::{Session, Source, Task, Work};
 
-/// One in this many hot reads is timed: reading the clock for each would show.
-const TIMED_READS: u32 = 64;
+/// Reads that are answered at once are timed one for so many, and that one counts for all of them:
+/// reading the clock for each would show.
+const READS_PER_TIMED: u64 = 64;
+
+/// A loop that has timed no read for so long times the next, so that a quiet server has figures too.
+const UNTIMED_MAX: Duration = Duration::from_millis(100);
 
 /// What a loop answers with.
 #[derive(Debug)]
@@ -31,28 +36,36 @@ pub(super) struct Desk {
     pub(super) now: Seconds,
     /// When the round began: the time of everything that waits for a commit counts from here.
     pub(super) round: Stamp,
-    reads: u32,
+    /// Reads since one was timed, and how many make the next.
+    untimed: u64,
+    timed_at: u64,
+    timed_last: Option<Stamp>,
 }
 
 impl Desk {
     pub(super) fn new(context: Arc<Context>, session: Session) -> Self {
         let metrics = context.metrics.thread();
         let now = context.clock.now();
-        Self { context, session, metrics, now, round: Stamp::now(), reads: 0 }
+        let round = Stamp::now();
+        Self { context, session, metrics, now, round, untimed: 0, timed_at: 1, timed_last: None }
     }
 
     /// Begins a round: looks at the clocks.
     pub(super) fn begin_round(&mut self) {
         self.now = self.context.clock.now();
         self.round = Stamp::now();
+        if self.timed_last.is_none_or(|last| self.round.since(last) >= UNTIMED_MAX) {
+            self.timed_at = 1;
+        }
     }
 
     /// Answers requests of one connection until it has no more, has had its turn, or must wait.
     pub(super) fn turn(&mut self, connection: &mut Connection, ticket: u64) {
         let mut requests = 0;
         connection.stalled = false;
+        connection.decoder.set_item_bytes_max(self.context.store.item_bytes_max());
         while !connection.hungry && connection.ending == Ending::Open && !connection.is_blocked() {
-            if requests == self.context.options.requests_per_turn || self.session.is_full() {
+            if requests == self.context.live.requests_per_turn() || self.session.is_full() {
                 self.metrics.counters.conn_yields.up();
                 break;
             }
@@ -98,9 +111,13 @@ impl Desk {
     fn reject(&mut self, connection: &mut Connection, reject: Reject, quiet: bool, bytes: &[u8]) {
         if reject == Reject::BadDataChunk {
             self.metrics.counters.cmd_set.up();
+            self.metrics.counters.set_errors.up();
         }
         if reject == Reject::TooLarge {
             self.metrics.counters.store_too_large.up();
+        }
+        if reject != Reject::TooLarge {
+            self.metrics.counters.refused_client.up();
         }
         if let Some(line) = reject.line()
             && !quiet
@@ -120,7 +137,7 @@ impl Desk {
             }
             Request::Operate { key, op, form } => {
                 let (kind, counted) = kind_of(&op);
-                let logged = self.describe(|| command_line(&op, key.as_key()));
+                let logged = Self::describe(|| command_line(&op, key.as_key()));
                 let op = self.without_cas(op);
                 let hash = self.context.store.hash(key.as_key());
                 let task = Task::Operate { hash, key: key.into_owned(), op };
@@ -141,13 +158,15 @@ impl Desk {
             Request::EndOfKeys => connection.pending.push_back(Slot::EndOfKeys),
             Request::FlushAll { delay, quiet } => {
                 self.metrics.counters.cmd_flush.up();
-                if !self.context.options.flush_enabled {
+                if !self.context.live.flush_enabled() {
+                    self.metrics.counters.flush_errors.up();
+                    self.metrics.counters.refused_client.up();
                     if !quiet {
                         say(connection, b"CLIENT_ERROR flush_all not allowed\r\n");
                     }
                     return true;
                 }
-                let logged = self.describe(|| format!("flush_all {}", delay.0));
+                let logged = Self::describe(|| format!("flush_all {}", delay.0));
                 let form = Form::Classic { quiet };
                 let task = Task::Flush { delay };
                 let (kind, counted) = (Kind::Flush, Counted::Flush);
@@ -161,8 +180,9 @@ impl Desk {
             Request::Session(command) => {
                 let began = Stamp::now();
                 self.command(connection, command);
+                self.metrics.counters.other_done.up();
                 self.metrics.latency(Kind::Other).record(began.elapsed());
-                self.log(connection, || session_line(command), began);
+                Self::log(connection, || session_line(command), began);
             }
         }
         true
@@ -170,9 +190,9 @@ impl Desk {
 
     /// A read that can be answered at once.
     fn fetch(&mut self, connection: &mut Connection, key: Key<'_>, form: Form) {
-        self.reads = self.reads.wrapping_add(1);
-        let logs = self.logs();
-        let began = (logs || self.reads.is_multiple_of(TIMED_READS)).then(Stamp::now);
+        self.untimed += 1;
+        let timed = self.untimed >= self.timed_at;
+        let began = (timed || logging::requests()).then(Stamp::now);
         let (mut outcome, source) = self.session.fetch(key, self.now);
         if let Outcome::Hit(item) = &mut outcome {
             self.metrics.counters.memory_hits.add(u64::from(source == Source::Memory));
@@ -183,8 +203,13 @@ impl Desk {
         count(&self.metrics.counters, Counted::Fetch, &outcome);
         retrieved(connection, form, key, &outcome);
         if let Some(began) = began {
-            self.metrics.latency(Kind::Get).record(began.elapsed());
-            self.log(connection, || format!("get {}", Client(key.bytes())), began);
+            if timed {
+                let reads = std::mem::take(&mut self.untimed);
+                self.metrics.latency(Kind::Get).record_n(began.elapsed(), reads);
+                self.timed_at = READS_PER_TIMED;
+                self.timed_last = Some(self.round);
+            }
+            Self::log(connection, || format!("get {}", Client(key.bytes())), began);
         }
     }
 
@@ -236,7 +261,7 @@ impl Desk {
         self.metrics.latency(pending.kind).record(pending.began.elapsed());
         if let Some(logged) = pending.logged {
             let name = outcome_name(&outcome);
-            self.log(connection, || format!("{logged}: {name}"), pending.began);
+            Self::log(connection, || format!("{logged}: {name}"), pending.began);
         }
         while !matches!(connection.pending.front(), None | Some(Slot::Task(_))) {
             match connection.pending.pop_front() {
@@ -258,7 +283,7 @@ impl Desk {
             Command::Quit => connection.ending = Ending::Owed,
             Command::Verbosity { level, quiet } => {
                 // A client may have less logged than the operator asked for, never more.
-                let level = level.min(context.options.verbosity);
+                let level = level.min(context.live.verbosity_max());
                 context.verbosity.store(level, Ordering::Relaxed);
                 logging::set_verbosity(level);
                 output.bytes(if quiet { b"" } else { encode::OK });
@@ -267,7 +292,7 @@ impl Desk {
                 context.store.set_bytes_max(bytes);
                 output.bytes(if quiet { b"" } else { encode::OK });
             }
-            Command::Shutdown { .. } if !context.options.shutdown_enabled => {
+            Command::Shutdown { .. } if !context.live.shutdown_enabled() => {
                 output.bytes(b"SERVER_ERROR: shutdown not enabled\r\n");
             }
             Command::Shutdown { known: false } => {
@@ -317,6 +342,7 @@ impl Desk {
         }
         if let Some(form) = connection.decoder.abandon_value() {
             self.metrics.counters.store_no_memory.up();
+            self.metrics.counters.refused_memory.up();
             match form {
                 Form::Classic { quiet: false } => say(connection, encode::NO_MEMORY_READING),
                 Form::Simple { quiet: false } => say(connection, b"NOT STORED\r\n"),
@@ -328,16 +354,12 @@ impl Desk {
         }
     }
 
-    fn logs(&self) -> bool {
-        self.context.verbosity.load(Ordering::Relaxed) >= 2
+    fn describe(command: impl FnOnce() -> String) -> Option<Box<str>> {
+        logging::requests().then(|| command().into())
     }
 
-    fn describe(&self, command: impl FnOnce() -> String) -> Option<Box<str>> {
-        self.logs().then(|| command().into())
-    }
-
-    fn log(&self, connection: &Connection, what: impl FnOnce() -> String, began: Stamp) {
-        if self.logs() {
+    fn log(connection: &Connection, what: impl FnOnce() -> String, began: Stamp) {
+        if logging::requests() {
             log::trace!(
                 target: logging::REQUEST,
                 "client {}: {} in {} us",
@@ -424,16 +446,23 @@ fn outcome_name(outcome: &Outcome) -> String {
 
 /// memcached's counting rules.
 fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
-    let hit_or_miss = |hit: &crate::metrics::Counter, miss: &crate::metrics::Counter| match outcome
-    {
+    let hit_or_miss = |hit: &Tally, miss: &Tally, error: &Tally| match outcome {
         Outcome::NotFound | Outcome::Miss(_) => miss.up(),
-        Outcome::Failed(_) => {}
+        Outcome::Failed(_) | Outcome::NotNumeric => error.up(),
         _ => hit.up(),
     };
+    match outcome {
+        Outcome::Failed(Failure::NoMemory) => counters.failed_full.up(),
+        Outcome::Failed(Failure::WalFull) => counters.failed_wal_full.up(),
+        Outcome::Failed(Failure::Busy) => counters.failed_busy.up(),
+        Outcome::Failed(Failure::Unavailable) => counters.failed_unavailable.up(),
+        Outcome::NotNumeric => counters.refused_client.up(),
+        _ => {}
+    }
     match counted {
         Counted::Fetch => {
             counters.cmd_get.up();
-            hit_or_miss(&counters.get_hits, &counters.get_misses);
+            hit_or_miss(&counters.get_hits, &counters.get_misses, &counters.get_errors);
             match outcome {
                 Outcome::Miss(Absence::Expired) => counters.get_expired.up(),
                 Outcome::Miss(Absence::Flushed) => counters.get_flushed.up(),
@@ -442,26 +471,36 @@ fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
         }
         Counted::FetchAndTouch | Counted::Touch => {
             counters.cmd_touch.up();
-            hit_or_miss(&counters.touch_hits, &counters.touch_misses);
+            hit_or_miss(&counters.touch_hits, &counters.touch_misses, &counters.touch_errors);
         }
         Counted::Store | Counted::CompareAndStore => {
             counters.cmd_set.up();
             let compares = counted == Counted::CompareAndStore;
             match outcome {
-                Outcome::Stored { .. } => {
-                    counters.total_items.up();
-                    counters.cas_hits.add(u64::from(compares));
-                }
+                Outcome::Stored { .. } if compares => counters.cas_hits.up(),
+                Outcome::Stored { .. } => counters.set_stored.up(),
                 Outcome::Exists => counters.cas_badval.up(),
                 Outcome::NotFound if compares => counters.cas_misses.up(),
-                Outcome::Failed(Failure::NoMemory) => counters.store_no_memory.up(),
-                _ => {}
+                Outcome::NotStored | Outcome::NotFound => counters.set_not_stored.up(),
+                _ if compares => counters.cas_errors.up(),
+                _ => counters.set_errors.up(),
+            }
+            if *outcome == Outcome::Failed(Failure::NoMemory) {
+                counters.store_no_memory.up();
             }
         }
-        Counted::Up => hit_or_miss(&counters.incr_hits, &counters.incr_misses),
-        Counted::Down => hit_or_miss(&counters.decr_hits, &counters.decr_misses),
-        Counted::Delete => hit_or_miss(&counters.delete_hits, &counters.delete_misses),
-        Counted::Flush | Counted::TooLarge => {}
+        Counted::Up => {
+            hit_or_miss(&counters.incr_hits, &counters.incr_misses, &counters.incr_errors);
+        }
+        Counted::Down => {
+            hit_or_miss(&counters.decr_hits, &counters.decr_misses, &counters.decr_errors);
+        }
+        Counted::Delete => {
+            hit_or_miss(&counters.delete_hits, &counters.delete_misses, &counters.delete_errors);
+        }
+        Counted::Flush if *outcome == Outcome::Flushed => counters.flush_done.up(),
+        Counted::Flush => counters.flush_errors.up(),
+        Counted::TooLarge => {}
     }
 }
 

@@ -8,9 +8,11 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::ThreadId;
+use std::time::Duration;
 
 use mio::{Poll, Token, Waker};
 
+use crate::clock::Stamp;
 use crate::server::connection::Peer;
 use crate::server::stream::Stream;
 use crate::store::{Batch, Owner};
@@ -18,9 +20,14 @@ use crate::store::{Batch, Owner};
 /// Something for a loop.
 #[derive(Debug)]
 pub(super) enum Message {
-    Connected { stream: Stream, peer: Peer },
+    Connected {
+        stream: Stream,
+        peer: Peer,
+    },
     Completed(Batch),
     Lead,
+    /// The options have changed.
+    Reloaded,
     Stop,
 }
 
@@ -33,6 +40,9 @@ pub(super) struct Inbox {
     /// Passes of the loop so far. Written by the loop, read by whoever wants to know that it lives.
     turns: AtomicU64,
     thread: OnceLock<ThreadId>,
+    /// When the loop was called and has not answered yet, in microseconds since `made`, at least 1.
+    called: AtomicU64,
+    made: Stamp,
 }
 
 impl Inbox {
@@ -43,6 +53,8 @@ impl Inbox {
             woken: AtomicBool::new(false),
             turns: AtomicU64::new(0),
             thread: OnceLock::new(),
+            called: AtomicU64::new(0),
+            made: Stamp::now(),
         })
     }
 
@@ -63,9 +75,30 @@ impl Inbox {
         }
     }
 
+    /// Calls the loop, which answers by looking here.
+    pub(super) fn call(&self) {
+        let now = self.made.micros().max(1);
+        let was = self.called.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        if was.is_ok()
+            && !self.woken.swap(true, Ordering::AcqRel)
+            && let Err(error) = self.waker.wake()
+        {
+            log::error!("an event loop could not be woken: {error}");
+        }
+    }
+
+    /// How long the loop has not answered.
+    pub(super) fn unanswered(&self) -> Duration {
+        match self.called.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            called => Duration::from_micros(self.made.micros().saturating_sub(called)),
+        }
+    }
+
     /// Takes all messages, in order.
     pub(super) fn take(&self) -> Vec<Message> {
         self.woken.store(false, Ordering::Release);
+        self.called.store(0, Ordering::Relaxed);
         std::mem::take(&mut *self.messages.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -95,5 +128,25 @@ impl Owner for Inbox {
 
     fn please_lead(&self) {
         self.post(Message::Lead);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_that_does_not_look_is_found_out() {
+        let poll = Poll::new().expect("the system polls");
+        let inbox = Inbox::new(&poll, Token(0)).expect("a waker");
+        assert_eq!(inbox.unanswered(), Duration::ZERO);
+        inbox.call();
+        let first = inbox.unanswered();
+        inbox.call();
+        assert!(inbox.unanswered() >= first, "a second call does not begin anew");
+        let called = inbox.called.load(Ordering::Relaxed);
+        assert!(called > 0);
+        assert!(inbox.take().is_empty());
+        assert_eq!(inbox.unanswered(), Duration::ZERO);
     }
 }

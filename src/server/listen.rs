@@ -27,6 +27,10 @@ pub enum StartError {
     Taken { address: String },
     /// The address is in use although nobody listens there: most likely a client connected to itself.
     SelfConnected { address: SocketAddr },
+    /// The same two for `--http`: somebody listens there, or it cannot be had.
+    HttpTaken { address: String },
+    /// See `HttpTaken`.
+    HttpUnavailable { address: String, error: io::Error },
     /// Not an address of this machine, or a port that needs a privilege.
     Unavailable { address: String, error: io::Error },
     /// Something other than a listening stream socket was handed over.
@@ -58,6 +62,16 @@ impl std::fmt::Display for StartError {
                  reserve the port: sysctl net.ipv4.ip_local_reserved_ports={}",
                 address.port()
             ),
+            Self::HttpTaken { address } => write!(
+                f,
+                "cannot serve HTTP on {address}: another program listens there; stop it, or choose \
+                 another port with --http ADDR:PORT"
+            ),
+            Self::HttpUnavailable { address, error } => write!(
+                f,
+                "cannot serve HTTP on {address}: {error}; choose an address of this machine and a \
+                 port from 1024 on with --http ADDR:PORT"
+            ),
             Self::Unavailable { address, error } if address.contains('/') => {
                 write!(f, "cannot listen on {address}: {error}; choose another path with -s")
             }
@@ -85,6 +99,7 @@ pub struct Listeners {
     pub(super) tcp: Vec<TcpListener>,
     pub(super) unix: Vec<Unix>,
     addresses: Vec<SocketAddr>,
+    pub(super) http: Vec<TcpListener>,
     inherited: bool,
 }
 
@@ -95,59 +110,63 @@ pub(super) struct Unix {
     pub(super) path: PathBuf,
 }
 
-/// Sockets by this name (`FileDescriptorName=`) do not speak memcached: they are kept for metrics.
+/// Sockets by this name (`FileDescriptorName=`) are for web clients, as with `--http`.
 const HTTP: &str = "http";
 
 impl Listeners {
-    /// The sockets that a service manager handed over, else all addresses of `options`.
+    /// The sockets that a service manager handed over, else all addresses of `options`. Those for
+    /// items and those for metrics are each handed over or not.
     ///
     /// # Errors
     ///
     /// Something that is no socket was handed over; else as in [`Listeners::bind`].
     pub fn open(options: &Options) -> Result<Self, StartError> {
-        match Self::inherit(ListenFd::from_env(), &env::var("LISTEN_FDNAMES").unwrap_or_default())?
-        {
-            Some(inherited) => Ok(inherited),
-            None => Self::bind(options),
+        let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut given = Self::inherit(ListenFd::from_env(), &names)?;
+        if given.http.is_empty() {
+            given.http = bind_http(&options.http)?;
         }
+        if given.tcp.is_empty() && given.unix.is_empty() {
+            return Self::bind_items(options, given.http);
+        }
+        given.inherited = true;
+        Ok(given)
     }
 
-    /// Takes what was handed over; none if there is nothing to serve in it. `names` are separated by
-    /// colons.
-    fn inherit(mut handed: ListenFd, names: &str) -> Result<Option<Self>, StartError> {
+    /// Takes what was handed over. `names` are separated by colons.
+    fn inherit(mut handed: ListenFd, names: &str) -> Result<Self, StartError> {
         let mut listeners = Self::none();
-        listeners.inherited = true;
         let mut names = names.split(':');
         for number in 0..handed.len() {
-            if names.next() == Some(HTTP) {
-                // The place where the metrics' listener is taken.
-                log::warn!("socket {number} of those handed over is called {HTTP} and not served");
-                continue;
-            }
+            let is_http = names.next() == Some(HTTP);
             let refused = |error| StartError::NotASocket { number, error };
-            listeners.take(&mut handed, number).map_err(refused)?;
+            listeners.take(&mut handed, number, is_http).map_err(refused)?;
         }
-        let some = !listeners.tcp.is_empty() || !listeners.unix.is_empty();
-        Ok(some.then_some(listeners))
+        Ok(listeners)
     }
 
-    fn take(&mut self, handed: &mut ListenFd, number: usize) -> io::Result<()> {
+    fn take(&mut self, handed: &mut ListenFd, number: usize, is_http: bool) -> io::Result<()> {
         // Looking at it as the wrong kind of socket is refused and changes nothing.
-        if let Ok(Some(listener)) = handed.take_unix_listener(number) {
+        if !is_http && let Ok(Some(listener)) = handed.take_unix_listener(number) {
             listener.set_nonblocking(true)?;
             let path = listener.local_addr()?.as_pathname().map(Path::to_owned);
             let path = path.ok_or_else(|| io::Error::other("a Unix socket without a path"))?;
             self.unix.push(Unix { listener, path });
         } else if let Some(listener) = handed.take_tcp_listener(number)? {
             listener.set_nonblocking(true)?;
-            self.addresses.push(listener.local_addr()?);
-            self.tcp.push(listener);
+            if is_http {
+                self.http.push(listener);
+            } else {
+                self.addresses.push(listener.local_addr()?);
+                self.tcp.push(listener);
+            }
         }
         Ok(())
     }
 
     fn none() -> Self {
-        Self { tcp: Vec::new(), unix: Vec::new(), addresses: Vec::new(), inherited: false }
+        let (tcp, unix, addresses, http) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { tcp, unix, addresses, http, inherited: false }
     }
 
     /// Binds all addresses of `options`.
@@ -157,7 +176,11 @@ impl Listeners {
     /// The first address that cannot be bound. Where a port is in use with nobody listening, five
     /// seconds pass before that is an error.
     pub fn bind(options: &Options) -> Result<Self, StartError> {
-        let mut listeners = Self::none();
+        Self::bind_items(options, bind_http(&options.http)?)
+    }
+
+    fn bind_items(options: &Options, http: Vec<TcpListener>) -> Result<Self, StartError> {
+        let mut listeners = Self { http, ..Self::none() };
         for listen in &options.listen {
             match listen {
                 Listen::Tcp(address) => {
@@ -204,6 +227,22 @@ impl Listeners {
         let tcp = self.addresses.iter().map(|address| Address::Tcp(*address));
         tcp.chain(self.paths().map(|path| Address::Unix(path.to_owned()))).collect()
     }
+}
+
+/// Web clients are few: a short queue will do.
+const HTTP_BACKLOG: u32 = 64;
+
+fn bind_http(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
+    let bind = |&address: &SocketAddr| {
+        patiently(address, HTTP_BACKLOG).map_err(|error| match error {
+            StartError::Taken { address } => StartError::HttpTaken { address },
+            StartError::Unavailable { address, error } => {
+                StartError::HttpUnavailable { address, error }
+            }
+            other => other,
+        })
+    };
+    addresses.iter().map(bind).collect()
 }
 
 /// Binds a TCP address, giving a port that is only left over from something a few seconds.

@@ -10,18 +10,22 @@
 //! - `dispatch`: a request is answered here, or becomes an operation
 //! - `inbox`: what other threads have for a loop
 //! - `notify`: what the service manager is told
-//! - `report`: what `stats` says
-//! - `context`: what all threads of a server share
+//! - `report`, `process`: what `stats` and `/metrics` say
+//! - `http`: figures and health for web clients, on a thread of its own
+//! - `context`, `live`: what all threads of a server share, and what of it a reload changes
 
 mod accept;
 mod connection;
 mod context;
 mod dispatch;
+mod http;
 mod inbox;
 mod listen;
+mod live;
 pub mod notify;
 mod options;
 mod output;
+mod process;
 mod report;
 mod stream;
 mod worker;
@@ -36,6 +40,7 @@ use context::Context;
 
 pub use context::StopHandle;
 pub use listen::{Listeners, StartError};
+pub use live::ReloadHandle;
 pub use options::{Listen, Options};
 
 /// A server that serves. Dropping it stops it.
@@ -46,6 +51,8 @@ pub struct Server {
     acceptor: Arc<accept::Door>,
     workers: Vec<Arc<inbox::Inbox>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    http_addresses: Vec<SocketAddr>,
+    http: Mutex<Option<(Arc<http::Bell>, JoinHandle<()>)>>,
 }
 
 impl Server {
@@ -64,13 +71,14 @@ impl Server {
     ///
     /// A system that gives no threads or descriptors.
     pub fn serve(
-        listeners: Listeners,
+        mut listeners: Listeners,
         options: &Options,
         store: Arc<Store>,
         clock: Clock,
     ) -> Result<Self, StartError> {
         let addresses = listeners.addresses().to_vec();
         let bound = listeners.bound();
+        let for_http = std::mem::take(&mut listeners.http);
         let context = Arc::new(Context::new(options.clone(), store, clock, bound));
         let mut threads = Vec::new();
         let mut workers = Vec::new();
@@ -85,12 +93,34 @@ impl Server {
                 .map_err(StartError::system)?;
         threads.push(spawn("accept", move || acceptor.run())?);
         context.doors(Arc::clone(&door));
-        Ok(Self { context, addresses, acceptor: door, workers, threads: Mutex::new(threads) })
+        let http_addresses = for_http.iter().map(std::net::TcpListener::local_addr);
+        let http_addresses =
+            http_addresses.collect::<Result<_, _>>().map_err(StartError::system)?;
+        let mut http = None;
+        if !for_http.is_empty() {
+            let (thread, bell) = http::Http::new(for_http, Arc::clone(&context), workers.clone())
+                .map_err(StartError::system)?;
+            http = Some((bell, spawn("http", move || thread.run())?));
+        }
+        Ok(Self {
+            context,
+            addresses,
+            acceptor: door,
+            workers,
+            threads: Mutex::new(threads),
+            http_addresses,
+            http: Mutex::new(http),
+        })
     }
 
     /// The TCP addresses it listens on, with the ports that the system chose.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The addresses of `--http`, with the ports that the system chose.
+    pub fn http_addresses(&self) -> &[SocketAddr] {
+        &self.http_addresses
     }
 
     /// Asks for the end, from any thread or signal handler's thread.
@@ -117,6 +147,11 @@ impl Server {
         Ok(())
     }
 
+    /// Changes options while it serves.
+    pub fn reload_handle(&self) -> ReloadHandle {
+        ReloadHandle::new(Arc::downgrade(&self.context), self.workers.clone())
+    }
+
     /// Waits until somebody asks for the end: a [`StopHandle`] or a client's `shutdown`.
     pub fn wait(&self) {
         self.context.wait_for_stop();
@@ -132,7 +167,13 @@ impl Server {
         }
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
+        // The last to go: whoever asks how it goes is told that it stops, until it has.
+        let http = self.http.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let http = http.into_iter().map(|(bell, thread)| {
+            bell.close();
+            thread
+        });
+        for thread in threads.into_iter().chain(http) {
             if thread.join().is_err() {
                 log::error!("a thread of the server panicked");
             }

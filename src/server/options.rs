@@ -20,6 +20,8 @@ pub enum Listen {
 pub struct Options {
     /// Addresses to bind, in order. Empty: nothing listens (memcached `-p 0`).
     pub listen: Vec<Listen>,
+    /// Where figures and health are served over HTTP (`--http`). Empty: nowhere.
+    pub http: Vec<SocketAddr>,
     /// Event loops, 1 or more (`-t`).
     pub threads: usize,
     /// Clients at once, 1 or more (`-c`).
@@ -47,6 +49,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listen: vec![Listen::Tcp(SocketAddr::from(([127, 0, 0, 1], limits::PORT_DEFAULT)))],
+            http: Vec::new(),
             threads: limits::THREADS_DEFAULT,
             connections_max: limits::CONNECTIONS_DEFAULT,
             backlog: limits::BACKLOG_DEFAULT,

@@ -1,24 +1,24 @@
-//! What `stats` says: gathers the figures, and lets `stats` write them.
+//! What `stats` and `/metrics` say: gathers the figures, and lets `stats` write them.
 
 use std::sync::atomic::Ordering;
-
-use nix::sys::resource::{UsageWho, getrusage};
+use std::time::Duration;
 
 use crate::metrics::Kind;
 use crate::server::Listen;
 use crate::server::connection::Address;
 use crate::server::context::Context;
-use crate::stats::{self, Lines, Process};
+use crate::server::process;
+use crate::stats::{self, Figures, Lines, Process};
 
 /// Writes the answer to `stats`; `false` if there is no such report.
 pub(super) fn stats(context: &Context, arguments: &[u8], out: &mut Vec<u8>) -> bool {
     let mut words = arguments.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
     let lines = match words.next() {
-        None => general(context),
+        None => stats::general(&figures(context)),
         Some(b"settings") => settings(context),
         Some(b"conns") => connections(context),
         Some(b"latency") => latency(context),
-        Some(b"storage") => storage(context),
+        Some(b"storage") => stats::storage(&figures(context)),
         // Clients wait for the END of an empty section.
         Some(b"items") => Lines::default(),
         Some(b"slabs") => {
@@ -44,13 +44,14 @@ pub(super) fn stats(context: &Context, arguments: &[u8], out: &mut Vec<u8>) -> b
     true
 }
 
-fn general(context: &Context) -> Lines {
+/// All figures as they are now: what `stats` and `/metrics` are written from.
+fn figures(context: &Context) -> Figures {
     let now = context.clock.now();
     let connections = &context.connections;
-    let mut process = Process {
+    let process = Process {
         uptime: now.0 - context.started.0,
         time: now.0,
-        connections_max: context.options.connections_max as u64,
+        connections_max: context.live.connections_max(),
         connections: connections.current.load(Ordering::Relaxed),
         connections_total: connections.total.load(Ordering::Relaxed),
         connections_rejected: connections.rejected.load(Ordering::Relaxed),
@@ -58,19 +59,22 @@ fn general(context: &Context) -> Lines {
         suspended: connections.suspended.load(Ordering::Relaxed),
         suspended_us: connections.suspended_us.load(Ordering::Relaxed),
         threads: context.options.threads as u64,
-        ..Process::default()
+        ..process::times()
     };
-    if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
-        let micros = |time: nix::sys::time::TimeVal| {
-            u64::try_from(i128::from(time.tv_sec()) * 1_000_000 + i128::from(time.tv_usec()))
-                .unwrap_or(0)
-        };
-        (process.user_us, process.system_us) =
-            (micros(usage.user_time()), micros(usage.system_time()));
+    Figures {
+        process,
+        totals: context.metrics.totals(),
+        store: context.store.snapshot(),
+        storage: context.store.metrics().totals(),
     }
-    let storage = context.store.metrics();
-    let reclaimed = (storage.reclaimed.get(), storage.expired_unfetched.get());
-    stats::general(&process, &context.metrics.totals(), &context.store.snapshot(), reclaimed)
+}
+
+/// The page `/metrics`. Asks the system more than `stats` does, and is no event loop's work.
+pub(super) fn metrics(context: &Context, stalled: Duration) -> String {
+    let mut figures = figures(context);
+    process::measure(&mut figures.process);
+    let commands = Kind::ALL.map(|kind| (kind.name(), context.metrics.timed(kind)));
+    stats::exposition(&figures, &commands, stalled)
 }
 
 fn settings(context: &Context) -> Lines {
@@ -93,20 +97,20 @@ fn settings(context: &Context) -> Lines {
         }
     }
     let settings = stats::Settings {
-        connections_max: options.connections_max as u64,
+        connections_max: context.live.connections_max(),
         tcp_port: port,
         interface: interface.as_deref().unwrap_or("NULL"),
         verbosity: context.verbosity.load(Ordering::Relaxed),
         domain_socket: socket.as_deref().unwrap_or("NULL"),
         umask,
-        shutdown_enabled: options.shutdown_enabled,
+        shutdown_enabled: context.live.shutdown_enabled(),
         threads: options.threads as u64,
-        requests_per_turn: options.requests_per_turn as u64,
+        requests_per_turn: context.live.requests_per_turn() as u64,
         cas_enabled: options.cas_enabled,
         backlog: options.backlog,
-        refused_fast: options.connections_refused_fast,
-        flush_enabled: options.flush_enabled,
-        idle_timeout: options.idle_timeout_seconds,
+        refused_fast: context.live.connections_refused_fast(),
+        flush_enabled: context.live.flush_enabled(),
+        idle_timeout: context.live.idle_timeout_seconds(),
     };
     stats::settings(&settings, &context.store.snapshot())
 }
@@ -133,31 +137,5 @@ fn connections(context: &Context) -> Lines {
 
 fn latency(context: &Context) -> Lines {
     let kinds = Kind::ALL.map(|kind| (kind.name(), context.metrics.percentiles(kind)));
-    stats::latency(kinds.into_iter().chain(context.store.metrics().latencies()))
-}
-
-/// Our own figures, which memcached has no names for.
-fn storage(context: &Context) -> Lines {
-    let snapshot = context.store.snapshot();
-    let metrics = context.store.metrics();
-    let mut lines = Lines::default();
-    for (name, value) in [
-        ("memory_items", snapshot.memory_items),
-        ("memory_bytes", snapshot.memory_bytes),
-        ("memory_bytes_max", snapshot.memory_bytes_max),
-        ("memory_hits", context.metrics.totals().memory_hits),
-        ("disk_reads", metrics.reads.get()),
-        ("disk_read_failures", metrics.read_failures.get()),
-        ("wal_bytes", snapshot.wal_bytes),
-        ("wal_bytes_max", snapshot.wal_bytes_max),
-        ("commits", metrics.commits.get()),
-        ("commit_ops", metrics.commit_ops.get()),
-        ("batches_handed_over", metrics.handed_over.get()),
-        ("commits_failed", metrics.failed.get()),
-        ("foreign_commits", metrics.foreign_commits.get()),
-    ] {
-        lines.line(name, value);
-    }
-    lines.line("durability", snapshot.durability.name());
-    lines
+    stats::latency(kinds.into_iter().chain(context.store.metrics().percentiles()))
 }

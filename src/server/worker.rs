@@ -117,7 +117,7 @@ impl Worker {
     fn patience(&self) -> Option<Duration> {
         if !self.queue.is_empty() || self.asked_to_lead {
             Some(Duration::ZERO)
-        } else if self.stopping.is_some() || self.context.options.idle_timeout_seconds > 0 {
+        } else if self.stopping.is_some() || self.context.live.idle_timeout_seconds() > 0 {
             Some(TICK)
         } else {
             None
@@ -161,6 +161,8 @@ impl Worker {
                     Message::Connected { stream, peer } => self.connect(stream, peer),
                     Message::Completed(batch) => self.completed(batch),
                     Message::Lead => self.asked_to_lead = true,
+                    // It is awake, and looks at them from here on.
+                    Message::Reloaded => {}
                     Message::Stop => self.stop(),
                 }
             }
@@ -295,7 +297,7 @@ impl Worker {
                 owes_nothing && connection.hungry && !connection.readable
             });
         }
-        let idle_timeout = i64::from(self.context.options.idle_timeout_seconds);
+        let idle_timeout = i64::from(self.context.live.idle_timeout_seconds());
         if idle_timeout > 0 && self.ticked.elapsed() >= TICK {
             self.ticked = Stamp::now();
             let kicked = self.close_where(|connection, now| {

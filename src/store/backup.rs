@@ -20,8 +20,9 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, ErrorCode};
 
 use crate::clock::Stamp;
+use crate::store::look::{self, Look, wal_bytes};
 use crate::store::open::{self, OpenError, beside, by_code, directory_of};
-use crate::store::schema::{self, Role, Step, TOOL_WAIT};
+use crate::store::schema::{self, Role};
 use crate::store::sql;
 
 /// Bytes copied between two looks at the budget.
@@ -135,12 +136,18 @@ pub enum BackupError {
     Exists { path: PathBuf },
     /// What is there has a WAL: a database in use, or one that was not closed.
     InUse { path: PathBuf },
+    /// A folder, a pipe or a device is there.
+    NoFile { path: PathBuf },
+    /// The folder that it should be in is not there.
+    NoFolder { path: PathBuf },
     /// Source and destination are one file.
     Same { path: PathBuf },
     /// Another copy is being made to the same place.
     Twice { path: PathBuf },
     /// The destination cannot be written.
     Place { path: PathBuf, why: String },
+    /// Its disk is full.
+    Full { path: PathBuf },
     /// The snapshot was held too long.
     OverTime { limit: Duration },
     /// The WAL grew too much meanwhile.
@@ -172,6 +179,14 @@ impl std::fmt::Display for BackupError {
                  another file, or move both away",
                 path.display()
             ),
+            Self::NoFile { path } => {
+                write!(f, "{} is there and is no file; choose another name", path.display())
+            }
+            Self::NoFolder { path } => write!(
+                f,
+                "there is no folder for {}; make it, or choose another file",
+                path.display()
+            ),
             Self::Same { path } => {
                 write!(f, "{} cannot be copied to itself; choose another file", path.display())
             }
@@ -182,7 +197,12 @@ impl std::fmt::Display for BackupError {
             ),
             Self::Place { path, why } => write!(
                 f,
-                "cannot write {}: {why}; make room there, or choose another file",
+                "cannot write {}: {why}; choose another file, or see to its folder and disk",
+                path.display()
+            ),
+            Self::Full { path } => write!(
+                f,
+                "cannot write {}: its disk is full; make room there, or choose another file",
                 path.display()
             ),
             Self::OverTime { limit } => write!(
@@ -207,6 +227,26 @@ impl std::fmt::Display for BackupError {
     }
 }
 
+impl BackupError {
+    /// What is wrong with a copy was wrong with what was copied, which is the file that people know.
+    pub(super) fn of_source(self, source: &Path) -> Self {
+        match self {
+            Self::Damaged { finding, .. } => Self::Damaged { path: source.into(), finding },
+            other => other,
+        }
+    }
+
+    fn of_place(path: &Path, error: &io::Error) -> Self {
+        let path = path.to_owned();
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NoFolder { path },
+            io::ErrorKind::IsADirectory => Self::NoFile { path },
+            _ => Self::Place { path, why: error.to_string() },
+        }
+    }
+}
+
 /// Copies the database to `destination`, which is replaced only with `force`.
 pub fn backup(
     database: &Path,
@@ -215,7 +255,7 @@ pub fn backup(
     budget: &Budget,
     watch: &mut Watch<'_>,
 ) -> Result<Copied, BackupError> {
-    let database = present(database)?;
+    let database = look::existing(database)?;
     let destination = open::real(destination);
     if destination == database {
         return Err(BackupError::Same { path: database });
@@ -225,30 +265,31 @@ pub fn backup(
         if beside(&destination, "-lock").exists() { Some(open::lock(&destination)?) } else { None };
     let check = || check_free(&destination, force);
     check()?;
-    let source = Source::open(&database, schema::STEPS)?;
+    let source = look::open(&database, schema::VERSION)?.filled()?;
     let partial = Partial::create(&destination)?;
-    source.copy_to(&partial, budget, watch)?;
+    partial.copy(&source, budget, watch)?;
     drop(source);
-    let copied = partial.check(schema::STEPS, watch)?;
+    let copied =
+        partial.check(schema::VERSION, watch).map_err(|error| error.of_source(&database))?;
     check()?;
     partial.publish()?;
     Ok(copied)
 }
 
-/// Saves a database that its caller holds the lock of. An older copy in that place is replaced: it
-/// comes from an attempt that went no further.
-pub(super) fn save(path: &Path, place: &Path, steps: &[Step]) -> Result<Copied, BackupError> {
+/// Saves a database that its caller holds the lock of, as it was last committed. An older copy in that
+/// place is replaced: it comes from an attempt that went no further.
+pub(super) fn save(path: &Path, place: &Path, known: u32) -> Result<(), BackupError> {
     let stop = Arc::default();
     let watch = &mut Watch { report: &mut |_| {}, stop: &stop };
     check_free(place, true)?;
-    let source = Source::open(path, steps)?;
+    let source =
+        schema::manager(path, Role::Reader).connect().map_err(|error| by_code(path, &error))?;
     let partial = Partial::create(place)?;
     partial.adopt(path)?;
-    source.copy_to(&partial, &Budget::UNLIMITED, watch)?;
+    partial.fill(&source, path, &Budget::UNLIMITED, watch)?;
     drop(source);
-    let copied = partial.check(steps, watch)?;
-    partial.publish()?;
-    Ok(copied)
+    partial.check(known, watch)?;
+    partial.publish()
 }
 
 /// Where a database is saved before its schema becomes this version.
@@ -256,30 +297,12 @@ pub(super) fn before_version(path: &Path, version: u32) -> PathBuf {
     beside(path, &format!("-before-v{version}"))
 }
 
-/// The real path of a file that must be there.
-pub(super) fn present(path: &Path) -> Result<PathBuf, OpenError> {
-    let failed = |error: &io::Error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            OpenError::Missing { path: path.into() }
-        }
-        io::ErrorKind::PermissionDenied => {
-            OpenError::NotWritable { path: path.into(), why: error.to_string() }
-        }
-        _ => OpenError::Failed { path: path.into(), why: error.to_string() },
-    };
-    let real = path.canonicalize().map_err(|error| failed(&error))?;
-    let meta = real.metadata().map_err(|error| failed(&error))?;
-    if meta.is_file() { Ok(real) } else { Err(OpenError::NotADatabase { path: path.into() }) }
-}
-
 fn check_free(path: &Path, force: bool) -> Result<(), BackupError> {
     if has_wal(path) {
         return Err(BackupError::InUse { path: path.into() });
     }
     match path.symlink_metadata() {
-        Ok(meta) if !meta.is_file() => {
-            Err(BackupError::Place { path: path.into(), why: "it is no file".into() })
-        }
+        Ok(meta) if !meta.is_file() => Err(BackupError::NoFile { path: path.into() }),
         Ok(_) if !force => Err(BackupError::Exists { path: path.into() }),
         _ => Ok(()),
     }
@@ -288,120 +311,6 @@ fn check_free(path: &Path, force: bool) -> Result<(), BackupError> {
 /// Whether commits may be waiting beside the file.
 pub(super) fn has_wal(path: &Path) -> bool {
     beside(path, "-wal").metadata().is_ok_and(|meta| meta.len() > 0)
-}
-
-/// The database that is copied.
-#[derive(Debug)]
-pub(super) struct Source {
-    path: PathBuf,
-    /// Holds the snapshot.
-    db: Connection,
-    /// Looks at the WAL, which a connection inside a transaction cannot do. None where nobody writes.
-    beside: Option<Connection>,
-}
-
-impl Source {
-    /// A database that may be in use.
-    pub(super) fn open(path: &Path, steps: &[Step]) -> Result<Self, OpenError> {
-        let failed = |error: rusqlite::Error| by_code(path, &error);
-        let connect = || -> rusqlite::Result<Connection> {
-            let db = schema::manager(path, Role::Reader).connect()?;
-            db.busy_timeout(TOOL_WAIT)?;
-            Ok(db)
-        };
-        let db = connect().map_err(failed)?;
-        identify(&db, path, steps)?;
-        let beside = Some(connect().map_err(failed)?);
-        Ok(Self { path: path.into(), db, beside })
-    }
-
-    /// A file that is only looked at.
-    pub(super) fn look(path: &Path, steps: &[Step]) -> Result<Self, OpenError> {
-        let db = schema::peek(path).map_err(|error| by_code(path, &error))?;
-        identify(&db, path, steps)?;
-        Ok(Self { path: path.into(), db, beside: None })
-    }
-
-    /// Lets SQLite check it.
-    pub(super) fn check(&self, watch: &mut Watch<'_>) -> Result<(), BackupError> {
-        check_integrity(&self.db, &self.path, watch)
-    }
-
-    /// Copies one snapshot, then syncs it.
-    pub(super) fn copy_to(
-        &self,
-        partial: &Partial,
-        budget: &Budget,
-        watch: &mut Watch<'_>,
-    ) -> Result<(), BackupError> {
-        let failed = |error: rusqlite::Error| self.or_destination(partial, &error);
-        let mut blank =
-            schema::blank(&partial.path).map_err(|error| partial.refused(&error.to_string()))?;
-        let page_bytes: u64 = self
-            .db
-            .query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0))
-            .map_err(failed)?
-            .try_into()
-            .unwrap_or(1);
-        let snapshot = self.db.unchecked_transaction().map_err(failed)?;
-        // The transaction begins with the first read.
-        snapshot.query_row(sql::ITEMS, [], |_| Ok(())).map_err(failed)?;
-        let mut meter =
-            Meter { began: Stamp::now(), wal_began: self.wal_frames()?, wal_grown: 0, budget };
-        let backup = Backup::new(&snapshot, &mut blank).map_err(failed)?;
-        let stride = i32::try_from((STRIDE_BYTES / page_bytes).max(1)).unwrap_or(i32::MAX);
-        loop {
-            let began = Stamp::now();
-            let step = backup.step(stride).map_err(failed)?;
-            let pages = backup.progress();
-            let bytes = |pages: i32| u64::try_from(pages).unwrap_or(0) * page_bytes;
-            let bytes_done = bytes(pages.pagecount - pages.remaining);
-            let bytes_total = bytes(pages.pagecount);
-            (watch.report)(Progress { stage: Stage::Copying, bytes_done, bytes_total });
-            if matches!(step, StepResult::Done) {
-                break;
-            }
-            if watch.stop.is_asked() {
-                return Err(BackupError::Stopped);
-            }
-            meter.check(self.wal_frames()?)?;
-            let due = meter.due(began.elapsed(), bytes_done);
-            loop {
-                let rest = due.saturating_sub(meter.began.elapsed());
-                if rest.is_zero() || watch.stop.is_asked() {
-                    break;
-                }
-                watch.stop.rest(rest.min(LOOK_EVERY));
-                meter.check(self.wal_frames()?)?;
-            }
-        }
-        drop(backup);
-        drop(snapshot);
-        blank.close().map_err(|(_, error)| failed(error))?;
-        partial.sync()
-    }
-
-    fn wal_frames(&self) -> Result<u64, OpenError> {
-        let Some(beside) = &self.beside else { return Ok(0) };
-        beside
-            .prepare_cached(sql::WAL_FRAMES)
-            .and_then(|mut statement| statement.query_row([], |row| row.get::<_, i64>(1)))
-            // -1 where there is no WAL.
-            .map(|frames| u64::try_from(frames).unwrap_or(0))
-            .map_err(|error| by_code(&self.path, &error))
-    }
-
-    /// An error of a copy, by the file it comes from.
-    fn or_destination(&self, partial: &Partial, error: &rusqlite::Error) -> BackupError {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull | ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
-                partial.refused(&error.to_string())
-            }
-            // SQLite does not say which file failed; writing is what fails more often.
-            Some(ErrorCode::SystemIoFailure) => partial.refused(&error.to_string()),
-            _ => by_code(&self.path, error).into(),
-        }
-    }
 }
 
 /// Holds a snapshot against its budget.
@@ -428,12 +337,12 @@ impl Meter<'_> {
         }
     }
 
-    fn check(&mut self, frames: u64) -> Result<(), BackupError> {
+    fn check(&mut self, wal_bytes: u64) -> Result<(), BackupError> {
         // A WAL that was checkpointed whole before the snapshot may start over all the same.
-        if frames < self.wal_began {
+        if wal_bytes < self.wal_began {
             self.wal_began = 0;
         }
-        self.wal_grown = (frames - self.wal_began) * schema::FRAME_BYTES;
+        self.wal_grown = wal_bytes - self.wal_began;
         if self.began.elapsed() > self.budget.time {
             return Err(BackupError::OverTime { limit: self.budget.time });
         }
@@ -459,10 +368,7 @@ impl Partial {
     /// An empty file beside the destination, readable by nobody else.
     pub(super) fn create(destination: &Path) -> Result<Self, BackupError> {
         let path = beside(destination, "-partial");
-        let refused = |error: io::Error| BackupError::Place {
-            path: destination.into(),
-            why: error.to_string(),
-        };
+        let refused = |error: io::Error| BackupError::of_place(destination, &error);
         loop {
             let file = OpenOptions::new()
                 .read(true)
@@ -495,40 +401,115 @@ impl Partial {
         }
     }
 
-    /// Reads the whole copy as it lies on the disk.
-    pub(super) fn check(
+    /// Copies what is looked at into it.
+    pub(super) fn copy(
         &self,
-        steps: &[Step],
+        look: &Look,
+        budget: &Budget,
         watch: &mut Watch<'_>,
-    ) -> Result<Copied, BackupError> {
-        let failed = |error: rusqlite::Error| by_code(&self.path, &error);
-        let db = schema::peek(&self.path).map_err(failed)?;
-        let version = identify(&db, &self.path, steps)?;
-        check_integrity(&db, &self.path, watch)?;
-        let items: i64 = db.query_row(sql::ITEMS, [], |row| row.get(0)).map_err(failed)?;
-        let bytes = self.file.metadata().map_err(|error| self.refused(&error.to_string()))?.len();
+    ) -> Result<(), BackupError> {
+        let filled = self.fill(&look.db, &look.path, budget, watch);
+        look.undisturbed()?;
+        filled
+    }
+
+    /// Copies one snapshot of the database at `path` into it, then syncs it.
+    fn fill(
+        &self,
+        db: &Connection,
+        path: &Path,
+        budget: &Budget,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), BackupError> {
+        let failed = |error: rusqlite::Error| self.judge(path, &error);
+        let mut blank =
+            schema::blank(&self.path).map_err(|error| self.refused(&error.to_string()))?;
+        let page_bytes: u64 = db
+            .query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0))
+            .map_err(failed)?
+            .try_into()
+            .unwrap_or(1);
+        let snapshot = db.unchecked_transaction().map_err(failed)?;
+        // The transaction begins with the first read.
+        snapshot.query_row(sql::ITEMS, [], |_| Ok(())).map_err(failed)?;
+        let mut meter =
+            Meter { began: Stamp::now(), wal_began: wal_bytes(path), wal_grown: 0, budget };
+        let backup = Backup::new(&snapshot, &mut blank).map_err(failed)?;
+        let stride = i32::try_from((STRIDE_BYTES / page_bytes).max(1)).unwrap_or(i32::MAX);
+        loop {
+            let began = Stamp::now();
+            let step = backup.step(stride).map_err(failed)?;
+            let pages = backup.progress();
+            let bytes = |pages: i32| u64::try_from(pages).unwrap_or(0) * page_bytes;
+            let bytes_done = bytes(pages.pagecount - pages.remaining);
+            let bytes_total = bytes(pages.pagecount);
+            (watch.report)(Progress { stage: Stage::Copying, bytes_done, bytes_total });
+            if matches!(step, StepResult::Done) {
+                break;
+            }
+            if watch.stop.is_asked() {
+                return Err(BackupError::Stopped);
+            }
+            meter.check(wal_bytes(path))?;
+            let due = meter.due(began.elapsed(), bytes_done);
+            loop {
+                let rest = due.saturating_sub(meter.began.elapsed());
+                if rest.is_zero() || watch.stop.is_asked() {
+                    break;
+                }
+                watch.stop.rest(rest.min(LOOK_EVERY));
+                meter.check(wal_bytes(path))?;
+            }
+        }
+        drop(backup);
+        drop(snapshot);
+        blank.close().map_err(|(_, error)| failed(error))?;
+        self.sync()
+    }
+
+    /// An error of a copy, by the file it comes from.
+    fn judge(&self, path: &Path, error: &rusqlite::Error) -> BackupError {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => BackupError::Full { path: self.destination.clone() },
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => self.refused(&error.to_string()),
+            // SQLite does not say which file failed; writing is what fails more often.
+            Some(ErrorCode::SystemIoFailure) => self.refused(&error.to_string()),
+            _ => by_code(path, error).into(),
+        }
+    }
+
+    /// Reads the whole copy as it lies on the disk.
+    pub(super) fn check(&self, known: u32, watch: &mut Watch<'_>) -> Result<Copied, BackupError> {
+        let look = look::open(&self.path, known)?.filled()?;
+        check_integrity(&look, watch)?;
+        let items = look.db.query_row(sql::ITEMS, [], |row| row.get::<_, i64>(0));
+        let items = items.map_err(|error| look.failed(&error))?;
+        let bytes = self.file.metadata().map_err(|error| self.failed(&error))?.len();
         let items = u64::try_from(items).unwrap_or(0);
-        Ok(Copied { path: self.destination.clone(), bytes, items, version })
+        Ok(Copied { path: self.destination.clone(), bytes, items, version: look.version })
     }
 
     /// It becomes a file of whoever has the database.
     pub(super) fn adopt(&self, database: &Path) -> Result<(), BackupError> {
-        open::adopt(&self.file, database).map_err(|error| self.refused(&error.to_string()))
+        open::adopt(&self.file, database).map_err(|error| self.failed(&error))
     }
 
     /// Everything written so far reaches the disk.
     pub(super) fn sync(&self) -> Result<(), BackupError> {
-        self.file.sync_all().map_err(|error| self.refused(&error.to_string()))
+        self.file.sync_all().map_err(|error| self.failed(&error))
     }
 
     /// Gives it its name, at once and durably.
     pub(super) fn publish(mut self) -> Result<(), BackupError> {
-        std::fs::rename(&self.path, &self.destination)
-            .map_err(|error| self.refused(&error.to_string()))?;
+        std::fs::rename(&self.path, &self.destination).map_err(|error| self.failed(&error))?;
         self.published = true;
         File::open(directory_of(&self.destination))
             .and_then(|directory| directory.sync_all())
-            .map_err(|error| self.refused(&error.to_string()))
+            .map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &io::Error) -> BackupError {
+        BackupError::of_place(&self.destination, error)
     }
 
     fn refused(&self, why: &str) -> BackupError {
@@ -546,26 +527,23 @@ impl Drop for Partial {
     }
 }
 
-/// The version of a file that must hold a database of ours.
-fn identify(db: &Connection, path: &Path, steps: &[Step]) -> Result<u32, OpenError> {
-    let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
-    match open::version(db, path, known)? {
-        0 => Err(OpenError::NotOurs { path: path.into() }),
-        version => Ok(version),
-    }
-}
-
-fn check_integrity(db: &Connection, path: &Path, watch: &mut Watch<'_>) -> Result<(), BackupError> {
+/// Lets SQLite read all of a file.
+pub(super) fn check_integrity(look: &Look, watch: &mut Watch<'_>) -> Result<(), BackupError> {
+    let (db, path) = (&look.db, &look.path);
     let size = path.metadata().map_or(0, |meta| meta.len());
     (watch.report)(Progress { stage: Stage::Checking, bytes_done: size, bytes_total: size });
     let stop = Arc::clone(watch.stop);
-    let failed = |error: rusqlite::Error| by_code(path, &error);
+    let failed = |error: rusqlite::Error| look.failed(&error);
     db.progress_handler(INSTRUCTIONS_PER_LOOK, Some(move || stop.is_asked())).map_err(failed)?;
     let verdict: rusqlite::Result<String> =
         db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0));
+    look.undisturbed()?;
     match verdict {
         Ok(verdict) if verdict == "ok" => Ok(()),
-        Ok(finding) => Err(BackupError::Damaged { path: path.into(), finding }),
+        Ok(finding) => {
+            let finding = finding.replace('\n', " ");
+            Err(BackupError::Damaged { path: path.into(), finding })
+        }
         Err(error) => match error.sqlite_error_code() {
             Some(ErrorCode::OperationInterrupted) => Err(BackupError::Stopped),
             Some(ErrorCode::DatabaseCorrupt) => {

@@ -85,6 +85,7 @@ impl Checkpointer {
                 | ErrorCode::DatabaseBusy
                 | ErrorCode::DatabaseLocked,
             ) => {
+                shared.metrics.checkpoints_failed.up();
                 log::warn!("a checkpoint failed: {error}; it will be tried again");
                 self.hindered = Some((u64::MAX, Stamp::now()));
             }
@@ -108,6 +109,7 @@ impl Checkpointer {
                 shared.wal_frames.store(0, Ordering::Relaxed);
                 self.hindered = None;
             } else {
+                shared.metrics.checkpoints_hindered.up();
                 let frames = progress.frames + shared.checkpoint_frames() / 4;
                 self.hindered = Some((frames, Stamp::now()));
             }
@@ -140,7 +142,7 @@ impl Checkpointer {
             log::error!(
                 "the WAL is at its limit ({} bytes) and cannot be checkpointed: another program \
                  holds a read transaction on the database. Writes are refused until it ends",
-                shared.wal_bytes_max
+                shared.wal_bytes_max()
             );
         } else if !is_full && self.complained {
             log::warn!("the WAL could be checkpointed: writes go on");

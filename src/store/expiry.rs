@@ -43,6 +43,7 @@ impl Sweeper {
         let look = |writer: &Writer| expired(writer, now);
         if !look(writer).map_err(|error| writer.roll_back(&error))?.is_empty() {
             let removed = remove(writer, shared, look)?;
+            shared.metrics.reclaimed_expired.add(removed);
             return Ok(removed >= SWEEP_ROWS_MAX.cast_unsigned());
         }
         let generation = shared.generation(now);
@@ -65,7 +66,8 @@ impl Sweeper {
         let look = |writer: &Writer| stretch(writer, from, generation);
         let (last, dead) = look(writer).map_err(|error| writer.roll_back(&error))?;
         if !dead.is_empty() {
-            remove(writer, shared, |writer| look(writer).map(|(_, dead)| dead))?;
+            let removed = remove(writer, shared, |writer| look(writer).map(|(_, dead)| dead))?;
+            shared.metrics.reclaimed_flushed.add(removed);
         }
         if let Some(last) = last {
             self.cursor = Some((generation, last));
@@ -139,9 +141,7 @@ fn remove(
             .map_err(|error| writer.roll_back(&error))?;
     }
     writer.end(shared, &changes)?;
-    let count = found.len() as u64;
-    shared.metrics.reclaimed.add(count);
     let unfetched = found.iter().filter(|dead| !dead.fetched).count();
     shared.metrics.expired_unfetched.add(unfetched as u64);
-    Ok(count)
+    Ok(found.len() as u64)
 }

@@ -1,6 +1,7 @@
 //! The thread that looks after the database beside requests: checkpoints, expiry, other programs'
 //! commits, and batches that found the database locked.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use crate::clock::Stamp;
 use crate::store::checkpoint::Checkpointer;
 use crate::store::commit::{BUSY_PAUSE, Committer};
 use crate::store::expiry::Sweeper;
+use crate::store::open::beside;
 use crate::store::shared::Shared;
 use crate::store::writer::Trouble;
 
@@ -23,6 +25,7 @@ const SWEEP_EVERY: Duration = Duration::from_millis(500);
 const SWEEP_STEPS_MAX: u32 = 64;
 
 struct Housekeeping {
+    path: PathBuf,
     shared: Arc<Shared>,
     committer: Arc<Committer>,
     checkpointer: Checkpointer,
@@ -33,11 +36,13 @@ struct Housekeeping {
 
 /// Starts the thread.
 pub(super) fn spawn(
+    path: &Path,
     shared: Arc<Shared>,
     committer: Arc<Committer>,
     checkpointer: Checkpointer,
 ) -> JoinHandle<()> {
     let mut housekeeping = Housekeeping {
+        path: path.to_owned(),
         shared,
         committer,
         checkpointer,
@@ -50,6 +55,7 @@ pub(super) fn spawn(
 
 impl Housekeeping {
     fn run(&mut self) {
+        self.measure();
         while !self.shared.is_stopping() && !self.shared.has_failed() {
             if !self.more_to_sweep {
                 let busy = self.committer.is_busy();
@@ -61,10 +67,23 @@ impl Housekeeping {
                 self.swept_at = Stamp::now();
                 self.notice_foreign_commits();
                 self.sweep();
+                self.measure();
             }
         }
         if !self.shared.has_failed() {
             self.checkpointer.finish();
+        }
+    }
+
+    /// Looks how large the file and its WAL are: for figures only, so that nobody else has to.
+    fn measure(&self) {
+        let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+        match self.committer.with_writer(|writer| writer.free_pages()) {
+            Ok(free_pages) => {
+                let wal_path = beside(&self.path, "-wal");
+                self.shared.measured(bytes(&self.path), free_pages, bytes(&wal_path));
+            }
+            Err(error) => log::debug!("cannot count the free pages: {error}"),
         }
     }
 

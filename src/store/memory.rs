@@ -15,7 +15,7 @@
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Equivalent, OptionsBuilder, Weighter};
@@ -45,7 +45,9 @@ pub(super) struct Epoch(u64);
 /// The memory tier. Without memory it keeps nothing and answers every question with no.
 #[derive(Debug)]
 pub(super) struct Memory {
-    cache: Option<Tier>,
+    /// Made when there is memory for the first time. Its shards are for that size.
+    cache: OnceLock<Tier>,
+    bytes_max: AtomicU64,
     guards: Box<[Mutex<Guard>]>,
     /// Finished commits.
     commits: AtomicU64,
@@ -63,20 +65,9 @@ struct Guard {
 
 impl Memory {
     pub(super) fn new(bytes: u64) -> Self {
-        const SHARD_BYTES_LEAST: u64 = 8 << 20;
-        const SHARDS_MAX: u64 = 16;
-        let cache = (bytes > 0).then(|| {
-            let shards = (bytes / SHARD_BYTES_LEAST).clamp(1, SHARDS_MAX);
-            let options = OptionsBuilder::new()
-                .shards(usize::try_from(shards).unwrap_or(1))
-                .estimated_items_capacity(usize::try_from(bytes / 512).unwrap_or(1 << 20).max(1))
-                .weight_capacity(bytes)
-                .build()
-                .expect("capacity and weight are given");
-            Cache::with_options(options, Weight, Hashed, DefaultLifecycle::default())
-        });
         Self {
-            cache,
+            cache: if bytes > 0 { OnceLock::from(tier(bytes)) } else { OnceLock::new() },
+            bytes_max: AtomicU64::new(bytes),
             guards: (0..GUARDS).map(|_| Mutex::default()).collect(),
             commits: AtomicU64::new(0),
             floor: AtomicU64::new(0),
@@ -85,7 +76,7 @@ impl Memory {
 
     /// The row of a key, if it is here.
     pub(super) fn get(&self, hash: u64, key: Key<'_>) -> Option<Entry> {
-        self.cache.as_ref()?.get(&Sought { hash, key: key.bytes() })
+        self.cache.get()?.get(&Sought { hash, key: key.bytes() })
     }
 
     /// To be called before a snapshot begins.
@@ -140,18 +131,40 @@ impl Memory {
 
     /// Forgets everything; the rows are still in the database.
     pub(super) fn clear(&self) {
-        if let Some(cache) = &self.cache {
+        if let Some(cache) = self.cache.get() {
             cache.clear();
         }
     }
 
+    /// Gives it another size; 0 turns it off.
+    pub(super) fn resize(&self, bytes: u64) {
+        // A shard is locked while it evicts: a little at a time, so that no event loop waits long.
+        const STEP_BYTES: u64 = 64 << 20;
+        let mut now = self.bytes_max.swap(bytes, Ordering::Relaxed);
+        if bytes > 0 && self.cache.get().is_none() {
+            self.cache.get_or_init(|| tier(bytes));
+            return;
+        }
+        let Some(cache) = self.cache.get() else { return };
+        while now > bytes {
+            now = now.saturating_sub(STEP_BYTES).max(bytes);
+            cache.set_capacity(now);
+        }
+        cache.set_capacity(bytes);
+    }
+
+    /// The size it was given.
+    pub(super) fn bytes_max(&self) -> u64 {
+        self.bytes_max.load(Ordering::Relaxed)
+    }
+
     /// Entries and their bytes.
     pub(super) fn size(&self) -> (u64, u64) {
-        self.cache.as_ref().map_or((0, 0), |cache| (cache.len() as u64, cache.weight()))
+        self.cache.get().map_or((0, 0), |cache| (cache.len() as u64, cache.weight()))
     }
 
     fn put(&self, hash: u64, key: Key<'_>, entry: Entry) {
-        let Some(cache) = &self.cache else { return };
+        let Some(cache) = self.cache.get() else { return };
         if entry_bytes(key.bytes(), &entry) * ENTRIES_PER_SHARD_LEAST > cache.shard_capacity() {
             self.remove(hash, key);
         } else {
@@ -160,7 +173,7 @@ impl Memory {
     }
 
     fn remove(&self, hash: u64, key: Key<'_>) {
-        if let Some(cache) = &self.cache {
+        if let Some(cache) = self.cache.get() {
             cache.remove(&Sought { hash, key: key.bytes() });
         }
     }
@@ -171,6 +184,19 @@ impl Memory {
         // Nothing under this lock can panic half-way.
         self.guards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn tier(bytes: u64) -> Tier {
+    const SHARD_BYTES_LEAST: u64 = 8 << 20;
+    const SHARDS_MAX: u64 = 16;
+    let shards = (bytes / SHARD_BYTES_LEAST).clamp(1, SHARDS_MAX);
+    let options = OptionsBuilder::new()
+        .shards(usize::try_from(shards).unwrap_or(1))
+        .estimated_items_capacity(usize::try_from(bytes / 512).unwrap_or(1 << 20).max(1))
+        .weight_capacity(bytes)
+        .build()
+        .expect("capacity and weight are given");
+    Cache::with_options(options, Weight, Hashed, DefaultLifecycle::default())
 }
 
 fn entry_bytes(key: &[u8], entry: &Entry) -> u64 {
@@ -326,14 +352,34 @@ mod tests {
         assert_eq!(value(&memory), None);
     }
 
-    #[test]
-    fn bounded() {
-        let memory = Memory::new(1 << 20);
+    fn fill_up(memory: &Memory) {
         for n in 0..10_000u64 {
             let name = format!("key{n}");
             let key = Key::new(name.as_bytes()).expect("short");
             memory.fill(n << 20, key, entry(&"v".repeat(500)), memory.epoch());
         }
+    }
+
+    #[test]
+    fn another_size_is_kept_to_at_once() {
+        const MEGA: u64 = 1 << 20;
+        let memory = Memory::new(0);
+        for megas in [0, 4, 2, 0, 1, 200, 3, 0, 2] {
+            memory.resize(megas * MEGA);
+            let (_, bytes) = memory.size();
+            assert!(bytes <= megas * MEGA, "{bytes} of {megas} MB");
+            fill_up(&memory);
+            let (entries, bytes) = memory.size();
+            assert!(bytes <= megas * MEGA, "{bytes} of {megas} MB");
+            assert_eq!(entries > 0, megas > 0, "{megas} MB");
+            assert_eq!(memory.bytes_max(), megas * MEGA);
+        }
+    }
+
+    #[test]
+    fn bounded() {
+        let memory = Memory::new(1 << 20);
+        fill_up(&memory);
         let (entries, bytes) = memory.size();
         assert!(bytes <= 1 << 20 && entries > 1_000, "{entries} {bytes}");
     }

@@ -5,7 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::store::backup::{before_version, present};
+use crate::store::backup::before_version;
+use crate::store::look::{self, Look};
 use crate::store::open::{self, OpenError, by_code};
 use crate::store::schema::{self, Step};
 
@@ -42,16 +43,15 @@ pub fn migrate(path: &Path) -> Result<Schema, OpenError> {
 }
 
 fn schema_with(path: &Path, steps: &[Step]) -> Result<Schema, OpenError> {
-    let path = present(path)?;
-    let failed = |error| by_code(&path, &error);
-    let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
-    let db = schema::peek(&path).map_err(failed)?;
-    let version = open::version(&db, &path, known)?;
-    let changes = version > 0 && version < known;
-    let saved =
-        (changes && open::has_items(&db).map_err(failed)?).then(|| before_version(&path, known));
-    let pending = lacking(version, steps);
-    Ok(Schema { path: path.clone(), version, known, pending, saved })
+    let known = schema::known(steps);
+    let look = look::open(path, known)?;
+    let Look { db, version, .. } = &look;
+    let changes = *version > 0 && *version < known;
+    let has_items = changes && open::has_items(db).map_err(|error| look.failed(&error))?;
+    let saved = has_items.then(|| before_version(&look.path, known));
+    look.undisturbed()?;
+    let pending = lacking(*version, steps);
+    Ok(Schema { version: *version, path: look.path, known, pending, saved })
 }
 
 fn migrate_with(path: &Path, steps: &[Step]) -> Result<Schema, OpenError> {
@@ -74,6 +74,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::ExitStatusExt;
     use std::process::Command;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
 
     use tempfile::TempDir;
 
@@ -106,14 +108,15 @@ mod tests {
 
     /// Version and items.
     fn content(path: &Path) -> (u32, Vec<String>) {
-        let db = schema::peek(path).unwrap();
+        let look = look::open(path, 9).unwrap();
+        let db = &look.db;
         let verdict: String = db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(verdict, "ok");
         let mut rows = db
             .prepare("SELECT hex(key) || hex(value) || flags || exptime || cas FROM item")
             .unwrap();
         let rows = rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-        (open::version(&db, path, 9).unwrap(), rows)
+        (look.version, rows)
     }
 
     #[test]
@@ -153,7 +156,8 @@ mod tests {
             // An older program names the version and leaves the file.
             let before = fs::read(&path).unwrap();
             for refused in [migrate(&path).unwrap_err(), open::open(&path).unwrap_err()] {
-                assert!(matches!(refused, OpenError::Newer { version: 2, known: 1, .. }));
+                let is_newer = matches!(refused, OpenError::Newer { version: 2, known: 1, .. });
+                assert!(is_newer, "{refused:?}");
             }
             assert_eq!(fs::read(&path).unwrap(), before);
         }
@@ -164,12 +168,50 @@ mod tests {
         let (_folder, path) = frozen();
         let before = content(&path);
         for _ in 0..2 {
-            assert!(migrate_with(&path, &with(BROKEN)).is_err());
+            let refused = migrate_with(&path, &with(BROKEN)).unwrap_err();
+            assert!(refused.to_string().contains("nowhere"), "{refused}");
             assert_eq!(content(&path), before);
             assert_eq!(content(&before_version(&path, 2)), before);
         }
         migrate_with(&path, &with(NEXT)).unwrap();
         assert_eq!(content(&path), (2, before.1));
+    }
+
+    #[test]
+    fn what_is_saved_is_what_is_changed_while_others_write() {
+        // `NEXT` notes every row it finds; what another program stores later has no note.
+        for _ in 0..5 {
+            let (_folder, path) = frozen();
+            let db = schema::change(&path, look::WAIT).unwrap();
+            db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
+            let is_done = &AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    for id in (0..).step_by(8) {
+                        let insert = "INSERT INTO item (id, key, value) \
+                                      VALUES (?1, CAST(?1 AS BLOB), x'')";
+                        db.execute(insert, [id]).unwrap();
+                        // Room for others: SQLite's waiting is not a queue.
+                        std::thread::park_timeout(Duration::from_millis(1));
+                        if is_done.load(Ordering::Relaxed) {
+                            break;
+                        }
+                    }
+                });
+                let done = migrate_with(&path, &with(NEXT));
+                is_done.store(true, Ordering::Relaxed);
+                done.unwrap();
+            });
+            let keys = |path: &Path, condition: &str| -> Vec<Vec<u8>> {
+                let look = look::open(path, 2).unwrap();
+                let select = format!("SELECT key FROM item WHERE {condition} ORDER BY id");
+                let mut rows = look.db.prepare(&select).unwrap();
+                rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+            };
+            let saved = keys(&before_version(&path, 2), "true");
+            assert!(saved.len() >= 8);
+            assert!(saved == keys(&path, "note NOT NULL"), "{} rows saved", saved.len());
+        }
     }
 
     #[test]
@@ -195,6 +237,9 @@ mod tests {
     /// Names the file to [`the_interrupted`].
     const INTERRUPTED: &str = "LITECACHED_TEST_INTERRUPTED";
 
+    /// Set in the process that starts them.
+    const INTERRUPTER: &str = "LITECACHED_TEST_INTERRUPTER";
+
     /// Not a test by itself: what `an_interruption_at_any_call_is_made_good` starts and kills.
     #[test]
     fn the_interrupted() {
@@ -208,6 +253,20 @@ mod tests {
         if Command::new("strace").arg("-V").output().is_err() {
             assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "strace is missing");
             eprintln!("skipped: needs the program strace");
+            return;
+        }
+        // In a process of its own: a child has the locks of the other tests for a moment, before it
+        // becomes another program, and here are very many children.
+        if std::env::var_os(INTERRUPTER).is_none() {
+            let ended = Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "store::migrate::tests::an_interruption_at_any_call_is_made_good",
+                ])
+                .env(INTERRUPTER, "")
+                .output()
+                .unwrap();
+            assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
             return;
         }
         let (_folder, original) = frozen();

@@ -9,8 +9,8 @@
 //! - `session`: what a loop reads, and what it wants written
 //! - `commit`, `writer`, `rows`: who commits for whom; transactions; what they do to rows
 //! - `memory`: the memory tier
-//! - `view`: one consistent look from outside, for tools
-//! - `inspect`: looking at a file, served or not, without changing it
+//! - `look`: opening a file, served or not, without changing anything; every tool that reads one does
+//! - `view`, `inspect`: what is in it, for the tools that move items and for people
 //! - `backup`, `restore`, `migrate`: whole files, for tools and before a schema changes
 //! - `sync`, `checkpoint`, `expiry`, `housekeeping`: what happens beside requests
 
@@ -20,6 +20,7 @@ mod commit;
 mod expiry;
 mod housekeeping;
 pub mod inspect;
+mod look;
 mod memory;
 mod migrate;
 mod open;
@@ -90,10 +91,23 @@ pub struct Snapshot {
     pub wal_bytes: u64,
     /// Its limit.
     pub wal_bytes_max: u64,
+    /// The WAL's file, which keeps its length when the WAL starts over. This and the next two are half
+    /// a second old at most.
+    pub wal_file_bytes: u64,
+    /// The database file.
+    pub file_bytes: u64,
+    /// Of these, in pages that hold nothing.
+    pub free_bytes: u64,
     /// Largest item in bytes, key and header included.
     pub item_bytes_max: u64,
     /// What a success reply promises.
     pub durability: Durability,
+    /// The version of the file's schema.
+    pub schema_version: u32,
+    /// The WAL is at its limit and cannot be checkpointed: writes are refused.
+    pub refuses_writes: bool,
+    /// Nothing is acknowledged any more; the process is about to end.
+    pub failed: bool,
 }
 
 impl Store {
@@ -130,7 +144,12 @@ impl Store {
         let checkpointer = checkpoint::Checkpointer::connect(&opened.path).map_err(failed)?;
         let threads = vec![
             sync::spawn(Arc::clone(&syncer)),
-            housekeeping::spawn(Arc::clone(&shared), Arc::clone(&committer), checkpointer),
+            housekeeping::spawn(
+                &opened.path,
+                Arc::clone(&shared),
+                Arc::clone(&committer),
+                checkpointer,
+            ),
         ];
         Ok(Arc::new(Self {
             shared,
@@ -165,7 +184,7 @@ impl Store {
 
     /// Largest item in bytes, key and header included.
     pub fn item_bytes_max(&self) -> u64 {
-        self.shared.item_bytes_max
+        self.shared.item_bytes_max()
     }
 
     /// Figures for `stats`.
@@ -181,6 +200,22 @@ impl Store {
     /// A new item budget in bytes; 0 is none.
     pub fn set_bytes_max(&self, bytes: u64) {
         self.shared.disk_bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// A new limit of the WAL in bytes. A WAL that is longer is checkpointed before it takes more.
+    pub fn set_wal_bytes_max(&self, bytes: u64) {
+        self.shared.wal_bytes_max.store(bytes, Ordering::Relaxed);
+        self.shared.request_housework();
+    }
+
+    /// A new limit for an item in bytes, key and header included. Larger ones that are stored stay.
+    pub fn set_item_bytes_max(&self, bytes: u64) {
+        self.shared.item_bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// A new size of the memory tier in bytes; 0 turns it off. Takes a moment where it shrinks much.
+    pub fn set_memory_bytes(&self, bytes: u64) {
+        self.shared.memory.resize(bytes);
     }
 
     /// Empties the memory tier. Nothing is lost: the rows are in the database.

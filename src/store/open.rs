@@ -4,13 +4,16 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use r2d2::ManageConnection;
 use rusqlite::{Connection, ErrorCode};
+use rusqlite_migration::HookError;
 
-use crate::store::backup;
 use crate::store::schema::{self, Role, Step};
 use crate::store::sql;
+use crate::store::{backup, look};
 
 /// Commits and checkpoints of two connections at once can corrupt a WAL before this version.
 const SQLITE_VERSION_LEAST: i32 = 3_051_003;
@@ -30,6 +33,14 @@ pub enum OpenError {
     NotOurs { path: PathBuf },
     /// Written by a newer litecached.
     Newer { path: PathBuf, version: i64, known: u32 },
+    /// It has a schema that this program would change first.
+    Older { path: PathBuf, version: u32, known: u32 },
+    /// It holds nothing, not even a schema.
+    Empty { path: PathBuf },
+    /// A transaction of another program was cut off in it.
+    Unfinished { path: PathBuf },
+    /// Nobody had the file open at first, and now somebody changes it.
+    Disturbed { path: PathBuf },
     /// On a file system that other machines share.
     Network { path: PathBuf, kind: &'static str },
     /// The directory is missing, or the path is no file.
@@ -82,6 +93,29 @@ impl std::fmt::Display for OpenError {
                  the newer litecached that wrote it, or choose another file with --db",
                 path.display()
             ),
+            Self::Older { path, version, known } => write!(
+                f,
+                "{0} has schema version {version}, and this litecached reads version {known}; run \
+                 litecached migrate up --db {0}, or use the litecached that wrote it",
+                path.display()
+            ),
+            Self::Empty { path } => write!(
+                f,
+                "{} is empty (schema version 0): no litecached has served it yet; choose another \
+                 file",
+                path.display()
+            ),
+            Self::Unfinished { path } => write!(
+                f,
+                "{0} has an unfinished transaction beside it ({0}-journal), and only a program \
+                 that may write can undo it; let sqlite3 or litecached open it once",
+                path.display()
+            ),
+            Self::Disturbed { path } => write!(
+                f,
+                "{} changed while it was read, for a daemon has started on it; run this again",
+                path.display()
+            ),
             Self::Network { path, kind } => write!(
                 f,
                 "{} is on a network file system ({kind}), where SQLite's WAL does not work; choose \
@@ -117,7 +151,7 @@ impl std::fmt::Display for OpenError {
             ),
             Self::Failed { path, why } => write!(
                 f,
-                "cannot open {}: {why}; check the disk and the file system",
+                "using {} failed: {why}; check the disk and the file system",
                 path.display()
             ),
         }
@@ -262,7 +296,7 @@ fn by_kind(path: &Path, error: &io::Error) -> OpenError {
 /// The connection, the version that was found, and where that is saved if it was changed.
 fn connect(path: &Path, steps: &[Step]) -> Result<(Connection, u32, Option<PathBuf>), OpenError> {
     let failed = |error: rusqlite::Error| by_code(path, &error);
-    let known = u32::try_from(steps.len()).unwrap_or(u32::MAX);
+    let known = schema::known(steps);
     let mut connection = schema::manager(path, Role::Writer).connect().map_err(failed)?;
     let version = version(&connection, path, known)?;
     if version == 0 {
@@ -274,33 +308,38 @@ fn connect(path: &Path, steps: &[Step]) -> Result<(Connection, u32, Option<PathB
         let why = format!("its file system does not support WAL mode (it stays in {mode})");
         return Err(OpenError::Failed { path: path.into(), why });
     }
-    let mut saved = None;
-    if version < known {
-        if version > 0 && has_items(&connection).map_err(failed)? {
-            let place = backup::before_version(path, known);
-            log::info!("{}: saving it as {}", path.display(), place.display());
-            backup::save(path, &place, steps).map_err(|error| OpenError::NotSaved {
-                path: path.into(),
-                why: error.to_string(),
-            })?;
-            saved = Some(place);
-        }
-        // What everything else stands on reaches the disk at once, in the database file itself: SQLite
-        // takes the WAL beside an empty file for a leftover.
-        connection.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
-        log::info!("{}: schema version {version} becomes {known}", path.display());
+    if version == known {
+        return Ok((connection, version, None));
     }
-    schema::migrate(&mut connection, steps).map_err(|error| match error {
+    // What everything else stands on reaches the disk at once, in the database file itself: SQLite
+    // takes the WAL beside an empty file for a leftover.
+    connection.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
+    connection.busy_timeout(look::WAIT).map_err(failed)?;
+    log::info!("{}: schema version {version} becomes {known}", path.display());
+    let saved = Arc::new(OnceLock::new());
+    let before = {
+        let (path, saved) = (path.to_owned(), Arc::clone(&saved));
+        move |db: &Connection| {
+            if version > 0 && has_items(db)? {
+                let place = saved.get_or_init(|| backup::before_version(&path, known));
+                log::info!("{}: saving it as {}", path.display(), place.display());
+                backup::save(&path, place, known)
+                    .map_err(|error| HookError::Hook(error.to_string()))?;
+            }
+            Ok(())
+        }
+    };
+    schema::migrate(&mut connection, version, steps, before).map_err(|error| match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => by_code(path, &err),
+        rusqlite_migration::Error::Hook(why) => OpenError::NotSaved { path: path.into(), why },
         other => OpenError::Failed { path: path.into(), why: other.to_string() },
     })?;
-    if version < known {
-        connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-            .and_then(|()| connection.execute_batch("PRAGMA synchronous = NORMAL"))
-            .map_err(failed)?;
-    }
-    Ok((connection, version, saved))
+    connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .and_then(|()| connection.busy_timeout(Duration::ZERO))
+        .and_then(|()| connection.execute_batch("PRAGMA synchronous = NORMAL"))
+        .map_err(failed)?;
+    Ok((connection, version, saved.get().cloned()))
 }
 
 /// The schema version of an open file; 0 if it is empty.

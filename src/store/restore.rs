@@ -4,7 +4,7 @@
 //! checked before and after it is made; what was there is kept aside under another name.
 //!
 //! What must stay true: under the database's name there is at every moment the old database, nothing,
-//! or the whole new one. Never a file with the WAL of another.
+//! or the whole new one. Never a file with the WAL or the journal of another.
 
 use std::fs;
 use std::io;
@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use crate::store::backup::{BackupError, Budget, Copied, Partial, Source, Watch, has_wal, present};
+use crate::store::backup::{BackupError, Budget, Copied, Partial, Watch, check_integrity};
 use crate::store::open::{self, OpenError, beside, by_code};
-use crate::store::{schema, sql};
+use crate::store::{look, schema, sql};
 
 /// How far cas ids jump: beyond whatever the replaced file gave out since the copy was made, so that no
 /// client's `cas` from before can fit a value it has not seen. Five years at 100,000 changes a second;
@@ -33,35 +33,69 @@ pub struct Restored {
 }
 
 /// Puts a copy of `source` in the place of `database`. What is there is kept aside, and only with
-/// `force` is there anything to keep.
+/// `force` is there anything to keep. The budget is for a source that somebody serves.
 pub fn restore(
     source: &Path,
     database: &Path,
     force: bool,
+    budget: &Budget,
     watch: &mut Watch<'_>,
 ) -> Result<Restored, BackupError> {
-    let source = present(source)?;
-    let (database, _lock) = open::claim(database)?;
-    if database == source {
+    let source = look::existing(source)?;
+    if open::real(database) == source {
         return Err(BackupError::Same { path: source });
     }
-    let is_there = has_bytes(&database) || has_wal(&database);
-    if is_there && !force {
-        return Err(BackupError::Exists { path: database });
-    }
-    let copy = Source::look(&source, schema::STEPS)?;
-    copy.check(watch)?;
+    check_free(database, force)?;
+    // Whoever has it is named before anything is read; the lock of a new place is made only when
+    // there is something to put there.
+    let early = beside(&open::real(database), "-lock").exists().then(|| open::claim(database));
+    let early = early.transpose()?;
+    let copy = look::open(&source, schema::VERSION)?.filled()?;
+    let budget = if copy.is_shared() {
+        // Its check would hold a snapshot for as long as it reads: the copy is checked instead.
+        budget
+    } else {
+        check_integrity(&copy, watch)?;
+        &Budget::UNLIMITED
+    };
+    let (database, _lock) = match early {
+        Some(claimed) => claimed,
+        None => open::claim(database)?,
+    };
+    check_free(&database, force)?;
     let partial = Partial::create(&database)?;
     partial.adopt(&database)?;
-    copy.copy_to(&partial, &Budget::UNLIMITED, watch)?;
+    partial.copy(&copy, budget, watch)?;
     drop(copy);
     skip_cas(&partial.path).map_err(|error| by_code(&partial.path, &error))?;
     partial.sync()?;
-    let copied = partial.check(schema::STEPS, watch)?;
-    let kept = if is_there { Some(set_aside(&database)?) } else { None };
-    forget_wal(&database)?;
+    let copied = partial.check(schema::VERSION, watch).map_err(|error| error.of_source(&source))?;
+    // Nobody has the old one open from here on, and nobody begins to: SQLite would take the files
+    // beside it for those of the new one.
+    let held = look::hold_alone(&database)?;
+    let kept = if is_there(&database) { Some(set_aside(&database)?) } else { None };
+    forget_log(&database)?;
     partial.publish()?;
+    drop(held);
     Ok(Restored { copied, kept })
+}
+
+/// What of a database is not its file: its newest rows, or what an unfinished transaction changed.
+const LOGS: [&str; 2] = ["-wal", "-journal"];
+
+/// Whether there is anything to lose. What lies beside a missing file may be all that is left.
+fn is_there(database: &Path) -> bool {
+    has_bytes(database) || LOGS.iter().any(|log| has_bytes(&beside(database, log)))
+}
+
+fn check_free(database: &Path, force: bool) -> Result<(), BackupError> {
+    if database.metadata().is_ok_and(|meta| !meta.is_file()) {
+        return Err(BackupError::NoFile { path: database.into() });
+    }
+    if is_there(database) && !force {
+        return Err(BackupError::Exists { path: database.into() });
+    }
+    Ok(())
 }
 
 fn has_bytes(path: &Path) -> bool {
@@ -75,23 +109,23 @@ fn skip_cas(path: &Path) -> rusqlite::Result<()> {
     db.close().map_err(|(_, error)| error)
 }
 
-/// Gives the database another name. Its WAL gets the new name first, so that whatever interrupts this,
-/// the two are found together under one of the names.
+/// Gives the database another name. Its logs get the new name first, so that whatever interrupts this,
+/// they are found together with it under one of the names.
 fn set_aside(database: &Path) -> Result<PathBuf, BackupError> {
-    let refused = |error: io::Error| BackupError::Place {
-        path: database.into(),
-        why: format!("what is there cannot be kept aside: {error}"),
+    let refused = |error: io::Error| {
+        let why = format!("what is there cannot be kept aside: {error}");
+        BackupError::Place { path: database.into(), why }
     };
     let free = |number: &u32| {
         let kept = beside(database, &format!("-replaced-{number}"));
-        let wal = beside(&kept, "-wal");
-        (kept.symlink_metadata().is_err() && wal.symlink_metadata().is_err()).then_some(kept)
+        let is_free = |suffix: &&str| beside(&kept, suffix).symlink_metadata().is_err();
+        ["", "-wal", "-journal"].iter().all(is_free).then_some(kept)
     };
     let kept = (1..KEPT_MAX).find_map(|number| free(&number)).ok_or_else(|| {
         refused(io::Error::other("there are too many files of that kind; remove some"))
     })?;
-    if has_wal(database) {
-        fs::hard_link(beside(database, "-wal"), beside(&kept, "-wal")).map_err(refused)?;
+    for log in LOGS.iter().filter(|log| has_bytes(&beside(database, log))) {
+        fs::hard_link(beside(database, log), beside(&kept, log)).map_err(refused)?;
     }
     if database.exists() {
         fs::rename(database, &kept).map_err(refused)?;
@@ -100,7 +134,7 @@ fn set_aside(database: &Path) -> Result<PathBuf, BackupError> {
 }
 
 /// Removes what would be taken for the new database's.
-fn forget_wal(database: &Path) -> Result<(), BackupError> {
+fn forget_log(database: &Path) -> Result<(), BackupError> {
     for suffix in ["-wal", "-shm", "-journal"] {
         let path = beside(database, suffix);
         match fs::remove_file(&path) {

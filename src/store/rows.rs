@@ -88,7 +88,7 @@ impl Rows<'_> {
             now: self.now,
             next_cas: cas.next,
             key_bytes: key.bytes().len(),
-            item_bytes_max: self.shared.item_bytes_max,
+            item_bytes_max: self.shared.item_bytes_max(),
         };
         let Decision { mut outcome, mut effect } = decide(found.existing.as_ref(), op, context);
         if let Outcome::Miss(absence) = &mut outcome {

@@ -9,20 +9,15 @@ use std::time::Duration;
 use r2d2::ManageConnection;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
-use rusqlite_migration::{M, Migrations};
-
-use crate::store::open::beside;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite_migration::{HookResult, M, Migrations};
 
 /// Marks a database as ours: `lite` in ASCII.
 pub const APPLICATION_ID: i32 = 0x6c69_7465;
 
 /// Page size in bytes. A random write dirties a page of its own, so small pages write least: see the
 /// table in `ARCHITECTURE.md`.
-const PAGE_BYTES: u32 = 1_024;
-
-/// How long a tool waits for a lock that another program holds for a moment.
-pub(super) const TOOL_WAIT: Duration = Duration::from_secs(5);
+pub(super) const PAGE_BYTES: u32 = 1_024;
 
 /// A frame of the WAL: a page and its header.
 pub(super) const FRAME_BYTES: u64 = PAGE_BYTES as u64 + 24;
@@ -31,8 +26,6 @@ pub(super) const FRAME_BYTES: u64 = PAGE_BYTES as u64 + 24;
 const READER_CACHE_KIB: u32 = 16 << 10;
 /// Page cache of the writing connection, in KiB.
 const WRITER_CACHE_KIB: u32 = 32 << 10;
-/// Page cache of a connection that goes through the table once, in KiB.
-const VIEWER_CACHE_KIB: u32 = 1 << 10;
 
 /// One numbered file of `migrations/`.
 #[derive(Debug, Clone, Copy)]
@@ -49,30 +42,31 @@ pub(super) const STEPS: &[Step] =
 pub const VERSION: u32 = 1;
 const _: () = assert!(STEPS.len() == VERSION as usize);
 
+/// The version that the last of these makes.
+pub(super) fn known(steps: &[Step]) -> u32 {
+    u32::try_from(steps.len()).unwrap_or(u32::MAX)
+}
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Reader,
     Writer,
     Checkpointer,
-    /// Reads what another process may be serving, and changes nothing.
-    Viewer,
 }
 
 /// Makes connections of one role. The file must exist.
 pub(super) fn manager(path: &Path, role: Role) -> SqliteConnectionManager {
-    let access = match role {
-        Role::Viewer => OpenFlags::SQLITE_OPEN_READ_ONLY,
-        _ => OpenFlags::SQLITE_OPEN_READ_WRITE,
-    };
-    let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | access;
-    flags.set(OpenFlags::SQLITE_OPEN_EXRESCODE, true);
     SqliteConnectionManager::file(path)
-        .with_flags(flags)
+        .with_flags(READ_WRITE)
         .with_init(move |connection| prepare(connection, role))
 }
 
-/// How a file is read that must not change by being read.
+const READ_WRITE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE
+    .union(OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    .union(OpenFlags::SQLITE_OPEN_EXRESCODE);
+
+/// How a file is read that must not change by being read; `look` knows when which will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quiet {
     /// Somebody may have it open: his shared memory is read, and locked for reading, not written.
@@ -83,8 +77,9 @@ pub(super) enum Quiet {
     Alone,
 }
 
-/// Opens a file to look at it: no file is made, changed or removed by that.
-pub(super) fn look(path: &Path, quiet: Quiet) -> rusqlite::Result<Connection> {
+/// Opens a file to look at it, and what lies beside it with it. It waits so long for a daemon that is
+/// just repairing its WAL.
+pub(super) fn look(path: &Path, quiet: Quiet, wait: Duration) -> rusqlite::Result<Connection> {
     let uri = uri(
         path,
         match quiet {
@@ -98,7 +93,7 @@ pub(super) fn look(path: &Path, quiet: Quiet) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let manager = SqliteConnectionManager::file(uri).with_flags(flags).with_init(move |db| {
-        db.busy_timeout(std::time::Duration::ZERO)?;
+        db.busy_timeout(wait)?;
         // Whoever closes last would write the WAL back into the file.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         if quiet == Quiet::LeftOver {
@@ -108,18 +103,17 @@ pub(super) fn look(path: &Path, quiet: Quiet) -> rusqlite::Result<Connection> {
             "PRAGMA query_only = ON;
              PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -{READER_CACHE_KIB};"
-        ))
+        ))?;
+        // SQLite opens the WAL with the first read.
+        db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
     });
-    r2d2::ManageConnection::connect(&manager)
+    manager.connect()
 }
 
 /// Opens an existing file to change it as another program would: the triggers give changed items new
 /// cas ids and keep the figures true. It waits so long for somebody else's commit.
-pub(super) fn change(path: &Path, wait: std::time::Duration) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_EXRESCODE;
-    let manager = SqliteConnectionManager::file(path).with_flags(flags).with_init(move |db| {
+pub(super) fn change(path: &Path, wait: Duration) -> rusqlite::Result<Connection> {
+    let manager = SqliteConnectionManager::file(path).with_flags(READ_WRITE).with_init(move |db| {
         db.busy_timeout(wait)?;
         // Without recursive triggers a row that REPLACE removes would not be counted.
         db.execute_batch(
@@ -129,7 +123,7 @@ pub(super) fn change(path: &Path, wait: std::time::Duration) -> rusqlite::Result
              PRAGMA recursive_triggers = ON;",
         )
     });
-    r2d2::ManageConnection::connect(&manager)
+    manager.connect()
 }
 
 fn prepare(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {
@@ -141,7 +135,6 @@ fn prepare(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {
     let cache_kib = match role {
         Role::Reader => READER_CACHE_KIB,
         Role::Writer => WRITER_CACHE_KIB,
-        Role::Viewer => VIEWER_CACHE_KIB,
         Role::Checkpointer => 256,
     };
     connection.execute_batch(&format!(
@@ -165,42 +158,38 @@ pub(super) fn found(connection: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-/// Brings the schema to the version that the last of `steps` makes, in one transaction.
+/// Brings the schema to the version that the last of `steps` makes, in one transaction. It has the
+/// write lock when `before` is called, which sees what is about to change, and may refuse.
 pub(super) fn migrate(
     connection: &mut Connection,
+    version: u32,
     steps: &[Step],
+    before: impl Fn(&Connection) -> HookResult + Clone + Send + Sync + 'static,
 ) -> Result<(), rusqlite_migration::Error> {
-    migrations(steps).to_latest(connection)
+    let mut migrations = ups(steps);
+    if let Some(first) = migrations.get_mut(version as usize) {
+        let sql = steps[version as usize].sql;
+        // A hook comes after its own statements, so it has none but these.
+        *first = M::up_with_hook("", move |transaction: &rusqlite::Transaction<'_>| {
+            before(transaction)?;
+            Ok(transaction.execute_batch(sql)?)
+        });
+    }
+    connection.set_transaction_behavior(TransactionBehavior::Immediate);
+    let done = Migrations::new(migrations).to_latest(connection);
+    connection.set_transaction_behavior(TransactionBehavior::Deferred);
+    done
 }
 
-fn migrations(steps: &[Step]) -> Migrations<'static> {
-    Migrations::new(steps.iter().map(|step| M::up(step.sql)).collect())
-}
-
-/// Looks at a file without making or changing anything beside it. While a write-ahead log is there,
-/// the file is read with it and with SQLite's locks; without one nobody has it open for writing, and
-/// it is taken as it lies.
-#[allow(clippy::disallowed_methods, reason = "this is the door")]
-pub(super) fn peek(path: &Path) -> rusqlite::Result<Connection> {
-    let in_use = ["-wal", "-shm"].iter().any(|suffix| beside(path, suffix).exists());
-    let option = if in_use { "mode=ro" } else { "mode=ro&immutable=1" };
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_EXRESCODE;
-    let connection = Connection::open_with_flags(uri(path, option), flags)?;
-    connection.busy_timeout(TOOL_WAIT)?;
-    Ok(connection)
+fn ups(steps: &[Step]) -> Vec<M<'static>> {
+    steps.iter().map(|step| M::up(step.sql)).collect()
 }
 
 /// Opens an empty file that is to become a copy. It is nobody else's, so neither locks nor a journal
 /// are needed, and it is synced as a whole when it is complete.
 #[allow(clippy::disallowed_methods, reason = "this is the door")]
 pub(super) fn blank(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let flags = READ_WRITE | OpenFlags::SQLITE_OPEN_URI;
     let connection = Connection::open_with_flags(uri(path, "nolock=1"), flags)?;
     connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")?;
     Ok(connection)
@@ -232,7 +221,7 @@ mod tests {
 
     #[test]
     fn migrations_are_sound() {
-        assert!(migrations(STEPS).validate().is_ok());
+        assert!(Migrations::new(ups(STEPS)).validate().is_ok());
     }
 
     #[test]

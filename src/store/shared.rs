@@ -13,7 +13,7 @@ use crate::cache::Key;
 use crate::clock::{Clock, Seconds};
 use crate::metrics::Storage;
 use crate::store::memory::Memory;
-use crate::store::schema::FRAME_BYTES;
+use crate::store::schema::{self, FRAME_BYTES};
 use crate::store::{Durability, Options, Snapshot};
 
 /// A WAL of this many bytes is checkpointed. A page that is written often is then copied into the
@@ -37,9 +37,12 @@ pub(super) struct Shared {
     pub(super) disk_bytes_max: AtomicU64,
     /// Frames in the WAL since it was last restarted.
     pub(super) wal_frames: AtomicU64,
-    pub(super) wal_bytes_max: u64,
-    pub(super) item_bytes_max: u64,
-    memory_bytes_max: u64,
+    pub(super) wal_bytes_max: AtomicU64,
+    pub(super) item_bytes_max: AtomicU64,
+    /// As housekeeping found them: the file, what is free in it, and the file of the WAL.
+    file_bytes: AtomicU64,
+    free_bytes: AtomicU64,
+    wal_file_bytes: AtomicU64,
     durability: Durability,
     refusing_writes: AtomicBool,
     stopping: AtomicBool,
@@ -79,9 +82,11 @@ impl Shared {
             bytes: AtomicI64::new(state.bytes),
             disk_bytes_max: AtomicU64::new(options.disk_bytes_max),
             wal_frames: AtomicU64::new(0),
-            wal_bytes_max: options.wal_bytes_max,
-            item_bytes_max: options.item_bytes_max,
-            memory_bytes_max: options.memory_bytes,
+            wal_bytes_max: AtomicU64::new(options.wal_bytes_max),
+            item_bytes_max: AtomicU64::new(options.item_bytes_max),
+            file_bytes: AtomicU64::new(0),
+            free_bytes: AtomicU64::new(0),
+            wal_file_bytes: AtomicU64::new(0),
             durability: options.durability,
             refusing_writes: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -131,7 +136,15 @@ impl Shared {
 
     /// Whether writes must wait for a checkpoint.
     pub(super) fn wal_is_full(&self) -> bool {
-        self.wal_bytes() >= self.wal_bytes_max
+        self.wal_bytes() >= self.wal_bytes_max()
+    }
+
+    pub(super) fn wal_bytes_max(&self) -> u64 {
+        self.wal_bytes_max.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn item_bytes_max(&self) -> u64 {
+        self.item_bytes_max.load(Ordering::Relaxed)
     }
 
     /// Whether that checkpoint was tried in vain: writes are refused until one succeeds.
@@ -146,7 +159,15 @@ impl Shared {
 
     /// Frames at which housekeeping is told to checkpoint: early enough that writes seldom wait.
     pub(super) fn checkpoint_frames(&self) -> u64 {
-        (self.wal_bytes_max / 4).min(CHECKPOINT_BYTES) / FRAME_BYTES
+        (self.wal_bytes_max() / 4).min(CHECKPOINT_BYTES) / FRAME_BYTES
+    }
+
+    /// What housekeeping found when it looked.
+    pub(super) fn measured(&self, file_bytes: u64, free_pages: u64, wal_file_bytes: u64) {
+        self.file_bytes.store(file_bytes, Ordering::Relaxed);
+        let free_bytes = free_pages * u64::from(schema::PAGE_BYTES);
+        self.free_bytes.store(free_bytes, Ordering::Relaxed);
+        self.wal_file_bytes.store(wal_file_bytes, Ordering::Relaxed);
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -158,11 +179,17 @@ impl Shared {
             bytes_max: self.disk_bytes_max.load(Ordering::Relaxed),
             memory_items,
             memory_bytes,
-            memory_bytes_max: self.memory_bytes_max,
+            memory_bytes_max: self.memory.bytes_max(),
             wal_bytes: self.wal_bytes(),
-            wal_bytes_max: self.wal_bytes_max,
-            item_bytes_max: self.item_bytes_max,
+            wal_bytes_max: self.wal_bytes_max(),
+            item_bytes_max: self.item_bytes_max(),
+            wal_file_bytes: self.wal_file_bytes.load(Ordering::Relaxed),
+            file_bytes: self.file_bytes.load(Ordering::Relaxed),
+            free_bytes: self.free_bytes.load(Ordering::Relaxed),
             durability: self.durability,
+            schema_version: schema::VERSION,
+            refuses_writes: self.refuses_writes(),
+            failed: self.has_failed(),
         }
     }
 

@@ -59,23 +59,28 @@ pub(super) const HAS_ITEMS: &str = "SELECT EXISTS (SELECT 1 FROM item)";
 /// The figures of a file, as its `state` says.
 pub(super) const ITEMS: &str = "SELECT items FROM state";
 
-/// Frames in the WAL, without doing anything to it.
-pub(super) const WAL_FRAMES: &str = "PRAGMA wal_checkpoint(NOOP)";
-
 /// Leaves out cas ids that may have been given out by the file that this one replaces.
 pub(super) const SKIP_CAS: &str = "UPDATE state SET cas = cas + ?1";
 
+/// The first line of SQLite's plan for a statement.
+#[cfg(test)]
+pub(super) fn plan(sql: &str) -> String {
+    #[allow(clippy::disallowed_methods, reason = "a plan needs no file")]
+    let db = rusqlite::Connection::open_in_memory().unwrap();
+    db.execute_batch(include_str!("../../migrations/0001_items.sql")).unwrap();
+    let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let parameters = vec![rusqlite::types::Value::Integer(1); statement.parameter_count()];
+    statement.query_row(rusqlite::params_from_iter(parameters), |row| row.get(3)).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
-    use rusqlite::Connection;
+    use super::plan;
 
     /// The query plans that the design rests on.
     #[test]
     fn plans() {
-        #[allow(clippy::disallowed_methods, reason = "a plan needs no file")]
-        let db = Connection::open_in_memory().unwrap();
-        db.execute_batch(include_str!("../../migrations/0001_items.sql")).unwrap();
-        for (sql, plan) in [
+        for (sql, expected) in [
             (super::FIND, "SEARCH item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
             (super::FIND_WHOLE, "SEARCH item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
             (super::UPDATE, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
@@ -83,12 +88,7 @@ mod tests {
             (super::EXPIRED, "SEARCH item USING INDEX item_exptime (exptime>? AND exptime<?)"),
             (super::STRETCH, "SEARCH item USING INTEGER PRIMARY KEY (rowid>?)"),
         ] {
-            let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-            let parameters = vec![rusqlite::types::Value::Integer(1); statement.parameter_count()];
-            let seen: String = statement
-                .query_row(rusqlite::params_from_iter(parameters), |row| row.get(3))
-                .unwrap();
-            assert_eq!(seen, plan, "{sql}");
+            assert_eq!(plan(sql), expected, "{sql}");
         }
     }
 }

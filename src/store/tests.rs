@@ -127,7 +127,7 @@ fn set(value: &str) -> Op {
     set_until(value, 0)
 }
 
-fn set_until(value: &str, exptime: i32) -> Op {
+fn set_until(value: &str, exptime: i64) -> Op {
     let value = value.as_bytes().into();
     let exptime = Exptime(exptime);
     Op::Store { mode: Mode::Set, flags: 0, exptime, compare: None, value }
@@ -207,6 +207,29 @@ fn a_full_disk_refuses_and_recovers() {
     limit(&bench, 4_000_000);
     assert!(is_stored(&bench.run(vec![("a", set(&large))])[0]));
     assert_eq!(bench.get("a"), Some(large));
+}
+
+#[test]
+fn a_full_disk_is_tried_a_few_times_for_each_operation() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const SETS: usize = 256;
+    let mut bench = Bench::new();
+    let attempts = Arc::new(AtomicUsize::new(0));
+    bench.store.committer.with_writer(|writer| {
+        writer.db.pragma_update_and_check(None, "max_page_count", 40, |_| Ok(())).unwrap();
+        let attempts = Arc::clone(&attempts);
+        let count = move || {
+            attempts.fetch_add(1, Ordering::Relaxed);
+        };
+        writer.db.rollback_hook(Some(count)).unwrap();
+    });
+    let large = "x".repeat(60_000);
+    let keys: Vec<String> = (0..SETS).map(|number| format!("key-{number}")).collect();
+    let outcomes = bench.run(keys.iter().map(|key| (key.as_str(), set(&large))).collect());
+    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Failed(Failure::NoMemory)));
+    let attempts = attempts.load(Ordering::Relaxed);
+    assert!((SETS..3 * SETS).contains(&attempts), "{attempts} transactions");
 }
 
 #[test]
@@ -337,13 +360,13 @@ fn a_transaction_is_bounded_by_what_it_moves() {
     for name in &names {
         bench.run(vec![(name, set(&large))]);
     }
-    let before = bench.store.metrics().commits.get();
+    let before = bench.store.metrics().totals().commits();
     let value = b"y"[..].into();
     let exptime = Exptime(0);
     let append = Op::Store { mode: Mode::Append, flags: 0, exptime, compare: None, value };
     let outcomes = bench.run(names.iter().map(|name| (name.as_str(), append.clone())).collect());
     assert!(outcomes.iter().all(is_stored), "forty bytes came, eighty megabytes move");
-    let commits = bench.store.metrics().commits.get() - before;
+    let commits = bench.store.metrics().totals().commits() - before;
     assert!((8..=40).contains(&commits), "{commits} transactions");
     assert_eq!(bench.get("key39").map(|value| value.len()), Some(1_000_001));
 }
@@ -351,7 +374,7 @@ fn a_transaction_is_bounded_by_what_it_moves() {
 #[test]
 fn a_delayed_flush_is_neither_lost_nor_doubled() {
     let mut bench = Bench::new();
-    let flush = |bench: &mut Bench, delay: i32| {
+    let flush = |bench: &mut Bench, delay: i64| {
         bench.session.queue(0, Task::Flush { delay: Exptime(delay) });
         bench.run(vec![]);
     };

@@ -4,32 +4,24 @@
 //! keeps the daemon's WAL from starting over, so whoever takes one watches its [`ViewBudget`] and ends.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use r2d2::ManageConnection;
-use rusqlite::{Connection, params};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use rusqlite::params;
 
 use crate::cache::{Deadline, Key};
 use crate::clock::{Seconds, Stamp};
-use crate::store::open::{beside, by_code};
-use crate::store::rows::bucket;
-use crate::store::schema::{self, Role};
-use crate::store::{OpenError, sql};
-
-/// How long a look waits for a database that another program is just recovering.
-const BUSY_WAIT: Duration = Duration::from_secs(5);
+use crate::store::inspect::{Life, State};
+use crate::store::look::{self, Look, wal_bytes};
+use crate::store::{OpenError, schema, sql};
 
 /// A read transaction on a database.
 #[derive(Debug)]
 pub struct View {
-    connection: Connection,
-    path: PathBuf,
+    look: Look,
     now: Seconds,
-    hash_seed: u64,
-    /// Items of an older one are gone.
-    generation: i64,
-    items: u64,
+    state: State,
     began: Stamp,
     wal_bytes: u64,
 }
@@ -58,14 +50,34 @@ pub enum ViewError<E> {
     Stopped(E),
 }
 
-/// How long a look may last and how far the WAL may grow under it. For a thread that watches.
+/// How long a look may last and how much the WAL may grow under it. For a thread that watches.
 #[derive(Debug, Clone)]
 pub struct ViewBudget {
     began: Stamp,
     longest: Duration,
-    wal: PathBuf,
-    wal_bytes_before: u64,
+    path: PathBuf,
+    /// What the growth is counted from.
+    wal_bytes_before: Arc<AtomicU64>,
     wal_bytes_max: u64,
+}
+
+/// Which budget is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    Time(Duration),
+    /// The WAL grew by more than so many bytes.
+    Wal(u64),
+}
+
+impl std::fmt::Display for Over {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Time(longest) => write!(f, "it took longer than {} seconds", longest.as_secs()),
+            Self::Wal(most) => {
+                write!(f, "the WAL grew by more than {most} bytes under it")
+            }
+        }
+    }
 }
 
 impl View {
@@ -75,49 +87,19 @@ impl View {
     ///
     /// If there is no file, or it is none of ours, or not of this version; see [`OpenError`].
     pub fn open(path: &Path, now: Seconds) -> Result<Self, OpenError> {
-        if !path.exists() {
-            return Err(OpenError::Missing { path: path.into() });
-        }
-        let failed = |error: rusqlite::Error| by_code(path, &error);
-        let connection = schema::manager(path, Role::Viewer).connect().map_err(failed)?;
-        connection.busy_timeout(BUSY_WAIT).map_err(failed)?;
-        connection.execute_batch("PRAGMA query_only = ON; BEGIN").map_err(failed)?;
-        let number = |pragma: &str| -> Result<i64, OpenError> {
-            connection.query_row(pragma, [], |row| row.get(0)).map_err(failed)
+        let look = look::open(path, schema::VERSION)?.current()?;
+        let begin = || {
+            look.db.execute_batch("BEGIN")?;
+            State::read(&look.db)
         };
-        if number("PRAGMA application_id")? != i64::from(schema::APPLICATION_ID) {
-            return Err(OpenError::NotOurs { path: path.into() });
-        }
-        let (version, known) = (number("PRAGMA user_version")?, schema::VERSION);
-        if version > i64::from(known) {
-            return Err(OpenError::Newer { path: path.into(), version, known });
-        }
-        if version < i64::from(known) {
-            let why =
-                format!("its schema version is {version}, not {known}: let litecached serve it");
-            return Err(OpenError::Failed { path: path.into(), why });
-        }
-        let (hash_seed, generation, flush_at, items): (i64, i64, i64, i64) = connection
-            .query_row(sql::STATE, [], |row| {
-                Ok((row.get(0)?, row.get(2)?, row.get(4)?, row.get(5)?))
-            })
-            .map_err(failed)?;
-        let flush_is_due = flush_at != 0 && flush_at <= now.0;
-        Ok(Self {
-            connection,
-            path: path.to_owned(),
-            now,
-            hash_seed: hash_seed.cast_unsigned(),
-            generation: generation + i64::from(flush_is_due),
-            items: u64::try_from(items).unwrap_or(0),
-            began: Stamp::now(),
-            wal_bytes: file_bytes(&beside(path, "-wal")),
-        })
+        let state = begin().map_err(|error| look.failed(&error))?;
+        let wal_bytes = wal_bytes(&look.path);
+        Ok(Self { look, now, state, began: Stamp::now(), wal_bytes })
     }
 
     /// Rows in it, dead ones that nothing has removed yet included.
     pub fn items(&self) -> u64 {
-        self.items
+        u64::try_from(self.state.items).unwrap_or(0)
     }
 
     /// Ends the transaction: from now on each look is one of its own, and hinders nobody.
@@ -126,7 +108,7 @@ impl View {
     ///
     /// If the database cannot be read.
     pub fn unpinned(self) -> Result<Self, OpenError> {
-        self.connection.execute_batch("COMMIT").map_err(|error| by_code(&self.path, &error))?;
+        self.look.db.execute_batch("COMMIT").map_err(|error| self.look.failed(&error))?;
         Ok(self)
     }
 
@@ -135,8 +117,8 @@ impl View {
         ViewBudget {
             began: self.began,
             longest,
-            wal: beside(&self.path, "-wal"),
-            wal_bytes_before: self.wal_bytes,
+            path: self.look.path.clone(),
+            wal_bytes_before: Arc::new(self.wal_bytes.into()),
             wal_bytes_max,
         }
     }
@@ -150,13 +132,14 @@ impl View {
         &self,
         mut visit: impl FnMut(Seen<'_>) -> Result<(), E>,
     ) -> Result<(), ViewError<E>> {
-        let failed = |error: rusqlite::Error| ViewError::Unreadable(by_code(&self.path, &error));
-        let mut statement = self.connection.prepare(sql::ALIVE).map_err(failed)?;
-        let mut rows = statement.query(params![self.generation, self.now.0]).map_err(failed)?;
+        let failed = |error: rusqlite::Error| ViewError::Unreadable(self.look.failed(&error));
+        let generation = self.state.generation(self.now);
+        let mut statement = self.look.db.prepare(sql::ALIVE).map_err(failed)?;
+        let mut rows = statement.query(params![generation, self.now.0]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
             visit(seen(row).map_err(failed)?).map_err(ViewError::Stopped)?;
         }
-        Ok(())
+        self.look.undisturbed().map_err(ViewError::Unreadable)
     }
 
     /// When the item under this key was stored, if there is one alive.
@@ -165,21 +148,21 @@ impl View {
     ///
     /// If the database cannot be read.
     pub fn stored(&self, key: Key<'_>) -> Result<Option<Seconds>, OpenError> {
-        let look = || -> rusqlite::Result<Option<Seconds>> {
-            let (first, last) = bucket(xxh3_64_with_seed(key.bytes(), self.hash_seed));
-            let mut statement = self.connection.prepare_cached(sql::FIND)?;
+        let find = || -> rusqlite::Result<Option<Seconds>> {
+            let (first, last) = self.state.bucket(key.bytes());
+            let mut statement = self.look.db.prepare_cached(sql::FIND)?;
             let mut rows = statement.query([first, last])?;
             while let Some(row) = rows.next()? {
                 if row.get_ref(1)?.as_blob()? == key.bytes() {
-                    let deadline = Deadline::from_unix(row.get(3)?);
-                    let generation: i64 = row.get(2)?;
-                    let alive = generation >= self.generation && !deadline.is_past(self.now);
-                    return Ok(alive.then_some(Seconds(row.get(6)?)));
+                    let life = self.state.life(row.get(2)?, row.get(3)?, self.now);
+                    return Ok((life == Life::Live).then_some(Seconds(row.get(6)?)));
                 }
             }
             Ok(None)
         };
-        look().map_err(|error| by_code(&self.path, &error))
+        let found = find().map_err(|error| self.look.failed(&error))?;
+        self.look.undisturbed()?;
+        Ok(found)
     }
 }
 
@@ -194,23 +177,35 @@ fn seen<'r>(row: &'r rusqlite::Row<'_>) -> rusqlite::Result<Seen<'r>> {
 }
 
 impl ViewBudget {
+    /// For a look that begins now.
+    pub(super) fn begin(path: &Path, longest: Duration, wal_bytes_max: u64) -> Self {
+        let wal_bytes_before = Arc::new(wal_bytes(path).into());
+        Self { began: Stamp::now(), longest, path: path.into(), wal_bytes_before, wal_bytes_max }
+    }
+
     /// How long the look has lasted.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
     /// What is used up, if something is.
-    pub fn exceeded(&self) -> Option<String> {
-        if self.began.elapsed() >= self.longest {
-            return Some(format!("it took longer than {} seconds", self.longest.as_secs()));
-        }
-        let wal_bytes = file_bytes(&self.wal);
-        let grew = wal_bytes > self.wal_bytes_before && wal_bytes > self.wal_bytes_max;
-        grew.then(|| format!("the WAL grew to {wal_bytes} bytes under it"))
+    pub fn exceeded(&self) -> Option<Over> {
+        self.late().or_else(|| {
+            let now = wal_bytes(&self.path);
+            // A WAL that was checkpointed whole before the look may start over all the same.
+            let before = match self.wal_bytes_before.load(Ordering::Relaxed) {
+                before if now < before => {
+                    self.wal_bytes_before.store(0, Ordering::Relaxed);
+                    0
+                }
+                before => before,
+            };
+            (now - before > self.wal_bytes_max).then_some(Over::Wal(self.wal_bytes_max))
+        })
     }
-}
 
-/// A file that is not there has none.
-fn file_bytes(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+    /// The same of time alone, which costs nothing to ask.
+    pub(super) fn late(&self) -> Option<Over> {
+        (self.began.elapsed() >= self.longest).then_some(Over::Time(self.longest))
+    }
 }

@@ -71,48 +71,55 @@ impl Writer {
         shared: &Shared,
         batches: &mut [Batch],
     ) -> Result<bool, Trouble> {
-        let began = Stamp::now();
         let mut waiting: Vec<&mut Work> = batches
             .iter_mut()
             .flat_map(|batch| batch.work.iter_mut())
             .filter(|work| work.outcome.is_none())
             .collect();
         let (mut rest, mut moved) = (waiting.as_mut_slice(), 0);
+        let mut together = usize::MAX;
         while !rest.is_empty() && moved <= BATCH_BYTES_MAX {
             self.flush_if_due(shared)?;
-            let (done, bytes) = self.commit_some(shared, rest)?;
-            shared.metrics.commits.up();
-            shared.metrics.commit_ops.add(done as u64);
+            let (done, bytes) = self.commit_some(shared, rest, together)?;
+            // Where few went through together, as on a full disk, the next begin with few.
+            together = done.saturating_mul(2);
             moved += bytes;
             rest = &mut rest[done..];
         }
-        shared.metrics.commit.record(began.elapsed());
         Ok(rest.is_empty())
     }
 
-    /// Commits the first of these in one transaction: as many as it may hold and as go through
+    /// Commits the first of these in one transaction: so many at most, as it may hold and as go through
     /// together. Returns how many, and the bytes they moved.
     fn commit_some(
         &mut self,
         shared: &Shared,
         work: &mut [&mut Work],
+        most: usize,
     ) -> Result<(usize, usize), Trouble> {
         let flush = work.iter().position(|work| matches!(work.task, Task::Flush { .. }));
         if flush == Some(0)
             && let Task::Flush { delay } = work[0].task
         {
+            let began = Stamp::now();
             work[0].outcome = Some(match self.flush(shared, delay) {
                 Err(Trouble::Refused(failure)) => Outcome::Failed(failure),
                 result => result?,
             });
+            if work[0].outcome == Some(Outcome::Flushed) {
+                shared.metrics.committed(1, began.elapsed());
+            }
             return Ok((1, 0));
         }
-        let mut count = flush.unwrap_or(work.len());
+        let mut count = flush.unwrap_or(work.len()).min(most);
         loop {
             match self.transact(shared, &mut work[..count]) {
                 Ok(bytes) => return Ok((count, bytes)),
                 Err(Trouble::Refused(failure)) if count == 1 => {
-                    shared.metrics.failed.up();
+                    match failure {
+                        Failure::NoMemory => shared.metrics.failed_disk_full.up(),
+                        _ => shared.metrics.failed_otherwise.up(),
+                    }
                     work[0].outcome = Some(Outcome::Failed(failure));
                     return Ok((1, 0));
                 }
@@ -130,6 +137,7 @@ impl Writer {
             shared.request_housework();
             return Err(Trouble::Busy);
         }
+        let began = Stamp::now();
         self.begin()?;
         let rows = Rows { db: &self.db, shared, now: shared.clock.now() };
         let mut changes = Changes::default();
@@ -148,6 +156,7 @@ impl Writer {
             }
         }
         self.end(shared, &changes)?;
+        shared.metrics.committed(work.len(), began.elapsed());
         self.cas = cas;
         for (work, outcome) in work.iter_mut().zip(outcomes) {
             work.outcome = outcome;
@@ -253,6 +262,13 @@ impl Writer {
         self.end(shared, &Changes::default())?;
         shared.flushed(generation);
         Ok(())
+    }
+
+    /// Pages of the file that hold nothing: the next rows go there.
+    pub(super) fn free_pages(&self) -> rusqlite::Result<u64> {
+        self.db
+            .prepare_cached("PRAGMA freelist_count")?
+            .query_row([], |row| Ok(u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0)))
     }
 
     /// Whether another program has committed since this was last asked. Our own commits do not count

@@ -121,7 +121,14 @@ impl Launch {
             .spawn()
             .unwrap_or_else(|error| panic!("{words:?}: {error}"));
         Starting {
-            daemon: Daemon { child, port: 0, launch: self.clone(), log_path, answer_path },
+            daemon: Daemon {
+                child,
+                port: 0,
+                http_port: None,
+                launch: self.clone(),
+                log_path,
+                answer_path,
+            },
             port_file,
         }
     }
@@ -147,6 +154,7 @@ impl Starting {
         match start {
             Start::Port(port) => {
                 self.daemon.port = port;
+                self.daemon.http_port = self.port_of("HTTP INET: ");
                 Ok(self.daemon)
             }
             Start::Ended(status) => Err(Refused {
@@ -169,8 +177,13 @@ impl Starting {
 
     fn port(&self) -> Option<u16> {
         let text = fs::read_to_string(&self.port_file).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("TCP INET: "));
-        let line = line.unwrap_or_else(|| panic!("no port in the port file: {text:?}"));
+        let port = self.port_of("TCP INET: ");
+        Some(port.unwrap_or_else(|| panic!("no port in the port file: {text:?}")))
+    }
+
+    fn port_of(&self, what: &str) -> Option<u16> {
+        let text = fs::read_to_string(&self.port_file).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(what))?;
         Some(line.trim().parse().expect("the port file holds a port"))
     }
 }
@@ -191,6 +204,7 @@ pub struct Refused {
 pub struct Daemon {
     child: Child,
     port: u16,
+    http_port: Option<u16>,
     launch: Launch,
     log_path: PathBuf,
     answer_path: PathBuf,
@@ -200,6 +214,11 @@ impl Daemon {
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The port of `--http`.
+    pub fn http_port(&self) -> u16 {
+        self.http_port.expect("it was started with --http")
     }
 
     /// How it was started.

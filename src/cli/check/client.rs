@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cli::client::{Address, Connection, Trouble};
+use crate::cli::wire::{Address, Connection, Trouble, interrupt};
 use crate::clock::Stamp;
 use crate::protocol::reply::{Piece, Shape};
 
@@ -26,6 +26,12 @@ pub(super) enum Got {
 /// One connection.
 pub(super) struct Client {
     connection: Connection,
+    /// Whether it stops where the user wants that. One that cleans up does not.
+    is_hasty: bool,
+    /// The largest value it has stored.
+    pub(super) largest_bytes: u64,
+    /// Values that it stored and the server evicted.
+    pub(super) evicted: u64,
     pub(super) slowest_micros: u64,
     pub(super) requests: u64,
     pub(super) bytes: u64,
@@ -33,34 +39,70 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn connect(address: &Address, patience: Duration) -> Result<Self, Trouble> {
-        let connection = Connection::open(address, patience)?;
-        Ok(Self { connection, slowest_micros: 0, requests: 0, bytes: 0 })
+        let mut connection = Connection::open(address, patience)?;
+        connection.ignore_signals();
+        Ok(Self::on(connection))
+    }
+
+    fn on(connection: Connection) -> Self {
+        Self {
+            connection,
+            is_hasty: false,
+            largest_bytes: 0,
+            evicted: 0,
+            slowest_micros: 0,
+            requests: 0,
+            bytes: 0,
+        }
+    }
+
+    /// One that stops in the midst of things when the user wants that.
+    pub(super) fn hasty(address: &Address, patience: Duration) -> Result<Self, Trouble> {
+        let client = Self::on(Connection::open(address, patience)?);
+        Ok(Self { is_hasty: true, ..client })
+    }
+
+    fn go_on(&self) -> Result<(), Trouble> {
+        if self.is_hasty && interrupt::is_asked() { Err(Trouble::GivenUp) } else { Ok(()) }
     }
 
     /// What the server calls itself.
     pub(super) fn version(&mut self) -> Result<String, Trouble> {
-        self.ask("version")
+        let answer = self.ask("version")?;
+        let is_one = answer.starts_with("VERSION ");
+        if is_one { Ok(answer) } else { Err(self.connection.strange(answer.as_bytes())) }
+    }
+
+    /// How many items the server has thrown out for others.
+    pub(super) fn evictions(&mut self) -> Result<u64, Trouble> {
+        Ok(self.figure("stats", "evictions")?.unwrap_or(0))
     }
 
     /// The server's limit for an item.
     pub(super) fn item_bytes_max(&mut self) -> Result<u64, Trouble> {
+        Ok(self.figure("stats settings", "item_size_max")?.unwrap_or(ITEM_BYTES_DEFAULT))
+    }
+
+    fn figure(&mut self, command: &str, name: &str) -> Result<Option<u64>, Trouble> {
         let mut found = None;
-        self.connection.send(b"stats settings\r\n")?;
+        let beginning = format!("STAT {name} ");
+        self.connection.write(format!("{command}\r\n").as_bytes())?;
         self.connection.reply(Shape::Lines, |piece| {
             if let Piece::Line(line) = piece
-                && let Some(number) = line.strip_prefix(b"STAT item_size_max ")
+                && let Some(number) = line.strip_prefix(beginning.as_bytes())
             {
                 found = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
             }
             Ok(())
         })?;
-        Ok(found.unwrap_or(ITEM_BYTES_DEFAULT))
+        Ok(found)
     }
 
     /// A command that is answered by one line.
     pub(super) fn ask(&mut self, line: &str) -> Result<String, Trouble> {
+        self.go_on()?;
         let start = Stamp::now();
-        self.connection.send(format!("{line}\r\n").as_bytes())?;
+        self.connection.write(format!("{line}\r\n").as_bytes())?;
         let answer = self.line()?;
         self.count(start);
         Ok(answer)
@@ -74,13 +116,14 @@ impl Client {
         let answer = self.end_set()?;
         self.count(start);
         self.bytes += value_bytes;
+        self.largest_bytes = self.largest_bytes.max(value_bytes);
         Ok(answer)
     }
 
     /// The line of a `set`.
     pub(super) fn begin_set(&mut self, key: &str, value_bytes: u64) -> Result<(), Trouble> {
         let line = format!("set {key} 0 {EXPIRY_SECONDS} {value_bytes}\r\n");
-        self.connection.send(line.as_bytes())
+        self.connection.write(line.as_bytes())
     }
 
     /// A part of the value.
@@ -89,18 +132,24 @@ impl Client {
         let mut piece = Vec::new();
         let mut left = to - from;
         while left > 0 {
+            self.go_on()?;
             let length = usize::try_from(left).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
             piece.clear();
             piece.extend((0..length).map(|_| pattern.next_byte()));
-            self.connection.send(&piece)?;
+            self.connection.write(&piece)?;
             left -= length as u64;
         }
         Ok(())
     }
 
+    /// Has the server get what was sent so far.
+    pub(super) fn flush(&mut self) -> Result<(), Trouble> {
+        self.connection.flush()
+    }
+
     /// The end of a `set`, and the server's word.
     pub(super) fn end_set(&mut self) -> Result<String, Trouble> {
-        self.connection.send(b"\r\n")?;
+        self.connection.write(b"\r\n")?;
         self.line()
     }
 
@@ -109,7 +158,8 @@ impl Client {
         let start = Stamp::now();
         let (mut items, mut wrong, mut compared) = (0, None, 0);
         let mut pattern = Pattern::of(key, 0);
-        self.connection.send(format!("get {key}\r\n").as_bytes()).map_err(told)?;
+        self.go_on().map_err(told)?;
+        self.connection.write(format!("get {key}\r\n").as_bytes()).map_err(told)?;
         let heard = self.connection.reply(Shape::Items, |piece| {
             match piece {
                 Piece::Item(head) => {
@@ -144,14 +194,7 @@ impl Client {
     }
 
     fn line(&mut self) -> Result<String, Trouble> {
-        let mut line = String::new();
-        self.connection.reply(Shape::Line, |piece| {
-            if let Piece::Line(bytes) = piece {
-                line = String::from_utf8_lossy(bytes).into_owned();
-            }
-            Ok(())
-        })?;
-        Ok(line)
+        Ok(String::from_utf8_lossy(&self.connection.line()?).into_owned())
     }
 
     fn count(&mut self, start: Stamp) {

@@ -1,7 +1,7 @@
 //! `litecached check`: tries a server with many clients at once, and says case by case how it went.
 //!
 //! Works on any memcached-protocol server. It uses keys that begin with a prefix of its own, gives every
-//! item an expiry for the case that it is killed, and removes what it wrote. What it needs in memory
+//! item an expiry for the case that it is killed, and removes what it wrote, also when a signal ends it. What it needs in memory
 //! does not depend on the size of the values: they are made and compared as they pass.
 
 mod cases;
@@ -9,8 +9,12 @@ mod client;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::json;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use crate::cli::client::{Address, duration, patience, with_server_flags};
+use crate::cli::client::{duration, json_argument, tell};
+use crate::cli::wire::{
+    ADDRESS_FORMS, Address, address_argument, interrupt, patience, timeout_argument,
+};
 use crate::cli::{Exit, Failure, print};
 use crate::clock::{Clock, Stamp};
 use crate::config::units::{self, Size};
@@ -24,13 +28,12 @@ pub(crate) fn command() -> Command {
     let number = |name: &'static str, default: &'static str| {
         Arg::new(name).long(name).value_name("NUM").default_value(default)
     };
-    with_server_flags(Command::new("check"))
+    Command::new("check")
         .about("Try a memcached-protocol server with many clients, small and very big values")
-        .arg(
-            Arg::new("server")
-                .value_name("ADDRESS")
-                .help("The server: host:port, [::1]:port, unix:FILE or a path"),
-        )
+        .arg(address_argument())
+        .arg(json_argument())
+        .arg(timeout_argument())
+        .arg(Arg::new("server").value_name("ADDRESS").help(format!("The server: {ADDRESS_FORMS}")))
         .arg(
             number("clients", "20")
                 .short('c')
@@ -67,6 +70,10 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     let mut first = Client::connect(&address, patience)?;
     let version = first.version()?;
     let item_bytes_max = first.item_bytes_max()?;
+    let evictions = first.evictions()?;
+    interrupt::heed(&[SIGINT, SIGTERM, SIGHUP]).map_err(|error| {
+        Failure::new(Exit::System, format!("signals cannot be watched: {error}; start again"))
+    })?;
     let number = |name| flags.get_one::<u64>(name).copied().unwrap_or(1);
     let plan = Plan {
         address,
@@ -76,6 +83,7 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
         rounds: number("rounds"),
         item_bytes_max,
         value_bytes_max: limit,
+        evictions,
     };
     let is_json = flags.get_flag("json");
     if !is_json {
@@ -93,27 +101,41 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
         ))?;
     }
     let start = Stamp::now();
-    let mut failed = 0;
-    let mut count = 0;
+    let (mut count, mut failed, mut skipped) = (0_u64, 0_u64, 0_u64);
     for case in cases::CASES {
         let begun = Stamp::now();
         let outcome = (case.run)(&plan);
         count += 1;
         failed += u64::from(outcome.is_err());
+        skipped += u64::from(outcome.as_ref().is_ok_and(|work| work.is_skipped));
         print(&row(case, &outcome, begun.micros(), is_json))?;
+        if interrupt::is_asked() {
+            break;
+        }
     }
     let micros = start.micros();
+    let passed = count - failed - skipped;
     if is_json {
         let summary = json!({
+            "case": "summary",
+            "ok": failed == 0 && !interrupt::is_asked(),
             "address": plan.address.to_string(),
             "version": version,
             "cases": count,
             "failed": failed,
+            "not_tried": skipped,
+            "interrupted": interrupt::is_asked(),
             "micros": micros,
         });
         print(&format!("{summary}\n"))?;
     } else {
-        print(&format!("\n{} of {count} cases passed in {}\n", count - failed, duration(micros)))?;
+        let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} not tried") };
+        let time = duration(micros);
+        print(&format!("\n{passed} of {count} cases passed in {time}{skipped}\n"))?;
+    }
+    if interrupt::is_asked() {
+        tell("interrupted; what was written is removed, or goes within the hour");
+        interrupt::obey();
     }
     match failed {
         0 => Ok(()),
@@ -131,11 +153,13 @@ fn row(case: &cases::Case, outcome: &Outcome, micros: u64, is_json: bool) -> Str
             "{}\n",
             json!({
                 "case": name,
-                "ok": true,
+                "ok": if work.is_skipped { None } else { Some(true) },
                 "requests": work.requests,
                 "bytes": work.bytes,
                 "micros": micros,
                 "slowest_micros": work.slowest_micros,
+                "largest_bytes": work.largest_bytes,
+                "evicted": work.evicted,
                 "note": work.note,
             })
         ),
@@ -144,8 +168,13 @@ fn row(case: &cases::Case, outcome: &Outcome, micros: u64, is_json: bool) -> Str
         }
         (Ok(work), false) => {
             let note = work.note.as_deref().unwrap_or(case.about);
+            let judged = if work.is_skipped { "not tried" } else { "ok" };
+            let evicted = match work.evicted {
+                0 => String::new(),
+                evicted => format!(", {evicted} evicted"),
+            };
             format!(
-                "{name:<12} {:>8} {:>9} {:>10} {:>10}  ok: {note}\n",
+                "{name:<12} {:>8} {:>9} {:>10} {:>10}  {judged}: {note}{evicted}\n",
                 work.requests,
                 rounded(work.bytes),
                 duration(micros),

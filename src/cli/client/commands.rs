@@ -76,10 +76,10 @@ pub(crate) const COMMANDS: &[Command] = &[
     row("version", "", "the server's version", Kind::Ask(Shape::Line)),
     row("verbosity", "LEVEL", "how much the server logs", CHANGE),
     row("cache_memlimit", "MEGABYTES", "change the item budget", CHANGE),
-    row("mg", "KEY FLAGS...", "meta get", Kind::Meta),
-    row("ms", "KEY SIZE FLAGS...", "meta set; the value comes on the next line", Kind::MetaStore),
-    row("md", "KEY FLAGS...", "meta delete", Kind::Meta),
-    row("ma", "KEY FLAGS...", "meta arithmetic", Kind::Meta),
+    row("mg", "KEY [FLAG...]", "meta get", Kind::Meta),
+    row("ms", "KEY SIZE [FLAG...]", "meta set; the value comes on the next line", Kind::MetaStore),
+    row("md", "KEY [FLAG...]", "meta delete", Kind::Meta),
+    row("ma", "KEY [FLAG...]", "meta arithmetic", Kind::Meta),
     row("me", "KEY", "meta debug", Kind::Meta),
     row("mn", "", "meta no-op", Kind::Meta),
     row("lru_crawler", "metadump all | ...", "memcached's lister of keys", Kind::Ask(Shape::Lines)),
@@ -99,6 +99,40 @@ pub(crate) fn named(name: &str) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.name == name)
 }
 
+impl Command {
+    /// How many words it needs behind its name: those of the usage that are not in brackets.
+    pub(crate) fn words_min(&self) -> usize {
+        match self.kind {
+            Kind::Read { .. } | Kind::Change { .. } | Kind::Meta => {
+                let words = self.usage.split_whitespace();
+                words.take_while(|word| !word.starts_with(['[', '|'])).count()
+            }
+            // These say themselves what is missing, or leave it to the server.
+            _ => 0,
+        }
+    }
+
+    /// Whether a server of this protocol may say this line in answer, if it does not refuse.
+    pub(crate) fn expects(&self, line: &[u8]) -> bool {
+        let word = line.split(|&byte| byte == b' ').next().unwrap_or_default();
+        match (self.kind, self.name) {
+            (Kind::Read { .. }, _) => line == b"END",
+            (Kind::Store | Kind::Compare, _) => line == b"STORED",
+            (_, "delete") => line == b"DELETED",
+            (_, "incr" | "decr") => line.first().is_some_and(u8::is_ascii_digit),
+            (_, "touch") => line == b"TOUCHED",
+            (Kind::Change { .. } | Kind::Farewell, _) => word == b"OK",
+            (_, "version") => word == b"VERSION",
+            (Kind::Ask(_), _) => {
+                let words = [&b"STAT"[..], b"ITEM", b"PREFIX", b"mg", b"END", b"RESET", b"OK"];
+                words.contains(&word) || line.starts_with(b"key=")
+            }
+            (Kind::Meta | Kind::MetaStore, _) => [&b"HD"[..], b"MN", b"ME"].contains(&word),
+            (Kind::Local, _) => true,
+        }
+    }
+}
+
 /// The answer to `help` and `help COMMAND`.
 pub(crate) fn help(name: Option<&str>) -> String {
     let mut text = String::new();
@@ -113,18 +147,20 @@ pub(crate) fn help(name: Option<&str>) -> String {
         return format!("There is no help for '{name}'; it is sent to the server as it stands.\n");
     };
     append(&mut text, format_args!("{}: {}\n", command.name, command.about));
-    for usage in command.usage.split(" | ").filter(|_| command.kind != Kind::Local) {
-        append(&mut text, format_args!("    {} {usage}\n", command.name));
+    for usage in command.usage.split(" | ") {
+        let line = format!("    {} {usage}", command.name);
+        append(&mut text, format_args!("{}\n", line.trim_end()));
     }
     text.push_str(match command.kind {
         Kind::Store | Kind::Compare => {
-            "Without a value it is asked for on the next line, and its size is counted. With SIZE\n\
-             it has that many bytes. Put a value with spaces, or one that is a number, in quotes;\n\
-             \"\\n\\x00\" are escapes there. TIME: 90, 10m, 12h, 7d; 0 is for ever.\n"
+            "Without a value it is asked for on the next line, and its size is counted.\n\
+             With SIZE it has that many bytes. Put a value with spaces, or one that is a\n\
+             number, in quotes; \"\\n\\x00\" are escapes there. TIME: 90, 10m, 12h, 7d; 0 is\n\
+             for ever.\n"
         }
         Kind::Read { .. } => {
-            "A value that is not text is shown as hex. `> FILE` writes the bytes of one value to a\n\
-             file, `--pretty` indents JSON.\n"
+            "A value that is not text is shown as hex. `> FILE` writes the bytes of one value\n\
+             to a file, `--pretty` indents JSON.\n"
         }
         Kind::Change { expiry: Some(_) } => "TIME: 90, 10m, 12h, 7d.\n",
         Kind::Local => "Answered by the client.\n",
@@ -135,4 +171,41 @@ pub(crate) fn help(name: Option<&str>) -> String {
 
 fn append(text: &mut String, line: std::fmt::Arguments<'_>) {
     text.write_fmt(line).expect("a String takes all");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_fits_a_terminal() {
+        let names = COMMANDS.iter().map(|command| Some(command.name));
+        for text in names.chain([None]).map(help) {
+            for line in text.lines() {
+                // The usage of `set` is the longest that is no prose.
+                let columns = if line.starts_with("    ") { 90 } else { 80 };
+                assert!(line.chars().count() <= columns, "{line}");
+                assert_eq!(line, line.trim_end());
+            }
+        }
+        assert!(help(Some("pretty")).contains("    pretty on\n    pretty off\n"));
+    }
+
+    #[test]
+    fn so_many_words_are_needed() {
+        for (name, words) in [
+            ("get", 1),
+            ("gats", 2),
+            ("delete", 1),
+            ("touch", 2),
+            ("incr", 2),
+            ("flush_all", 0),
+            ("stats", 0),
+            ("mg", 1),
+            ("mn", 0),
+            ("me", 1),
+        ] {
+            assert_eq!(named(name).expect("a command").words_min(), words, "{name}");
+        }
+    }
 }

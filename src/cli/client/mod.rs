@@ -2,11 +2,9 @@
 //!
 //! Chooses the mode: words behind the address are one command, a terminal gets a prompt, anything else
 //! is a script. The rest is split along the road: `words` and `request` make a line a request,
-//! `session` and `connection` bring it to the server, `show` presents the answer.
+//! `session` brings it to the server, `show` presents the answer.
 
-mod address;
 mod commands;
-mod connection;
 mod json;
 mod prompt;
 mod request;
@@ -18,17 +16,14 @@ mod words;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStringExt;
-use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::cli::{Exit, Failure, NAME};
-use crate::config::units;
+use crate::cli::wire::{Address, address_argument, patience, timeout_argument};
+use crate::cli::{Failure, NAME};
 use crate::logging::OneLine;
 
-pub(crate) use address::Address;
-pub(crate) use connection::{Connection, Trouble};
-pub(crate) use show::duration;
+pub(crate) use show::{bytes, duration};
 
 use session::{Manner, Session};
 use show::Style;
@@ -49,9 +44,12 @@ connection was lost.";
 
 /// Its arguments and its help.
 pub(crate) fn command() -> Command {
-    with_server_flags(Command::new("client"))
+    Command::new("client")
         .about("Talk to a memcached-protocol server: at a prompt, in one command, by a script")
         .override_usage("litecached client [OPTIONS] [ADDRESS] [COMMAND [ARGUMENT]...]")
+        .arg(address_argument())
+        .arg(json_argument())
+        .arg(timeout_argument())
         .arg(
             Arg::new("pretty")
                 .long("pretty")
@@ -62,15 +60,13 @@ pub(crate) fn command() -> Command {
             Arg::new("time")
                 .long("time")
                 .action(ArgAction::SetTrue)
-                .help("Say on stderr how long a single command took"),
+                .help("Say on stderr how long each command took"),
         )
         .arg(
             Arg::new("first")
                 .value_name("ADDRESS | COMMAND")
                 .value_parser(value_parser!(OsString))
-                .help(
-                    "host:port, [::1]:port, unix:FILE or a path; else a command, see 'client help'",
-                ),
+                .help("host:port, [::1]:port, :port, unix:FILE or a path; else a command"),
         )
         // What begins with a hyphen behind the command's first argument belongs to the command.
         .arg(
@@ -85,38 +81,10 @@ pub(crate) fn command() -> Command {
         .after_help(EXAMPLES)
 }
 
-/// What every tool that talks to a server takes.
-pub(crate) fn with_server_flags(command: Command) -> Command {
-    command
-        .arg(
-            Arg::new("address")
-                .short('a')
-                .long("address")
-                .value_name("ADDRESS")
-                .help("The server [env: LITECACHED_ADDRESS] [default: 127.0.0.1:60000]"),
-        )
-        .arg(
-            Arg::new("json")
-                .long("json")
-                .action(ArgAction::SetTrue)
-                .help("Answer in JSON, an object per line"),
-        )
-        .arg(
-            Arg::new("timeout")
-                .long("timeout")
-                .value_name("TIME")
-                .default_value("30s")
-                .help("How long to wait for a server, e.g. 500s, 2m"),
-        )
-}
-
-/// `--timeout`.
-pub(crate) fn patience(flags: &ArgMatches) -> Result<Duration, Failure> {
-    let text = flags.get_one::<String>("timeout").map_or("30s", String::as_str);
-    let seconds = units::seconds(text).filter(|seconds| (1..=86_400).contains(seconds));
-    seconds.map(Duration::from_secs).ok_or_else(|| {
-        Failure::new(Exit::Usage, format!("--timeout {text} is no time; write 5s to 1d"))
-    })
+/// `--json`, where it is an object per line.
+pub(crate) fn json_argument() -> Arg {
+    let json = Arg::new("json").long("json").action(ArgAction::SetTrue);
+    json.help("Answer in JSON, an object per line")
 }
 
 /// Runs it.
@@ -137,7 +105,8 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     let open = || Session::open(address, patience).map_err(Failure::from);
 
     let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
-    let has_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let has_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_some_and(|terminal| terminal != "dumb");
     let is_json = flags.get_flag("json");
     let is_script = words.is_empty() && !is_terminal;
     let style = script::style(is_json, is_script, has_colour);
@@ -152,11 +121,11 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
         let dims = matches!(style, Style::Screen { has_colour: true });
         return prompt::converse(&mut session, manner, dims);
     }
-    script::script(&mut io::stdin().lock(), manner, &mut session)
+    script::script(&mut io::stdin().lock(), manner, flags.get_flag("time"), &mut session)
 }
 
 /// A line on stderr. If nobody reads that, nobody misses it.
-fn tell(text: &str) {
+pub(crate) fn tell(text: &str) {
     let line = format!("{NAME}: {}\n", OneLine(text));
     drop(io::stderr().write_all(line.as_bytes()));
 }

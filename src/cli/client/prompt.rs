@@ -1,13 +1,14 @@
 //! The prompt: lines edited, remembered and completed, answers with their times.
 //!
 //! Leaves editing to rustyline. What a lost connection or a wrong line means is said and the prompt
-//! comes back; only the user ends it.
+//! comes back; only the user ends it. Ctrl-C gives up what is waited for, a second one at once leaves.
+//! Each line is in the history before it is carried out, whatever ends the prompt.
 
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
@@ -16,11 +17,13 @@ use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::Validator;
 use rustyline::{CompletionType, Config, Context, Editor, Helper};
+use signal_hook::consts::SIGINT;
 
 use crate::cli::client::request::{Need, Plan, Request, Source, plan};
-use crate::cli::client::session::{Manner, Session};
-use crate::cli::client::show::duration;
+use crate::cli::client::session::{Manner, Session, failure};
+use crate::cli::client::show::{bytes, duration};
 use crate::cli::client::{commands, script, tell, words};
+use crate::cli::wire::interrupt;
 use crate::cli::{Exit, Failure};
 use crate::clock::Clock;
 use crate::limits::{HISTORY_LINES_MAX, KEYS_REMEMBERED_MAX};
@@ -43,14 +46,18 @@ pub(crate) fn converse(session: &mut Session, manner: Manner, dims: bool) -> Res
         .build();
     let mut editor: Lines = Editor::with_config(config).map_err(failed)?;
     editor.set_helper(Some(Completion::new()));
-    let history = history_file();
-    if let Some(path) = history.as_deref().filter(|path| path.exists()) {
-        editor.load_history(path).map_err(failed)?;
+    interrupt::heed(&[SIGINT]).map_err(|error| failed(error.into()))?;
+    let mut history = history_file();
+    if let Some(path) = history.as_deref().filter(|path| path.exists())
+        && let Err(error) = editor.load_history(path)
+    {
+        unkept(path, &error);
+        history = None;
     }
     println!("Connected to {}. help lists the commands, Ctrl-D leaves.", session.address());
     let mut pretty = manner.is_pretty;
     let prompt = format!("{}> ", session.address());
-    let ended = loop {
+    loop {
         let line = match editor.readline(&prompt) {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
@@ -60,8 +67,13 @@ pub(crate) fn converse(session: &mut Session, manner: Manner, dims: bool) -> Res
         if line.trim().is_empty() {
             continue;
         }
-        if let Err(error) = editor.add_history_entry(line.as_str()) {
-            tell(&format!("the history did not take the line: {error}"));
+        // Another prompt may have added its own lines: they stay.
+        if let Err(error) = editor
+            .add_history_entry(line.as_str())
+            .and_then(|_| history.as_deref().map_or(Ok(()), |path| editor.append_history(path)))
+        {
+            unkept(history.as_deref().unwrap_or(Path::new("memory")), &error);
+            history = None;
         }
         let planned = words::split(line.as_bytes())
             .and_then(|line| plan(line, Source::Line, Clock::system().now()));
@@ -75,13 +87,15 @@ pub(crate) fn converse(session: &mut Session, manner: Manner, dims: bool) -> Res
             Ok(Plan::Leave) => break Ok(()),
             Err(why) => println!("{why}"),
         }
-    };
-    if let Some(path) = history
-        && let Err(error) = editor.save_history(&path)
-    {
-        tell(&format!("the history cannot be kept in {}: {error}", path.display()));
     }
-    ended
+}
+
+/// A history that cannot be had is no reason to have no prompt.
+fn unkept(path: &Path, error: &ReadlineError) {
+    let path = path.display();
+    tell(&format!(
+        "no lines are remembered in {path}: {error}; move it away, or name another in {HISTORY_VARIABLE}"
+    ));
 }
 
 type Lines = Editor<Completion, FileHistory>;
@@ -97,9 +111,11 @@ fn perform(
         Ok(value) => value,
         Err(why) => return println!("{why}"),
     };
+    interrupt::forget();
     let mut out = io::stdout().lock();
     let mut notice = |text: &str| println!("{text}");
     let answer = session.perform(request, value.as_deref(), manner, &mut out, &mut notice);
+    interrupt::forget();
     drop(out);
     let seen = editor.helper_mut();
     match answer {
@@ -115,7 +131,7 @@ fn perform(
             }
             seen.into_iter().for_each(|seen| seen.remember(&request.keys));
         }
-        Err(trouble) => println!("{}", Failure::from(trouble).message),
+        Err(trouble) => println!("{}", failure(trouble, request).message),
     }
     if let Err(error) = io::stdout().flush() {
         tell(&format!("the terminal takes no text: {error}"));
@@ -131,7 +147,7 @@ fn value_of(editor: &mut Lines, request: &Request) -> Result<Option<Vec<u8>>, St
         Need::Ask => None,
         Need::Sized(size) => Some(*size),
     };
-    let prompt = wanted.map_or("value> ".to_owned(), |size| format!("{size} bytes> "));
+    let prompt = wanted.map_or("value> ".to_owned(), |size| format!("{}> ", bytes(size)));
     let mut value = Vec::new();
     loop {
         let line = editor.readline(&prompt).map_err(|_| "given up; nothing was sent")?;
@@ -139,8 +155,8 @@ fn value_of(editor: &mut Lines, request: &Request) -> Result<Option<Vec<u8>>, St
         match wanted.map(|size| size.cmp(&(value.len() as u64))) {
             None | Some(std::cmp::Ordering::Equal) => return Ok(Some(value)),
             Some(std::cmp::Ordering::Less) => {
-                let (has, size) = (value.len(), wanted.unwrap_or_default());
-                return Err(format!("that is {has} bytes, not {size}; nothing was sent"));
+                let (has, size) = (bytes(value.len() as u64), wanted.unwrap_or_default());
+                return Err(format!("that is {has}, not {size}; nothing was sent"));
             }
             // A value may have lines: the end of this one belongs to it.
             Some(std::cmp::Ordering::Greater) => value.push(b'\n'),

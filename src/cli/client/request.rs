@@ -9,11 +9,14 @@ use crate::cli::client::commands::{self, Command, Kind};
 use crate::cli::client::words::{Line, Word};
 use crate::clock::Seconds;
 use crate::config::units;
-use crate::limits::ITEM_BYTES_MAX;
+use crate::limits::{ITEM_BYTES_MAX, KEY_BYTES_MAX};
 use crate::protocol::reply::Shape;
 
 /// Relative times end here in memcached's protocol; later ones are written as a date.
 const RELATIVE_SECONDS_MAX: u64 = 30 * 24 * 60 * 60;
+
+/// Behind more flags than this memcached takes the value of `ms` for commands.
+const META_FLAGS_MAX: usize = 16;
 
 /// Where the words come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,8 @@ pub(crate) struct Request {
     pub(crate) keys: Vec<Vec<u8>>,
     pub(crate) output: Option<PathBuf>,
     pub(crate) is_pretty: bool,
+    /// Whether asking twice changes nothing.
+    pub(crate) is_repeatable: bool,
 }
 
 /// The value that a request brings.
@@ -62,10 +67,25 @@ pub(crate) enum Plan {
 }
 
 impl Request {
-    /// Whether asking twice changes nothing.
-    pub(crate) fn is_repeatable(&self) -> bool {
-        let kind = self.command.map(|command| command.kind);
-        matches!(kind, Some(Kind::Read { keys_from: 1 } | Kind::Ask(_)))
+    /// Whether a server that speaks the protocol may say this line, unless it refuses.
+    pub(crate) fn expects(&self, line: &[u8]) -> bool {
+        let is_free = self.shape == Shape::Synced;
+        is_free || self.command.is_none_or(|command| command.expects(line))
+    }
+
+    /// Whether it is a meta command with a value: a server that does not know it takes the value for
+    /// commands.
+    pub(crate) fn is_meta_storage(&self) -> bool {
+        self.command.is_some_and(|command| command.kind == Kind::MetaStore)
+    }
+
+    /// Whether the key stands in the line in base64.
+    pub(crate) fn has_encoded_key(&self) -> bool {
+        let mut words = self
+            .tail
+            .split(|&byte| byte == b' ')
+            .chain(self.head.split(|&byte| byte == b' ').skip(2));
+        words.any(|word| word == b"b")
     }
 
     /// Whether the server answers by ending the connection.
@@ -122,6 +142,11 @@ pub(crate) fn plan(line: Line, source: Source, now: Seconds) -> Result<Plan, Str
     if input.is_some() && !takes_value {
         return Err(format!("{name} takes no file; < is for commands that store"));
     }
+    if let Some(command) = command
+        && words.len() <= command.words_min()
+    {
+        return Err(format!("write {name} {}; see help {name}", command.usage));
+    }
     // Behind all that the command needs; before that it is a key or a value.
     let noreply = words.last().is_some_and(|last| last.is("noreply"))
         && noreply_from(kind, &name).is_some_and(|least| words.len() > least);
@@ -137,6 +162,16 @@ pub(crate) fn plan(line: Line, source: Source, now: Seconds) -> Result<Plan, Str
         keys: Vec::new(),
         output,
         is_pretty: options.is_pretty,
+        is_repeatable: match kind {
+            Some(Kind::Read { keys_from: 1 }) => true,
+            // `stats reset` and its like change something.
+            Some(Kind::Ask(_)) => match &words[1..] {
+                [] => true,
+                [topic, rest @ ..] if name == "stats" => rest.is_empty() && !topic.is("reset"),
+                [topic, ..] => topic.is("metadump"),
+            },
+            _ => false,
+        },
     };
     match kind {
         Some(Kind::Store | Kind::Compare) => {
@@ -167,6 +202,11 @@ pub(crate) fn plan(line: Line, source: Source, now: Seconds) -> Result<Plan, Str
                 _ => Vec::new(),
             };
         }
+    }
+    // memcached takes the value behind a longer key for commands.
+    if let Some(key) = request.keys.iter().find(|key| key.len() > KEY_BYTES_MAX) {
+        let length = key.len();
+        return Err(format!("a key of {length} bytes is too long; it has at most {KEY_BYTES_MAX}"));
     }
     if request.output.is_some() && request.asked() != 1 {
         return Err("> takes the value of one key, from get, gets, gat or gats".into());
@@ -291,6 +331,7 @@ fn storage(
         if options.ttl.is_some() || options.flags.is_some() {
             return Err("--ttl and --flags do not go with FLAGS TIME SIZE".into());
         }
+        sound(&numbers[0], &numbers[1], numbers.get(3).map(String::as_str))?;
         request.head = joined(&words[..4])?;
         if let Some(unique) = numbers.get(3) {
             request.tail = format!(" {unique}").into_bytes();
@@ -305,6 +346,7 @@ fn storage(
             return Err("cas needs the id that gets has shown; see help cas".into());
         };
         let unique = number(unique).ok_or("a cas id is a number; see help cas")?;
+        sound("0", "0", Some(&unique))?;
         request.tail = format!(" {unique}").into_bytes();
         rest = behind;
     }
@@ -312,15 +354,20 @@ fn storage(
         ([], None) => Need::Ask,
         ([], Some(path)) => Need::File(path),
         ([_, ..], Some(_)) => return Err("there is a value and a file; keep one".into()),
-        ([word], None) => match number(word).filter(|_| source == Source::Line) {
-            Some(number) => Need::Sized(size(&number)?),
-            None => Need::Given(word.bytes.clone()),
-        },
+        ([word], None) => {
+            let is_digits = !word.is_quoted && word.bytes.iter().all(u8::is_ascii_digit);
+            if is_digits && source == Source::Line {
+                Need::Sized(size(&word.text())?)
+            } else {
+                Need::Given(word.bytes.clone())
+            }
+        }
         _ => return Err(format!("put a value with spaces in quotes; see help {name}")),
     };
     let mut head = joined(&words[..2])?;
     let flags = options.flags.unwrap_or(0);
     let ttl = options.ttl.as_deref().unwrap_or("0");
+    sound("0", ttl, None)?;
     head.extend_from_slice(format!(" {flags} {ttl}").as_bytes());
     request.head = head;
     Ok(())
@@ -335,6 +382,9 @@ fn meta_storage(
         return Err("ms needs a key and a size; see help ms".into());
     };
     let size = size(&size_word.text())?;
+    if flags.len() > META_FLAGS_MAX {
+        return Err(format!("ms takes at most {META_FLAGS_MAX} flags here; see help ms"));
+    }
     request.keys = vec![key.bytes.clone()];
     request.head = joined(&words[..2])?;
     if !flags.is_empty() {
@@ -344,9 +394,27 @@ fn meta_storage(
     Ok(())
 }
 
+/// Numbers of a line before a value have to be right: a server that refuses the line may take the value
+/// for commands.
+fn sound(flags: &str, time: &str, unique: Option<&str>) -> Result<(), String> {
+    let wrong = |what: &str, range: &str| Err(format!("{what} does not fit; {range}"));
+    if flags.parse::<u32>().is_err() {
+        return wrong(&format!("the flags {flags}"), "flags are a number of 32 bits");
+    }
+    if time.parse::<i32>().is_err() {
+        return wrong(&format!("the time {time}"), "times end in 2038; 0 is for ever");
+    }
+    if let Some(unique) = unique.filter(|unique| unique.parse::<u64>().is_err()) {
+        return wrong(&format!("the id {unique}"), "a cas id is a number of 64 bits");
+    }
+    Ok(())
+}
+
 fn size(text: &str) -> Result<u64, String> {
     let size = text.parse().ok().filter(|&size| size <= ITEM_BYTES_MAX);
-    size.ok_or_else(|| format!("{text} is no size; at most {ITEM_BYTES_MAX} bytes"))
+    size.ok_or_else(|| {
+        format!("{text} is no size, which is at most {ITEM_BYTES_MAX}; put a value in quotes")
+    })
 }
 
 /// The words as one line of the protocol, which a space or a control character would break.
@@ -411,6 +479,7 @@ mod tests {
             ("set k 1 2 3", "Line set k 1 2 3|..."),
             ("set k 1 -1 3 noreply", "Synced set k 1 -1 3 noreply|..."),
             ("cas k 1 2 3 4", "Line cas k 1 2 3 4|..."),
+            ("set k -3", "Line set k 0 0 2|-3"),
             ("cas k 4 abc", "Line cas k 0 0 3 4|abc"),
             ("ms k 2 T0", "Meta ms k 2 T0|.."),
             ("ms k 2 T0 q", "Synced ms k 2 T0 q|.."),
@@ -452,7 +521,31 @@ mod tests {
             "touch k 5x",
             "watch",
             "get ''",
+            "get",
+            "gat 5",
+            "delete",
+            "touch a",
+            "incr a",
+            "mg",
+            "set k 0 0 -3",
+            "set k -1 0 1",
+            "set k 0 9999999999 1",
+            "set k 0 99999999999999999999999999999999999999999 1",
+            "set k v --ttl 9999999999",
+            "cas k 99999999999999999999 v",
+            "ms k 2 a b c d e f g h i j k l m n o p q",
         ];
+        let long = "k".repeat(251);
+        for line in ["get", "delete", "md", "gat 5"].map(|command| format!("{command} {long}")) {
+            assert_eq!(shown(&line, Source::Line), "error", "{line}");
+        }
+        for line in [format!("set {long} v"), format!("ms {long} 2"), format!("get a {long}")] {
+            assert_eq!(shown(&line, Source::Line), "error", "{line}");
+        }
+        assert_eq!(
+            shown(&format!("get {}", &long[1..]), Source::Line),
+            format!("Items get {}", &long[1..])
+        );
         for line in wrong {
             assert_eq!(shown(line, Source::Line), "error", "{line}");
         }

@@ -4,16 +4,17 @@
 //! What a server refuses does not; it is counted, and the exit code says so.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::time::Duration;
 
-use crate::cli::client::connection::Trouble;
 use crate::cli::client::request::{Need, Plan, Request, Source, plan};
-use crate::cli::client::session::{Answer, Manner, Session};
-use crate::cli::client::show::{Style, duration};
+use crate::cli::client::session::{Answer, Manner, Session, failure};
+use crate::cli::client::show::{Style, bytes, duration};
 use crate::cli::client::words::{self, Line};
 use crate::cli::client::{commands, tell};
+use crate::cli::wire::Trouble;
 use crate::cli::{Exit, Failure, print};
 use crate::clock::Clock;
-use crate::limits::{ITEM_BYTES_MAX, SCRIPT_LINE_BYTES_MAX};
+use crate::limits::{COMEBACK_SECONDS, ITEM_BYTES_MAX, SCRIPT_LINE_BYTES_MAX};
 
 /// Performs one command.
 pub(crate) fn one_shot(
@@ -46,7 +47,8 @@ pub(crate) fn one_shot(
         .and_then(|answer| out.flush().map(|()| answer).map_err(Trouble::Output));
     let answer = match answer {
         Ok(answer) => answer,
-        Err(trouble) => return quietly(trouble),
+        Err(trouble) if has_read_enough(&trouble) => return Ok(()),
+        Err(trouble) => return Err(failure(trouble, &request)),
     };
     if shows_time {
         tell(&format!("answered in {}", duration(answer.micros)));
@@ -58,8 +60,10 @@ pub(crate) fn one_shot(
 pub(crate) fn script(
     input: &mut dyn BufRead,
     manner: Manner,
+    shows_time: bool,
     session: &mut Session,
 ) -> Result<(), Failure> {
+    session.wait_for_comeback(Duration::from_secs(COMEBACK_SECONDS));
     let mut out = io::stdout().lock();
     let clock = Clock::system();
     let (mut number, mut done, mut failed) = (0_u64, 0_u64, 0_u64);
@@ -93,7 +97,12 @@ pub(crate) fn script(
             .perform(&request, value.as_deref(), manner, &mut out, &mut tell)
             .and_then(|answer| out.flush().map(|()| answer).map_err(Trouble::Output));
         match answer {
-            Ok(answer) => failed += u64::from(!answer.is_good(&request)),
+            Ok(answer) => {
+                failed += u64::from(!answer.is_good(&request));
+                if shows_time {
+                    tell(&format!("line {here}: answered in {}", duration(answer.micros)));
+                }
+            }
             Err(Trouble::Lost(why)) => {
                 failed += 1;
                 tell(&format!(
@@ -101,7 +110,11 @@ pub(crate) fn script(
                     request.shown()
                 ));
             }
-            Err(trouble) => return quietly(trouble),
+            Err(trouble) if has_read_enough(&trouble) => return Ok(()),
+            Err(trouble) => {
+                let Failure { exit, message } = failure(trouble, &request);
+                return Err(Failure::new(exit, format!("line {here}: {message}")));
+            }
         }
     }
     match failed {
@@ -114,11 +127,8 @@ pub(crate) fn script(
 }
 
 /// A reader of our output that has gone away has read enough.
-fn quietly(trouble: Trouble) -> Result<(), Failure> {
-    match trouble {
-        Trouble::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        trouble => Err(trouble.into()),
-    }
+fn has_read_enough(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 fn verdict(request: &Request, answer: &Answer) -> Result<(), Failure> {
@@ -136,7 +146,7 @@ fn verdict(request: &Request, answer: &Answer) -> Result<(), Failure> {
             missing.iter().take(3).map(|key| key.escape_ascii().to_string()).collect();
         let more = missing.len().saturating_sub(keys.len());
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("not there: {}{more}; stats tells what the server holds", keys.join(", "))
+        format!("not there: {}{more}; never stored, removed or expired", keys.join(", "))
     };
     Err(Failure::new(Exit::No, what))
 }
@@ -159,7 +169,15 @@ fn value_of(
         (Need::Given(value), _) => return Ok(Some(value.clone())),
         (Need::File(path), _) => return file(path).map(Some),
         // At a terminal a value ends with its line, as it does at the prompt.
-        (Need::Ask, Reading::All) if !io::stdin().is_terminal() => return all(input).map(Some),
+        (Need::Ask, Reading::All) if !io::stdin().is_terminal() => {
+            let value = all(input)?;
+            if value.is_empty() {
+                return Err(
+                    "there is no value, stdin is empty; give \"\" for an empty value".into()
+                );
+            }
+            return Ok(Some(value));
+        }
         (Need::Ask, Reading::All) => (None, None),
         (Need::Ask, Reading::Lines(lines)) => (None, Some(lines)),
         (Need::Sized(size), Reading::All) => (Some(*size), None),
@@ -173,13 +191,14 @@ fn value_of(
     let mut value = Vec::new();
     input.take(size).read_to_end(&mut value).map_err(|error| unreadable(&error))?;
     if (value.len() as u64) < size {
-        return Err(format!("the value has {} bytes, not the {size} announced", value.len()));
+        let has = bytes(value.len() as u64);
+        return Err(format!("the value has {has}, not the {size} announced"));
     }
     let newlines = memchr::memchr_iter(b'\n', &value).count() as u64;
     lines.into_iter().for_each(|lines| *lines += newlines + 1);
     match next_line(input)?.as_deref() {
         None | Some([]) => Ok(Some(value)),
-        Some(_) => Err(format!("the value is longer than the {size} bytes announced")),
+        Some(_) => Err(format!("the value is longer than the {} announced", bytes(size))),
     }
 }
 

@@ -6,21 +6,23 @@
 use std::io::Write;
 use std::time::Duration;
 
-use crate::cli::client::address::Address;
-use crate::cli::client::connection::{Connection, Trouble};
+use crate::cli::Failure;
 use crate::cli::client::request::Request;
 use crate::cli::client::show::{Hides, Show, Style, Tally};
+use crate::cli::wire::{Address, Connection, Trouble, interrupt};
 use crate::clock::Stamp;
-use crate::protocol::reply::Shape;
-
-/// A value up to this is sent in one piece with its line.
-const JOINED_BYTES_MAX: usize = 64 << 10;
+use crate::limits::{RECONNECT_WAIT_MS_MAX, RECONNECT_WAIT_MS_MIN};
+use crate::protocol::reply::{Piece, Shape, refuses};
 
 /// A server, and the connection to it while there is one.
 pub(crate) struct Session {
     address: Address,
     patience: Duration,
     connection: Option<Connection>,
+    /// How long a server that went away is waited for.
+    comeback: Duration,
+    /// Whether the server at the other end of the connection has said that it knows meta commands.
+    knows_meta: bool,
     /// Whether the connection that is missing is one that was lost.
     has_lost_one: bool,
 }
@@ -57,7 +59,19 @@ impl Session {
     /// Connects.
     pub(crate) fn open(address: Address, patience: Duration) -> Result<Self, Trouble> {
         let connection = Connection::open(&address, patience)?;
-        Ok(Self { address, patience, connection: Some(connection), has_lost_one: false })
+        Ok(Self {
+            address,
+            patience,
+            connection: Some(connection),
+            comeback: Duration::ZERO,
+            knows_meta: false,
+            has_lost_one: false,
+        })
+    }
+
+    /// Has a server that went away waited for, so long but never longer than for an answer.
+    pub(crate) fn wait_for_comeback(&mut self, limit: Duration) {
+        self.comeback = limit.min(self.patience);
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -73,22 +87,24 @@ impl Session {
         out: &mut dyn Write,
         notice: &mut dyn FnMut(&str),
     ) -> Result<Answer, Trouble> {
-        match self.attempt(request, value, manner, out, notice) {
-            Ok(answer) => Ok(answer),
-            Err((Trouble::Lost(why), true)) if request.is_repeatable() => {
+        let mut attempt = |session: &mut Self, notice: &mut dyn FnMut(&str)| {
+            session.attempt((request, value), manner, out, notice)
+        };
+        match attempt(self, notice) {
+            Err((Trouble::Lost(why), true)) if request.is_repeatable => {
                 notice(&format!("the connection was lost ({why}); asking again"));
                 self.has_lost_one = false;
-                self.attempt(request, value, manner, out, notice).map_err(|(trouble, _)| trouble)
+                attempt(self, notice)
             }
-            Err((trouble, _)) => Err(trouble),
+            outcome => outcome,
         }
+        .map_err(|(trouble, _)| trouble)
     }
 
     /// An error says whether nothing of the answer has been shown.
     fn attempt(
         &mut self,
-        request: &Request,
-        value: Option<&[u8]>,
+        (request, value): (&Request, Option<&[u8]>),
         manner: Manner,
         out: &mut dyn Write,
         notice: &mut dyn FnMut(&str),
@@ -103,8 +119,39 @@ impl Session {
         let is_pretty = manner.is_pretty || request.is_pretty;
         let mut show = Show::new(manner.style, is_pretty, hides, request.output.clone(), out);
         let start = Stamp::now();
-        let heard = send(&mut connection, request, value)
-            .and_then(|()| connection.reply(request.shape, |piece| show.take(piece)));
+        if request.is_meta_storage() && !self.knows_meta {
+            // A server that does not know `ms` would take the value for commands.
+            let answer = connection.write(b"mn\r\n").and_then(|()| connection.line());
+            let answer = answer.map_err(|trouble| {
+                self.has_lost_one = matches!(trouble, Trouble::Lost(_));
+                (trouble, true)
+            })?;
+            if answer != b"MN" && !refuses(&answer) {
+                return Err((connection.strange(&answer), false));
+            }
+            self.knows_meta = answer == b"MN";
+            if !self.knows_meta {
+                notice("the server does not know meta commands; nothing was sent");
+                self.connection = Some(connection);
+                let shown = show.take(Piece::Line(&answer));
+                let tally = shown.and_then(|()| show.finish(request, value, start.micros()));
+                let tally = tally.map_err(|error| (Trouble::Output(error), false))?;
+                return Ok(Answer { tally, micros: start.micros() });
+            }
+        }
+        let mut strange = None;
+        let heard = send(&mut connection, request, value).and_then(|()| {
+            connection.reply(request.shape, |piece| match piece {
+                Piece::Line(line) if !refuses(line) && !request.expects(line) => {
+                    strange = Some(line.to_vec());
+                    Err(std::io::ErrorKind::InvalidData.into())
+                }
+                piece => show.take(piece),
+            })
+        });
+        if let Some(line) = strange {
+            return Err((connection.strange(&line), false));
+        }
         match heard {
             Ok(()) if request.is_farewell() => {}
             Ok(()) => self.connection = Some(connection),
@@ -118,7 +165,7 @@ impl Session {
         if value.is_some() && show.is_misunderstood() {
             self.resynchronise();
         }
-        let tally = show.finish(&request.shown(), request.asked(), micros);
+        let tally = show.finish(request, value, micros);
         Ok(Answer { tally: tally.map_err(|error| (Trouble::Output(error), false))?, micros })
     }
 
@@ -127,7 +174,7 @@ impl Session {
     fn resynchronise(&mut self) {
         let Some(mut connection) = self.connection.take() else { return };
         let synced = connection
-            .send(b"version\r\n")
+            .write(b"version\r\n")
             .and_then(|()| connection.reply(Shape::Synced, |_| Ok(())));
         if synced.is_ok() {
             self.connection = Some(connection);
@@ -143,12 +190,38 @@ impl Session {
             notice(&format!("the connection was lost ({why}); connecting again"));
             self.has_lost_one = true;
         }
-        let connection = Connection::open(&self.address, self.patience)?;
+        let connection = self.opened()?;
+        self.knows_meta = false;
         if std::mem::take(&mut self.has_lost_one) {
             notice(&format!("connected to {} again", self.address));
         }
         Ok(connection)
     }
+
+    /// A new connection; to a server that went away again and again for a while.
+    fn opened(&self) -> Result<Connection, Trouble> {
+        let limit = if self.has_lost_one { self.comeback } else { Duration::ZERO };
+        let start = Stamp::now();
+        let mut wait = Duration::from_millis(RECONNECT_WAIT_MS_MIN);
+        loop {
+            let outcome = Connection::open(&self.address, self.patience);
+            let is_over = start.elapsed() + wait > limit || interrupt::is_asked();
+            if is_over || !matches!(outcome, Err(Trouble::Unreachable(_))) {
+                return outcome;
+            }
+            std::thread::park_timeout(wait);
+            wait = (wait * 2).min(Duration::from_millis(RECONNECT_WAIT_MS_MAX));
+        }
+    }
+}
+
+/// What a command came to that got no answer.
+pub(crate) fn failure(trouble: Trouble, request: &Request) -> Failure {
+    trouble.advised(if request.is_repeatable {
+        "nothing was changed; ask again"
+    } else {
+        "the command may or may not have been carried out: look before repeating"
+    })
 }
 
 fn send(
@@ -156,19 +229,13 @@ fn send(
     request: &Request,
     value: Option<&[u8]>,
 ) -> Result<(), Trouble> {
-    let mut bytes = request.opening(value);
+    connection.write(&request.opening(value))?;
     if let Some(value) = value {
-        if value.len() <= JOINED_BYTES_MAX {
-            bytes.extend_from_slice(value);
-        } else {
-            connection.send(&bytes)?;
-            connection.send(value)?;
-            bytes.clear();
-        }
-        bytes.extend_from_slice(b"\r\n");
+        connection.write(value)?;
+        connection.write(b"\r\n")?;
     }
     if request.shape == Shape::Synced {
-        bytes.extend_from_slice(b"version\r\n");
+        connection.write(b"version\r\n")?;
     }
-    connection.send(&bytes)
+    Ok(())
 }

@@ -3,19 +3,21 @@
 //! On a screen nothing that a server sends can steer the terminal: what is not text is shown as hex. In
 //! a pipe values are what they are, byte for byte. A value is held only as far as it is shown.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-use base64::Engine as _;
+use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use crate::cli::json::put;
+use crate::cli::whole::Whole;
 use crate::limits::{DOCUMENT_VALUE_BYTES_MAX, SHOWN_BYTES_MAX, SHOWN_HEX_BYTES_MAX};
 use crate::logging::OneLine;
 use crate::protocol::reply::{Head, Piece, refuses};
 
 use super::json::indented;
+use super::request::Request;
 
 /// Which of the forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +49,15 @@ pub(crate) struct Show<'w> {
     /// Whether `END` and the line of a sync are answers, or only the end of one.
     hides: Hides,
     out: &'w mut dyn Write,
-    file: Option<(PathBuf, Option<BufWriter<File>>)>,
+    file: Option<(PathBuf, Option<BufWriter<Whole>>)>,
     item: Option<Item>,
     tally: Tally,
     items: Vec<Value>,
     lines: Vec<Value>,
+    /// The lines of `stats`, by name.
+    stats: Map<String, Value>,
+    /// What is told when all has come.
+    written: Option<String>,
 }
 
 /// Lines of a reply that say nothing to a reader.
@@ -90,6 +96,8 @@ impl<'w> Show<'w> {
             tally: Tally::default(),
             items: Vec::new(),
             lines: Vec::new(),
+            stats: Map::new(),
+            written: None,
         }
     }
 
@@ -104,7 +112,9 @@ impl<'w> Show<'w> {
 
     /// Whether anything was said: then the request must not be sent again.
     pub(crate) fn has_begun(&self) -> bool {
-        self.tally.items > 0 || self.tally.refusal.is_some() || self.item.is_some()
+        let has_items = self.tally.items > 0 || self.item.is_some();
+        // A file gets its name at the end.
+        self.tally.refusal.is_some() || has_items && self.file.is_none()
     }
 
     /// Whether the server could not read the request, so that a value behind it was none to it.
@@ -113,28 +123,50 @@ impl<'w> Show<'w> {
         refusal == "ERROR" || refusal.starts_with("CLIENT_ERROR")
     }
 
-    /// The last words of an answer. `command` and `micros` are for JSON.
-    pub(crate) fn finish(mut self, command: &str, asked: usize, micros: u64) -> io::Result<Tally> {
-        if let Some((_, Some(file))) = &mut self.file {
-            file.flush()?;
+    /// The last words of an answer that came whole. All but itself is for JSON.
+    pub(crate) fn finish(
+        mut self,
+        request: &Request,
+        value: Option<&[u8]>,
+        micros: u64,
+    ) -> io::Result<Tally> {
+        if let Some((_, Some(file))) = self.file.take() {
+            file.into_inner()?.finish()?;
+        }
+        if let Some(written) = self.written.take() {
+            writeln!(self.out, "{written}")?;
         }
         if self.style == Style::Json {
-            let is_good = self.tally.refusal.is_none() && self.tally.items >= asked;
-            let object = json!({
-                "command": command,
-                "ok": is_good,
-                "items": self.items,
-                "reply": self.lines,
-                "micros": micros,
-            });
-            writeln!(self.out, "{object}")?;
+            let mut object = Map::new();
+            put(&mut object, "command", request.opening(value).trim_ascii_end());
+            let is_good = self.tally.refusal.is_none() && self.tally.items >= request.asked();
+            drop(object.insert("ok".into(), is_good.into()));
+            for item in &mut self.items {
+                complete(item, request);
+            }
+            drop(object.insert("items".into(), self.items.into()));
+            if request.asked() > 0 && self.tally.refusal.is_none() {
+                let mut missing = Vec::new();
+                for key in request.keys.iter().filter(|key| !self.tally.keys.contains(key)) {
+                    let mut one = Map::new();
+                    put(&mut one, "key", key);
+                    missing.push(Value::from(one));
+                }
+                drop(object.insert("missing".into(), missing.into()));
+            }
+            if !self.stats.is_empty() {
+                drop(object.insert("stats".into(), self.stats.into()));
+            }
+            drop(object.insert("reply".into(), self.lines.into()));
+            drop(object.insert("micros".into(), micros.into()));
+            writeln!(self.out, "{}", Value::from(object))?;
         }
         Ok(self.tally)
     }
 
     fn begin(&mut self, head: Head<'_>) -> io::Result<()> {
         if let Some((path, place)) = &mut self.file {
-            *place = Some(BufWriter::new(File::create(path)?));
+            *place = Some(BufWriter::new(Whole::create(path)?));
         } else if self.style == Style::Lines {
             self.out.write_all(head.line)?;
             self.out.write_all(b"\n")?;
@@ -172,8 +204,8 @@ impl<'w> Show<'w> {
         self.tally.keys.push(item.key.clone());
         if let Some((path, _)) = &self.file {
             if let Style::Screen { .. } = self.style {
-                let path = path.display();
-                writeln!(self.out, "{} bytes written to {path}", item.value_bytes)?;
+                let size = bytes(item.value_bytes);
+                self.written = Some(format!("{size} written to {}", path.display()));
             }
             return Ok(());
         }
@@ -221,7 +253,10 @@ impl<'w> Show<'w> {
                 self.out.write_all(b"\n")
             }
             Style::Json => {
-                self.lines.push(String::from_utf8_lossy(line).into());
+                match statistic(line) {
+                    Some((name, value)) => drop(self.stats.insert(name, value)),
+                    None => self.lines.push(String::from_utf8_lossy(line).into()),
+                }
                 Ok(())
             }
         }
@@ -234,7 +269,7 @@ impl Item {
         if let Some(line) = self.meta {
             drop(object.insert("meta".into(), line.into()));
         } else {
-            put(&mut object, "key", self.key);
+            put(&mut object, "key", &self.key);
             drop(object.insert("flags".into(), self.flags.into()));
         }
         object.extend(self.unique.map(|unique| ("cas".to_owned(), unique.into())));
@@ -243,19 +278,48 @@ impl Item {
         if !is_whole {
             drop(object.insert("truncated".into(), true.into()));
         }
-        put(&mut object, "value", self.kept);
+        put(&mut object, "value", &self.kept);
         object.into()
     }
 }
 
-/// Bytes as text where they are text, else in base64 under a name that says so.
-fn put(object: &mut Map<String, Value>, name: &str, bytes: Vec<u8>) {
-    drop(match String::from_utf8(bytes) {
-        Ok(text) => object.insert(name.to_owned(), text.into()),
-        Err(error) => {
-            object.insert(format!("{name}_base64"), STANDARD.encode(error.as_bytes()).into())
+/// A line of `stats`: whole numbers as numbers, the rest as text.
+fn statistic(line: &[u8]) -> Option<(String, Value)> {
+    let line = std::str::from_utf8(line.strip_prefix(b"STAT ")?).ok()?;
+    let (name, text) = line.split_once(' ').unwrap_or((line, ""));
+    Some((name.to_owned(), number(text)))
+}
+
+/// What a meta item says only in flags, and its key, which is the one that was asked for.
+fn complete(item: &mut Value, request: &Request) {
+    let Some(object) = item.as_object_mut() else { return };
+    let Some(line) = object.get("meta").and_then(Value::as_str).map(str::to_owned) else { return };
+    let mut key = request.keys.first().cloned();
+    for word in line.split(' ').skip(2) {
+        let Some((flag, token)) = word.split_at_checked(1) else { continue };
+        match flag {
+            "k" => key = Some(token.as_bytes().to_vec()),
+            "f" => drop(object.insert("flags".into(), number(token))),
+            "c" => drop(object.insert("cas".into(), number(token))),
+            "t" => drop(object.insert("ttl".into(), number(token))),
+            _ => {}
         }
-    });
+    }
+    if let Some(key) = key {
+        let decoded = request.has_encoded_key().then(|| STANDARD.decode(&key).ok()).flatten();
+        put(object, "key", &decoded.unwrap_or(key));
+    }
+}
+
+/// A whole number as a number, all else as text.
+fn number(token: &str) -> Value {
+    let signed = || token.parse::<i64>().map(Value::from);
+    token.parse::<u64>().map(Value::from).or_else(|_| signed()).unwrap_or_else(|_| token.into())
+}
+
+/// `1 byte`, `2 bytes`.
+pub(crate) fn bytes(count: u64) -> String {
+    if count == 1 { "1 byte".into() } else { format!("{count} bytes") }
 }
 
 fn screen(out: &mut dyn Write, item: &Item, is_pretty: bool, has_colour: bool) -> io::Result<()> {
@@ -266,7 +330,7 @@ fn screen(out: &mut dyn Write, item: &Item, is_pretty: bool, has_colour: bool) -
         write!(out, "{}", OneLine(line))?;
     } else {
         write!(out, "{}", OneLine(String::from_utf8_lossy(&item.key)))?;
-        write!(out, ": {} bytes", item.value_bytes)?;
+        write!(out, ": {}", bytes(item.value_bytes))?;
         if item.flags != 0 {
             write!(out, ", flags {}", item.flags)?;
         }
@@ -289,7 +353,8 @@ fn screen(out: &mut dyn Write, item: &Item, is_pretty: bool, has_colour: bool) -
         0 => Ok(()),
         _ if is_text && item.kept.len() as u64 == item.value_bytes => Ok(()),
         hidden => {
-            writeln!(out, "{dim}... and {hidden} bytes more; `> FILE` takes them all{plain}")
+            let hidden = bytes(hidden);
+            writeln!(out, "{dim}... and {hidden} more; `> FILE` takes them all{plain}")
         }
     }
 }

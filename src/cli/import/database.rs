@@ -87,52 +87,29 @@ impl Database {
 
     /// Commits what was gathered, and counts what became of it.
     fn commit(&mut self, report: &mut Report) -> Result<(), Failure> {
-        let mut left = !self.waiting.is_empty();
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut left = !waiting.is_empty();
         while left {
             self.await_checkpoint()?;
             self.session.submit();
             let batch = self.completed()?;
             left = false;
+            let mut ended = Ok(());
             for work in batch.work {
-                let again = self.count(work, report)?;
-                if let Some((ticket, task)) = again {
-                    self.session.queue(ticket, task);
-                    left = true;
+                let index = usize::try_from(work.ticket).expect("a ticket is an index");
+                match count(work, &waiting[index], report) {
+                    Ok(None) => {}
+                    Ok(Some((ticket, task))) => {
+                        self.session.queue(ticket, task);
+                        left = true;
+                    }
+                    // What is behind the first failure counts all the same.
+                    Err(failure) => ended = ended.and(Err(failure)),
                 }
             }
+            ended?;
         }
-        self.waiting.clear();
         Ok(())
-    }
-
-    /// Counts an outcome; gives the task back if it has to be tried again.
-    fn count(&self, work: Work, report: &mut Report) -> Result<Option<(u64, Task)>, Failure> {
-        let index = usize::try_from(work.ticket).expect("a ticket is an index");
-        let Waiting { position, key, bytes } = &self.waiting[index];
-        match work.outcome {
-            Some(Outcome::Stored { .. }) => report.import(*bytes),
-            Some(Outcome::NotStored) => report.skipped += 1,
-            Some(Outcome::Failed(cache::Failure::WalFull)) => {
-                return Ok(Some((work.ticket, work.task)));
-            }
-            Some(Outcome::Failed(cache::Failure::NoMemory)) => {
-                let what = format!(
-                    "{position}: the database is full; make room on the disk or raise --max-disk, \
-                     then import the rest with --on-conflict skip"
-                );
-                return Err(Failure::new(Exit::CannotCreate, what));
-            }
-            Some(Outcome::Failed(cache::Failure::Busy)) => {
-                let what = "another program holds the database's write lock; end its transaction, \
-                            then import the rest with --on-conflict skip";
-                return Err(Failure::new(Exit::Temporary, what));
-            }
-            other => {
-                let reason = format!("the store answered {other:?}");
-                report.refuse(*position, Refusal::of(key.bytes(), reason))?;
-            }
-        }
-        Ok(None)
     }
 
     fn completed(&mut self) -> Result<Batch, Failure> {
@@ -206,7 +183,7 @@ impl Sink for Database {
         let op = Op::Store {
             mode,
             flags: record.flags,
-            exptime: Exptime(i32::try_from(record.exptime).expect("records are checked before")),
+            exptime: Exptime(record.exptime),
             compare: None,
             value: record.value.into(),
         };
@@ -224,6 +201,39 @@ impl Sink for Database {
         self.store.close();
         result
     }
+}
+
+/// Counts an outcome; gives the task back if it has to be tried again.
+fn count(
+    work: Work,
+    waiting: &Waiting,
+    report: &mut Report,
+) -> Result<Option<(u64, Task)>, Failure> {
+    let Waiting { position, key, bytes } = waiting;
+    match work.outcome {
+        Some(Outcome::Stored { .. }) => report.import(*bytes),
+        Some(Outcome::NotStored) => report.skipped += 1,
+        Some(Outcome::Failed(cache::Failure::WalFull)) => {
+            return Ok(Some((work.ticket, work.task)));
+        }
+        Some(Outcome::Failed(cache::Failure::NoMemory)) => {
+            let what = format!(
+                "{position}: the database is full; make room on the disk or raise --max-disk, \
+                 then import the rest with --on-conflict skip"
+            );
+            return Err(Failure::new(Exit::CannotCreate, what));
+        }
+        Some(Outcome::Failed(cache::Failure::Busy)) => {
+            let what = "another program holds the database's write lock; end its transaction, \
+                        then import the rest with --on-conflict skip";
+            return Err(Failure::new(Exit::Temporary, what));
+        }
+        other => {
+            let reason = format!("the store answered {other:?}");
+            report.refuse(*position, Refusal::of(key.bytes(), reason))?;
+        }
+    }
+    Ok(None)
 }
 
 fn failed(why: &str) -> Failure {
@@ -245,7 +255,7 @@ pub(crate) struct Rehearsal {
 impl Rehearsal {
     pub(crate) fn open(path: &Path, now: Seconds, conflict: Conflict) -> Result<Self, Failure> {
         let view = match View::open(path, now) {
-            Err(OpenError::Missing { .. }) => None,
+            Err(OpenError::Missing { .. } | OpenError::Empty { .. }) => None,
             view => Some(view?.unpinned()?),
         };
         Ok(Self { view, conflict })
@@ -272,10 +282,6 @@ impl Sink for Rehearsal {
         } else {
             report.import(record.key.len() + record.value.len());
         }
-        Ok(())
-    }
-
-    fn finish(&mut self, _report: &mut Report) -> Result<(), Failure> {
         Ok(())
     }
 }

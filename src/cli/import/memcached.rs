@@ -4,16 +4,27 @@
 //! The keys come on one connection while the items are asked for on another, so that only a handful of
 //! keys is in memory. An item that goes in between is gone there too.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::cli::transfer::wire::Wire;
-use crate::cli::transfer::{Parsed, Position, Record, Refusal, too_large};
+use crate::cli::transfer::{Parsed, Position, Record, Refusal, too_large, unsayable_key};
+use crate::cli::wire::{Address, Connection, Trouble};
 use crate::cli::{Exit, Failure};
 use crate::clock::Clock;
+use crate::protocol::reply::{Head, Piece, Shape, refuses};
 
 /// Items that are asked for at once.
 const BATCH_ITEMS_MAX: usize = 64;
+
+/// A server whose items are read.
+pub(super) struct Source<'a> {
+    pub(super) address: &'a Address,
+    pub(super) patience: Duration,
+    pub(super) item_bytes_max: u64,
+    pub(super) clock: &'a Clock,
+}
 
 /// A line of the dump.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,94 +34,96 @@ struct Told {
     exptime: i64,
 }
 
-struct Source<'a> {
-    items: Wire,
-    has_meta: bool,
-    item_bytes_max: u64,
-    clock: &'a Clock,
-    number: u64,
-}
-
 /// How many items the server says it has.
-pub(super) fn count(address: &str) -> Result<u64, Failure> {
-    let mut wire = Wire::connect(address)?;
-    wire.write(b"stats\r\n")?;
-    wire.flush()?;
+pub(super) fn count(address: &Address, patience: Duration) -> Result<u64, Failure> {
+    let mut connection = Connection::open(address, patience)?;
+    connection.write(b"stats\r\n").map_err(gone)?;
     let mut items = 0;
     loop {
-        let line = wire.line()?;
+        let line = connection.line().map_err(gone)?;
         if let Some(number) = line.strip_prefix(b"STAT curr_items ") {
             items = std::str::from_utf8(number).ok().and_then(|n| n.parse().ok()).unwrap_or(0);
         } else if line == b"END" {
             return Ok(items);
         } else if !line.starts_with(b"STAT ") {
-            return Err(wire.strange(&line));
+            return Err(connection.strange(&line).into());
         }
     }
-}
-
-/// Reads every item, and gives it to `take`.
-pub(super) fn read(
-    address: &str,
-    item_bytes_max: u64,
-    clock: &Clock,
-    mut take: impl FnMut(Parsed) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut keys = Wire::connect(address)?;
-    let mut items = Wire::connect(address)?;
-    items.write(b"mn\r\n")?;
-    items.flush()?;
-    let has_meta = items.line()? == b"MN";
-    let mut source = Source { items, has_meta, item_bytes_max, clock, number: 0 };
-    keys.write(b"lru_crawler metadump all\r\n")?;
-    keys.flush()?;
-    let mut batch = Vec::with_capacity(BATCH_ITEMS_MAX);
-    loop {
-        let line = keys.line()?;
-        if line == b"END" {
-            return source.fetch(&batch, &mut take);
-        }
-        let Some(told) = parse(&line) else { return Err(no_dump(&keys, address, &line)) };
-        batch.push(told);
-        if batch.len() == BATCH_ITEMS_MAX {
-            source.fetch(&batch, &mut take)?;
-            batch.clear();
-        }
-    }
-}
-
-fn no_dump(wire: &Wire, address: &str, line: &[u8]) -> Failure {
-    let (exit, todo) = match line {
-        [b'B', b'U', b'S', b'Y', ..] => (Exit::Temporary, "start again when its crawler is free"),
-        b"ERROR" => (Exit::Unavailable, "it needs memcached 1.4.31 or newer"),
-        [b'C', b'L', b'I', b'E', b'N', b'T', ..] => {
-            (Exit::Unavailable, "start memcached with -o lru_crawler")
-        }
-        _ => return wire.strange(line),
-    };
-    let line = line.escape_ascii();
-    Failure::new(exit, format!("{address} does not tell its keys: it says {line}; {todo}"))
 }
 
 impl Source<'_> {
+    /// Reads every item, and gives it to `take`.
+    pub(super) fn read(
+        &self,
+        mut take: impl FnMut(Parsed) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut keys = Connection::open(self.address, self.patience)?;
+        let connection = Connection::open(self.address, self.patience)?;
+        let mut items = Items { source: self, connection, has_meta: false, number: 0 };
+        items.connection.write(b"mn\r\n").map_err(gone)?;
+        items.has_meta = items.connection.line().map_err(gone)? == b"MN";
+        keys.write(b"lru_crawler metadump all\r\n").map_err(gone)?;
+        let mut batch = Vec::with_capacity(BATCH_ITEMS_MAX);
+        loop {
+            let line = keys.line().map_err(gone)?;
+            if line == b"END" {
+                return items.fetch(&batch, &mut take);
+            }
+            batch.push(parse(&line).ok_or_else(|| self.no_dump(&keys, &line))?);
+            if batch.len() == BATCH_ITEMS_MAX {
+                items.fetch(&batch, &mut take)?;
+                batch.clear();
+            }
+        }
+    }
+
+    fn no_dump(&self, keys: &Connection, line: &[u8]) -> Failure {
+        let (exit, todo) = match line {
+            [b'B', b'U', b'S', b'Y', ..] => {
+                (Exit::Temporary, "start again when its crawler is free")
+            }
+            b"ERROR" => (Exit::Unavailable, "it needs memcached 1.4.31 or newer"),
+            [b'C', b'L', b'I', b'E', b'N', b'T', ..] => {
+                (Exit::Unavailable, "start memcached with -o lru_crawler")
+            }
+            _ => return keys.strange(line).into(),
+        };
+        let (address, line) = (self.address, line.escape_ascii());
+        Failure::new(exit, format!("{address} does not tell its keys: it says {line}; {todo}"))
+    }
+}
+
+/// The connection on which items are asked for.
+struct Items<'a> {
+    source: &'a Source<'a>,
+    connection: Connection,
+    has_meta: bool,
+    number: u64,
+}
+
+/// What a server said of an item, while it says it.
+struct Heard {
+    record: Record,
+    value_bytes: u64,
+}
+
+impl Items<'_> {
     fn fetch(
         &mut self,
         batch: &[Told],
         take: &mut impl FnMut(Parsed) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         for told in batch {
-            let is_text = told.key.iter().all(|byte| *byte > b' ' && *byte != 0x7f);
-            let request = match (self.has_meta, is_text) {
-                (true, true) => [b"mg ", &told.key[..], b" v f t\r\n"].concat(),
-                (true, false) => format!("mg {} b v f t\r\n", STANDARD.encode(&told.key)).into(),
-                (false, _) => [b"get ", &told.key[..], b"\r\n"].concat(),
-            };
-            self.items.write(&request)?;
+            if let Some(request) = self.request(&told.key) {
+                self.connection.write(&request).map_err(gone)?;
+            }
         }
-        self.items.flush()?;
         for told in batch {
-            let found = if self.has_meta { self.meta(told)? } else { self.classic(told)? };
-            let Some(record) = found else { continue };
+            let record = match self.request(&told.key) {
+                Some(_) => self.item(told).map_err(gone)?,
+                None => unsayable_key(&told.key).map(|why| Err(Refusal::of(&told.key, why))),
+            };
+            let Some(record) = record else { continue };
             self.number += 1;
             let position = Position::Item(self.number);
             take(Parsed { position, bytes_read: self.number, record })?;
@@ -118,61 +131,78 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// `VA <size> f<flags> t<seconds left>`, or `EN`.
-    fn meta(&mut self, told: &Told) -> Result<Option<Result<Record, Refusal>>, Failure> {
-        let line = self.items.line()?;
-        if line == b"EN" {
-            return Ok(None);
+    /// How to ask for a key, if it can be asked for.
+    fn request(&self, key: &[u8]) -> Option<Vec<u8>> {
+        if !self.has_meta {
+            return unsayable_key(key).is_none().then(|| [b"get ", key, b"\r\n"].concat());
         }
-        let text = String::from_utf8_lossy(&line).into_owned();
-        let mut words = text.split(' ');
-        let is_value = words.next() == Some("VA");
-        let size = words.next().filter(|_| is_value).and_then(|size| size.parse().ok());
-        let Some(size) = size else { return Err(self.items.strange(&line)) };
-        let (mut flags, mut exptime) = (0, told.exptime);
-        for word in words {
+        if key.iter().all(|byte| *byte > b' ' && *byte != 0x7f) {
+            return Some([b"mg ", key, b" v f t\r\n"].concat());
+        }
+        Some(format!("mg {} b v f t\r\n", STANDARD.encode(key)).into())
+    }
+
+    /// Reads the answer; none if the item has gone meanwhile.
+    fn item(&mut self, told: &Told) -> Result<Option<Result<Record, Refusal>>, Trouble> {
+        let shape = if self.has_meta { Shape::Meta } else { Shape::Items };
+        let Source { item_bytes_max, clock, .. } = *self.source;
+        let (mut found, mut odd): (Option<Heard>, _) = (None, None);
+        self.connection.reply(shape, |piece| {
+            match (piece, &mut found) {
+                (Piece::Item(head), None) if head.key.is_none_or(|key| key == told.key) => {
+                    found = Some(heard(told, head, clock));
+                }
+                (Piece::Data(data), Some(heard)) if heard.value_bytes <= item_bytes_max => {
+                    heard.record.value.extend_from_slice(data);
+                }
+                (Piece::Item(Head { line, .. }) | Piece::Line(line), _)
+                    if line != b"END" && line != b"EN" =>
+                {
+                    odd = Some(line.to_vec());
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(match (odd, found) {
+            (Some(line), _) if refuses(&line) => {
+                let reason = format!("the server says {}", line.escape_ascii());
+                Some(Err(Refusal::of(&told.key, reason)))
+            }
+            (Some(line), _) => return Err(self.connection.strange(&line)),
+            (None, Some(heard)) if heard.value_bytes > item_bytes_max => {
+                Some(Err(Refusal::of(&told.key, too_large(item_bytes_max))))
+            }
+            (None, found) => found.map(|heard| Ok(heard.record)),
+        })
+    }
+}
+
+/// `VALUE <key> <flags> <size>`, or `VA <size> f<flags> t<seconds left>`.
+fn heard(told: &Told, head: Head<'_>, clock: &Clock) -> Heard {
+    let (mut flags, mut exptime) = (head.flags, told.exptime);
+    if head.key.is_none() {
+        let text = String::from_utf8_lossy(head.line);
+        for word in text.split(' ') {
             if let Some(number) = word.strip_prefix('f').and_then(|word| word.parse().ok()) {
                 flags = number;
             } else if let Some(left) = word.strip_prefix('t').and_then(|word| word.parse().ok()) {
                 // Seconds left do not care whether the two clocks agree.
                 let left: i64 = left;
-                exptime = if left < 0 { 0 } else { self.clock.now().0.saturating_add(left) };
+                exptime = if left < 0 { 0 } else { clock.now().0.saturating_add(left) };
             }
         }
-        self.value(told, size, flags, exptime).map(Some)
     }
+    let key = told.key.clone();
+    let record = Record { key, value: Vec::new(), flags, exptime, stored: None };
+    Heard { record, value_bytes: head.value_bytes }
+}
 
-    /// `VALUE <key> <flags> <size>`, the value and `END`; or `END`.
-    fn classic(&mut self, told: &Told) -> Result<Option<Result<Record, Refusal>>, Failure> {
-        let line = self.items.line()?;
-        if line == b"END" {
-            return Ok(None);
-        }
-        let text = String::from_utf8_lossy(&line).into_owned();
-        let mut words = text.rsplit(' ');
-        let size = words.next().and_then(|size| size.parse().ok());
-        let flags = words.next().and_then(|flags| flags.parse().ok());
-        let (Some(size), Some(flags)) = (size, flags) else {
-            return Err(self.items.strange(&line));
-        };
-        let found = self.value(told, size, flags, told.exptime)?;
-        let end = self.items.line()?;
-        if end == b"END" { Ok(Some(found)) } else { Err(self.items.strange(&end)) }
-    }
-
-    fn value(
-        &mut self,
-        told: &Told,
-        size: u64,
-        flags: u32,
-        exptime: i64,
-    ) -> Result<Result<Record, Refusal>, Failure> {
-        let key = told.key.clone();
-        Ok(match self.items.data(size, self.item_bytes_max)? {
-            Some(value) => Ok(Record { key, value, flags, exptime, stored: None }),
-            None => Err(Refusal::of(&key, too_large(self.item_bytes_max))),
-        })
-    }
+fn gone(trouble: Trouble) -> Failure {
+    trouble.advised(
+        "what the report counts is imported; start again when it is back, what is there already \
+         is skipped",
+    )
 }
 
 /// `key=<URI-encoded> exp=<Unix seconds or -1> ...`

@@ -12,12 +12,13 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::transfer::{Halt, Parsed, Position, Record, Refusal, jsonl, key_store, lines};
+use super::wire::{ADDRESS_FORMS, Address, patience, timeout_argument};
 use super::{Exit, Failure, file, print};
 use crate::cache::Deadline;
 use crate::clock::{Clock, Stamp};
@@ -37,7 +38,9 @@ pub(crate) trait Sink {
     ) -> Result<(), Failure>;
 
     /// Takes what is still on its way.
-    fn finish(&mut self, report: &mut Report) -> Result<(), Failure>;
+    fn finish(&mut self, _report: &mut Report) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// What to do where there is an item already.
@@ -52,11 +55,13 @@ pub(crate) enum Conflict {
 pub(super) fn command() -> Command {
     Command::new("import")
         .about("Import items from a file or a live memcached")
-        .after_help(
+        .after_help(format!(
             "Formats: json is the old server's key-store.json; lines is \"key size base64(value)\";\n\
              jsonl is what litecached export writes; memcached is a live server, SOURCE its address.\n\
-             Exit code 65 says that something was refused; the report names it.",
-        )
+             An address is {ADDRESS_FORMS}.\n\
+             newer needs to know when items were stored: files say it, no server does.\n\
+             Exit code 65 says that something was refused; the report names it."
+        ))
         .arg(
             Arg::new("from")
                 .long("from")
@@ -70,7 +75,7 @@ pub(super) fn command() -> Command {
                 .value_name("SOURCE")
                 .required(true)
                 .value_parser(value_parser!(PathBuf))
-                .help("A file, - for stdin, or host:port"),
+                .help("A file, - for stdin, or an address"),
         )
         .arg(db_argument().conflicts_with("to-server"))
         .arg(
@@ -78,7 +83,7 @@ pub(super) fn command() -> Command {
                 .long("to-server")
                 .visible_alias("server")
                 .value_name("ADDRESS")
-                .help("Import into this server (host:port or a path)"),
+                .help("Import into this server"),
         )
         .arg(
             Arg::new("on-conflict")
@@ -89,6 +94,7 @@ pub(super) fn command() -> Command {
                 .value_parser(["skip", "replace", "newer"])
                 .help("Where there is an item: skip, replace, newer"),
         )
+        .arg(timeout_argument())
         .arg(switch("dry-run", "Only say what would happen"))
         .arg(switch("strict", "Stop at the first item that is refused"))
         .arg(switch("json", "Report as JSON"))
@@ -146,7 +152,8 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
 struct Plan {
     from: String,
     source: PathBuf,
-    server: Option<String>,
+    server: Option<Address>,
+    patience: Duration,
     options: Options,
     conflict: Conflict,
     dry_run: bool,
@@ -160,15 +167,16 @@ impl Plan {
         let text = |name: &str| flags.get_one::<String>(name).cloned();
         let number = |name: &str| flags.get_one::<u64>(name).copied().unwrap_or_default();
         let from = text("from").unwrap_or_default();
-        let server = text("to-server");
+        let server = text("to-server").map(|address| Address::parse(&address)).transpose()?;
         let conflict = match text("on-conflict").as_deref() {
             Some("replace") => Conflict::Replace,
             Some("newer") => Conflict::Newer,
             _ => Conflict::Skip,
         };
         if conflict == Conflict::Newer && (server.is_some() || from == "memcached") {
-            let what = "--on-conflict newer needs to know when items were stored, which a server does \
-                        not tell; use skip or replace";
+            // memcached's `la` is when an item was last asked for.
+            let what = "--on-conflict newer needs to know when items were stored, which no server \
+                        tells; use skip or replace";
             return Err(Failure::new(Exit::Usage, what));
         }
         let item_bytes_max = number("max-item-size");
@@ -189,6 +197,7 @@ impl Plan {
             from,
             source: flags.get_one::<PathBuf>("source").cloned().unwrap_or_default(),
             server,
+            patience: patience(flags)?,
             options,
             conflict,
             dry_run: flags.get_flag("dry-run"),
@@ -200,7 +209,7 @@ impl Plan {
 
     fn follow(&self, report: &mut Report) -> Result<(), Failure> {
         // The source first: a slip in its name must not create a database.
-        let source = Source::open(&self.from, &self.source)?;
+        let source = Source::open(self)?;
         let mut sink = self.sink()?;
         let progress = source.progress();
         let mut intake =
@@ -221,8 +230,10 @@ impl Plan {
 
     fn sink(&self) -> Result<Box<dyn Sink>, Failure> {
         Ok(match (&self.server, self.dry_run) {
-            (Some(address), true) => Box::new(server::Rehearsal::connect(address, self.conflict)?),
-            (Some(address), false) => Box::new(server::Server::connect(address, self.conflict)?),
+            (Some(address), is_rehearsal) => {
+                let (patience, conflict) = (self.patience, self.conflict);
+                Box::new(server::Server::connect(address, patience, conflict, is_rehearsal)?)
+            }
             (None, true) => Box::new(database::Rehearsal::open(
                 &self.options.path,
                 self.clock.now(),
@@ -272,14 +283,16 @@ impl Intake<'_> {
 enum Source {
     Stdin,
     File { file: File, path: PathBuf, bytes: u64, time: Option<i64> },
-    Memcached { address: String, items: u64 },
+    Memcached { address: Address, items: u64 },
 }
 
 impl Source {
-    fn open(from: &str, source: &Path) -> Result<Self, Failure> {
-        if from == "memcached" {
-            let address = source.to_string_lossy().into_owned();
-            return Ok(Self::Memcached { items: memcached::count(&address)?, address });
+    fn open(plan: &Plan) -> Result<Self, Failure> {
+        let source = plan.source.as_path();
+        if plan.from == "memcached" {
+            let address = Address::parse(&source.to_string_lossy())?;
+            let items = memcached::count(&address, plan.patience)?;
+            return Ok(Self::Memcached { address, items });
         }
         if source == Path::new("-") {
             return Ok(Self::Stdin);
@@ -325,7 +338,13 @@ impl Source {
     ) -> Result<(), Failure> {
         match self {
             Self::Memcached { address, .. } => {
-                memcached::read(&address, plan.options.item_bytes_max, &plan.clock, take)
+                let source = memcached::Source {
+                    address: &address,
+                    patience: plan.patience,
+                    item_bytes_max: plan.options.item_bytes_max,
+                    clock: &plan.clock,
+                };
+                source.read(take)
             }
             Self::Stdin => read_file(io::stdin().lock(), "stdin", plan, take),
             Self::File { file, path, .. } => {

@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
+use crate::cli::json::put;
 use crate::cli::transfer::{Position, Refusal};
 use crate::cli::{Exit, Failure};
 
@@ -33,9 +35,12 @@ pub(crate) struct Report {
 /// One that was refused.
 #[derive(Debug, Serialize)]
 pub(crate) struct Refused {
-    pub(crate) position: String,
-    pub(crate) key: Option<String>,
-    pub(crate) reason: String,
+    position: String,
+    #[serde(flatten)]
+    key: Map<String, Value>,
+    #[serde(skip)]
+    key_shown: Option<String>,
+    reason: String,
 }
 
 impl Report {
@@ -53,11 +58,13 @@ impl Report {
     /// One more that is not taken; with `--strict` the end.
     pub(crate) fn refuse(&mut self, position: Position, refusal: Refusal) -> Result<(), Failure> {
         self.refused += 1;
-        let refused = Refused {
+        let mut refused = Refused {
             position: position.to_string(),
-            key: refusal.key.map(|key| key.escape_ascii().to_string()),
+            key: Map::new(),
+            key_shown: refusal.key.as_ref().map(|key| key.escape_ascii().to_string()),
             reason: refusal.reason,
         };
+        refusal.key.iter().for_each(|key| put(&mut refused.key, "key", key));
         let result = if self.strict {
             let what = format!("{refused}; correct it, or go on without --strict");
             Err(Failure::new(Exit::Data, what))
@@ -109,7 +116,7 @@ impl Report {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.key {
+        match &self.key_shown {
             Some(key) => write!(f, "{}, key \"{key}\": {}", self.position, self.reason),
             None => write!(f, "{}: {}", self.position, self.reason),
         }

@@ -1,10 +1,13 @@
 //! Into a running server, by the classic text commands: pipelined, a batch at a time.
 
+use std::time::Duration;
+
 use super::report::Report;
 use super::{Conflict, Sink};
 use crate::cli::Failure;
-use crate::cli::transfer::wire::Wire;
 use crate::cli::transfer::{Position, Record, Refusal};
+use crate::cli::wire::{Address, Connection, Trouble};
+use crate::protocol::reply::{Piece, Shape};
 
 /// Requests that are sent before their answers are read: few enough that the answers fit into a
 /// socket's buffer, so that neither side waits for the other.
@@ -12,15 +15,18 @@ const BATCH_ITEMS_MAX: usize = 256;
 /// Bytes of values in these.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
-/// A server that takes records.
+/// A server that takes records, or would.
 #[derive(Debug)]
 pub(crate) struct Server {
-    wire: Wire,
-    command: &'static str,
+    connection: Connection,
+    conflict: Conflict,
+    /// Says what would become of a record, as far as that can be told without storing.
+    is_rehearsal: bool,
     waiting: Vec<Waiting>,
     bytes: usize,
 }
 
+/// A record that was sent.
 #[derive(Debug)]
 struct Waiting {
     position: Position,
@@ -29,23 +35,37 @@ struct Waiting {
 }
 
 impl Server {
-    pub(crate) fn connect(address: &str, conflict: Conflict) -> Result<Self, Failure> {
-        let command = if conflict == Conflict::Skip { "add" } else { "set" };
-        let mut wire = Wire::connect(address)?;
-        wire.write(b"version\r\n")?;
-        wire.flush()?;
-        let answer = wire.line()?;
+    pub(crate) fn connect(
+        address: &Address,
+        patience: Duration,
+        conflict: Conflict,
+        is_rehearsal: bool,
+    ) -> Result<Self, Failure> {
+        let mut connection = Connection::open(address, patience)?;
+        let asked = connection.write(b"version\r\n").and_then(|()| connection.line());
+        let answer = asked.map_err(|trouble| gone(trouble, 0))?;
         if !answer.starts_with(b"VERSION ") {
-            return Err(wire.strange(&answer));
+            return Err(connection.strange(&answer).into());
         }
-        Ok(Self { wire, command, waiting: Vec::new(), bytes: 0 })
+        Ok(Self { connection, conflict, is_rehearsal, waiting: Vec::new(), bytes: 0 })
+    }
+
+    fn send(&mut self, record: &Record) -> Result<(), Trouble> {
+        let Record { key, value, flags, exptime, .. } = record;
+        let command = if self.conflict == Conflict::Skip { "add " } else { "set " };
+        self.connection.write(command.as_bytes())?;
+        self.connection.write(key)?;
+        self.connection.write(format!(" {flags} {exptime} {}\r\n", value.len()).as_bytes())?;
+        self.connection.write(value)?;
+        self.connection.write(b"\r\n")
     }
 
     fn answers(&mut self, report: &mut Report) -> Result<(), Failure> {
-        self.wire.flush()?;
         self.bytes = 0;
-        for Waiting { position, key, bytes } in std::mem::take(&mut self.waiting) {
-            let answer = self.wire.line()?;
+        let mut waiting = std::mem::take(&mut self.waiting).into_iter();
+        while let Some(Waiting { position, key, bytes }) = waiting.next() {
+            let unknown = waiting.len() + 1;
+            let answer = self.connection.line().map_err(|trouble| gone(trouble, unknown))?;
             match &answer[..] {
                 b"STORED" => report.import(bytes),
                 b"NOT_STORED" => report.skipped += 1,
@@ -56,18 +76,25 @@ impl Server {
                     let reason = format!("the server says {}", refused.escape_ascii());
                     report.refuse(position, Refusal::of(&key, reason))?;
                 }
-                other => return Err(self.wire.strange(other)),
+                other => return Err(gone(self.connection.strange(other), unknown)),
             }
         }
         Ok(())
     }
-}
 
-/// Why a text command cannot name this key, if it cannot.
-pub(crate) fn unsayable(key: &[u8]) -> Option<Refusal> {
-    let odd = key.iter().find(|byte| matches!(byte, b' ' | b'\r' | b'\n' | 0))?;
-    let reason = format!("its key has the byte {odd}, which a text command cannot say");
-    Some(Refusal::of(key, reason))
+    fn holds(&mut self, key: &[u8]) -> Result<bool, Trouble> {
+        self.connection.write(&[b"get ", key, b"\r\n"].concat())?;
+        let (mut is_there, mut odd) = (false, None);
+        self.connection.reply(Shape::Items, |piece| {
+            match piece {
+                Piece::Item(_) => is_there = true,
+                Piece::Line(line) if line != b"END" => odd = Some(line.to_vec()),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        odd.map_or(Ok(is_there), |line| Err(self.connection.strange(&line)))
+    }
 }
 
 impl Sink for Server {
@@ -77,23 +104,30 @@ impl Sink for Server {
         record: Record,
         report: &mut Report,
     ) -> Result<(), Failure> {
-        if let Some(refusal) = unsayable(&record.key) {
-            return report.refuse(position, refusal);
+        if let Some(reason) = record.unsayable() {
+            return report.refuse(position, Refusal::of(&record.key, reason));
         }
-        let Record { key, value, flags, exptime, .. } = record;
-        self.wire.write(self.command.as_bytes())?;
-        self.wire.write(b" ")?;
-        self.wire.write(&key)?;
-        self.wire.write(format!(" {flags} {exptime} {}\r\n", value.len()).as_bytes())?;
-        self.wire.write(&value)?;
-        self.wire.write(b"\r\n")?;
-        let bytes = key.len() + value.len();
+        let bytes = record.key.len() + record.value.len();
+        if self.is_rehearsal {
+            let is_kept = self.conflict == Conflict::Skip
+                && self.holds(&record.key).map_err(|trouble| gone(trouble, 0))?;
+            if is_kept {
+                report.skipped += 1;
+            } else {
+                report.import(bytes);
+            }
+            return Ok(());
+        }
+        let sent = self.send(&record);
         self.bytes += bytes;
-        self.waiting.push(Waiting { position, key, bytes });
-        if self.waiting.len() >= BATCH_ITEMS_MAX || self.bytes >= BATCH_BYTES_MAX {
+        self.waiting.push(Waiting { position, key: record.key, bytes });
+        // Behind one that is refused nothing may be on its way, where that is to be the end.
+        let items_max = if report.strict { 1 } else { BATCH_ITEMS_MAX };
+        if sent.is_err() || self.waiting.len() >= items_max || self.bytes >= BATCH_BYTES_MAX {
+            // What was answered before a connection is lost counts.
             self.answers(report)?;
         }
-        Ok(())
+        sent.map_err(|trouble| gone(trouble, 0))
     }
 
     fn finish(&mut self, report: &mut Report) -> Result<(), Failure> {
@@ -101,56 +135,12 @@ impl Sink for Server {
     }
 }
 
-/// What an import into a server would do, as far as it can be told without storing.
-#[derive(Debug)]
-pub(crate) struct Rehearsal {
-    wire: Wire,
-    conflict: Conflict,
-}
-
-impl Rehearsal {
-    pub(crate) fn connect(address: &str, conflict: Conflict) -> Result<Self, Failure> {
-        Ok(Self { wire: Server::connect(address, conflict)?.wire, conflict })
-    }
-
-    fn holds(&mut self, key: &[u8]) -> Result<bool, Failure> {
-        self.wire.write(b"get ")?;
-        self.wire.write(key)?;
-        self.wire.write(b"\r\n")?;
-        self.wire.flush()?;
-        let answer = self.wire.line()?;
-        if answer == b"END" {
-            return Ok(false);
-        }
-        let size = answer.strip_prefix(b"VALUE ").and_then(|rest| {
-            std::str::from_utf8(rest.rsplit(|&byte| byte == b' ').next()?).ok()?.parse().ok()
-        });
-        let Some(size) = size else { return Err(self.wire.strange(&answer)) };
-        self.wire.data(size, 0)?;
-        let end = self.wire.line()?;
-        if end == b"END" { Ok(true) } else { Err(self.wire.strange(&end)) }
-    }
-}
-
-impl Sink for Rehearsal {
-    fn put(
-        &mut self,
-        position: Position,
-        record: Record,
-        report: &mut Report,
-    ) -> Result<(), Failure> {
-        if let Some(refusal) = unsayable(&record.key) {
-            return report.refuse(position, refusal);
-        }
-        if self.conflict == Conflict::Skip && self.holds(&record.key)? {
-            report.skipped += 1;
-        } else {
-            report.import(record.key.len() + record.value.len());
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self, _report: &mut Report) -> Result<(), Failure> {
-        Ok(())
-    }
+/// The end of a connection, with so many records on their way.
+fn gone(trouble: Trouble, unknown: usize) -> Failure {
+    let unknown = match unknown {
+        0 => String::new(),
+        1 => "1 more may be or not, ".into(),
+        count => format!("{count} more may be or not, "),
+    };
+    trouble.advised(&format!("what is reported is stored, {unknown}start again when it is back"))
 }

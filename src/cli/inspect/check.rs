@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
-use crate::cli::inspect::show::Out;
+use crate::cli::inspect::show::{self, Out};
 use crate::cli::{Exit, Failure};
-use crate::store::inspect::Finding;
+use crate::store::inspect::{Finding, Inspection, Report};
 
 pub(super) fn command() -> Command {
     Command::new("check")
@@ -22,16 +22,16 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     let inspection = super::open(flags)?;
-    let findings = inspection.check(flags.get_flag("quick"))?;
+    let report = inspection.check(flags.get_flag("quick"))?;
     let mut out = Out::stdout();
     // A break is an error that `end` tells.
     let _broken = if flags.get_flag("json") {
-        out.json(&as_object(&findings))
+        out.json(&as_object(&inspection, &report))
     } else {
-        as_text(&mut out, &findings)
+        as_text(&mut out, &report)
     };
     out.end()?;
-    match findings.len() {
+    match report.findings.len() {
         0 => Ok(()),
         count => Err(Failure::new(
             Exit::Data,
@@ -43,29 +43,39 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     }
 }
 
-fn as_object(findings: &[Finding]) -> Value {
-    let list = findings.iter().map(|finding| {
-        json!({
-            "kind": finding.kind,
-            "count": finding.count,
-            "what": finding.what,
-            "advice": finding.advice,
-        })
-    });
-    json!({ "ok": findings.is_empty(), "findings": list.collect::<Vec<_>>() })
+fn as_object(inspection: &Inspection, report: &Report) -> Value {
+    let list = |findings: &[Finding]| -> Vec<Value> {
+        let list = findings.iter().map(|finding| {
+            json!({
+                "kind": finding.kind,
+                "count": finding.count,
+                "what": finding.what,
+                "advice": finding.advice,
+            })
+        });
+        list.collect()
+    };
+    json!({
+        "database": show::path(inspection.path()),
+        "ok": report.findings.is_empty(),
+        "findings": list(&report.findings),
+        "notes": list(&report.notes),
+    })
 }
 
-fn as_text(out: &mut Out, findings: &[Finding]) -> ControlFlow<()> {
-    if findings.is_empty() {
-        return out.line("ok");
-    }
-    for finding in findings {
-        let more = match finding.count {
-            0 | 1 => String::new(),
-            count => format!(" ({count} in all)"),
-        };
-        out.line(&format!("{}: {}{more}", finding.kind, finding.what))?;
-        out.line(&format!("    {}", finding.advice))?;
-    }
-    ControlFlow::Continue(())
+fn as_text(out: &mut Out, report: &Report) -> ControlFlow<()> {
+    let mut list = |label: &str, findings: &[Finding]| {
+        for finding in findings {
+            let more = match finding.count {
+                0 | 1 => String::new(),
+                count => format!(" ({count} in all)"),
+            };
+            out.line(&format!("{label}{}: {}{more}", finding.kind, finding.what))?;
+            out.line(&format!("    {}", finding.advice))?;
+        }
+        ControlFlow::Continue(())
+    };
+    list("", &report.findings)?;
+    list("note: ", &report.notes)?;
+    if report.findings.is_empty() { out.line("ok") } else { ControlFlow::Continue(()) }
 }

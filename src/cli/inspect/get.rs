@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::cli::inspect::keys::describe;
 use crate::cli::inspect::show::{self, Out};
+use crate::cli::json::{obeyed, put};
 use crate::cli::{Exit, Failure};
 use crate::store::inspect::{Item, Life};
 
@@ -48,7 +49,7 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
         // A break is an error that `end` tells.
         let _broken = if flags.get_flag("json") {
             let mut object = describe(item);
-            show::put(&mut object, "value", value);
+            put(&mut object, "value", value);
             out.json(&Value::from(object))
         } else if is_described {
             as_text(&mut out, item, value, inspection.now().0)
@@ -60,11 +61,11 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     let key = show::text(&key);
     match dead {
         Some(life) => Err(Failure::new(
-            Exit::NoInput,
+            Exit::No,
             format!("{key} is {}, and only not removed yet; --dead shows it", life.name()),
         )),
         None if !found => Err(Failure::new(
-            Exit::NoInput,
+            Exit::No,
             format!("there is no item {key}; litecached inspect keys lists what there is"),
         )),
         None => Ok(()),
@@ -112,8 +113,7 @@ fn as_text(out: &mut Out, item: &Item<'_>, value: &[u8], now: i64) -> ControlFlo
     out.line("")?;
     let shown = &value[..value.len().min(SHOWN_BYTES_MAX)];
     if is_text(shown) {
-        out.bytes(shown)?;
-        out.line("")?;
+        out.line(&harmless(shown))?;
     } else {
         hex(out, shown)?;
     }
@@ -134,6 +134,19 @@ fn is_text(bytes: &[u8]) -> bool {
         Err(_) => return false,
     };
     valid.chars().all(|character| !character.is_control() || "\n\r\t".contains(character))
+}
+
+/// A text with its lines; what would hide or reorder it is escaped.
+fn harmless(text: &[u8]) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in String::from_utf8_lossy(text).chars() {
+        match character {
+            '\n' | '\r' | '\t' => shown.push(character),
+            _ if obeyed(character) => shown.extend(character.escape_default()),
+            _ => shown.push(character),
+        }
+    }
+    shown
 }
 
 fn hex(out: &mut Out, bytes: &[u8]) -> ControlFlow<()> {

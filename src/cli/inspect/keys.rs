@@ -4,16 +4,15 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
-use std::os::unix::ffi::OsStrExt;
 
-use clap::builder::{OsStringValueParser, PossibleValuesParser};
+use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use globset::{GlobBuilder, GlobMatcher};
 use serde_json::{Map, Value};
 
 use crate::cli::inspect::show::{self, Out, Table};
+use crate::cli::json::put;
+use crate::cli::pattern::{self, Pattern};
 use crate::cli::{Exit, Failure};
 use crate::store::inspect::{Item, Life};
 
@@ -23,18 +22,13 @@ const LIMIT_DEFAULT: u64 = 100;
 const SORTED_MAX: u64 = 100_000;
 
 pub(super) fn command() -> Command {
-    let text = |name: &'static str, value: &'static str, help: &'static str| {
-        let arg = Arg::new(name).long(name).value_name(value).help(help);
-        arg.value_parser(OsStringValueParser::new())
-    };
     let choice = |name: &'static str, of: &[&'static str], help: &'static str| {
         let arg = Arg::new(name).long(name).value_name(name).help(help);
         arg.value_parser(PossibleValuesParser::new(of.to_vec()))
     };
     Command::new("keys")
         .about("Items without their values, as a table or as JSON Lines")
-        .arg(text("prefix", "text", "Keys that begin with this"))
-        .arg(text("glob", "pattern", "Keys that match: * ? [a-z] {this,that}"))
+        .args(pattern::arguments())
         .arg(
             Arg::new("expiring-before")
                 .long("expiring-before")
@@ -65,7 +59,7 @@ pub(super) fn command() -> Command {
             Arg::new("limit")
                 .long("limit")
                 .value_name("num")
-                .value_parser(clap::value_parser!(u64))
+                .value_parser(super::count)
                 .help("At most so many, 100 if not given; 0 is no limit, without --sort"),
         )
 }
@@ -90,22 +84,15 @@ fn when(text: &str) -> Result<When, String> {
 
 /// Which items are meant.
 struct Filter {
-    prefix: Vec<u8>,
-    glob: Option<GlobMatcher>,
+    pattern: Pattern,
     larger_than: Option<u64>,
     life: Option<Life>,
 }
 
 impl Filter {
     fn from_flags(flags: &ArgMatches) -> Result<Self, Failure> {
-        let glob = match flags.get_one::<OsString>("glob") {
-            Some(pattern) => Some(glob(pattern)?),
-            None => None,
-        };
-        let prefix = flags.get_one::<OsString>("prefix");
         Ok(Self {
-            prefix: prefix.map(|prefix| prefix.as_bytes().to_vec()).unwrap_or_default(),
-            glob,
+            pattern: Pattern::from_flags(flags)?,
             larger_than: flags.get_one::<u64>("larger-than").copied(),
             life: match flags.get_one::<String>("state").map(String::as_str) {
                 Some("expired") => Some(Life::Expired),
@@ -119,21 +106,8 @@ impl Filter {
     fn wants(&self, item: &Item<'_>) -> bool {
         self.life.is_none_or(|life| item.life == life)
             && self.larger_than.is_none_or(|size| item.value_bytes > size)
-            && item.key.starts_with(&self.prefix)
-            && self.glob.as_ref().is_none_or(|glob| glob.is_match(OsStr::from_bytes(item.key)))
+            && self.pattern.matches(item.key)
     }
-}
-
-fn glob(pattern: &OsString) -> Result<GlobMatcher, Failure> {
-    let wrong = |why: String| {
-        let message =
-            format!("the pattern of --glob is none: {why}; see litecached inspect keys -h");
-        Failure::new(Exit::Usage, message)
-    };
-    let pattern = pattern.to_str().ok_or_else(|| wrong("it is not UTF-8".into()))?;
-    // A key is no path: `*` matches a slash too.
-    let glob = GlobBuilder::new(pattern).literal_separator(false).backslash_escape(true).build();
-    Ok(glob.map_err(|error| wrong(error.to_string()))?.compile_matcher())
 }
 
 /// By what rows are sorted; equal ones by their keys.
@@ -358,21 +332,23 @@ impl Listing {
     }
 }
 
-/// All that is known of an item but its value. Times are Unix seconds, 0 is never.
+/// All that is known of an item but its value. Times are Unix seconds. An `exptime` of 0 is never; of a
+/// fetch that was not written down nothing is known.
 pub(super) fn describe(item: &Item<'_>) -> Map<String, Value> {
     let mut object = Map::new();
-    show::put(&mut object, "key", item.key);
+    put(&mut object, "key", item.key);
     for (name, number) in [
         ("flags", item.flags),
         ("exptime", item.exptime),
         ("stored", item.stored),
-        ("accessed", item.accessed),
         ("cas", item.cas),
         ("marks", item.marks),
         ("generation", item.generation),
     ] {
         object.insert(name.to_owned(), number.into());
     }
+    let accessed = (item.accessed != 0).then_some(item.accessed);
+    object.insert("accessed".to_owned(), accessed.into());
     object.insert("size".to_owned(), item.value_bytes.into());
     object.insert("state".to_owned(), item.life.name().into());
     object

@@ -9,38 +9,30 @@ mod show;
 mod sql;
 mod summary;
 
-use std::sync::mpsc;
+use std::sync::Weak;
 use std::time::Duration;
 
-use clap::builder::PathBufValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use crate::cli::{Exit, Failure, file};
+use crate::cli::{Exit, Failure, budget, file};
 use crate::clock::Clock;
 use crate::config::units;
+use crate::store::ViewBudget;
 use crate::store::inspect::{InspectError, Inspection};
 
-/// Default of `--budget`, in seconds: a WAL of 256 MiB lasts that long under full load.
-const BUDGET_DEFAULT: &str = "30s";
+/// A WAL of 256 MiB lasts that long under full load.
+const TIME_BUDGET: &str = "30s";
+/// As for a backup: the daemon refuses writes at 256 MiB by default.
+const WAL_BUDGET: &str = "128m";
 
-/// What a blocked reader of our output gets beyond the budget, before the look is ended from outside.
-const GRACE: Duration = Duration::from_millis(500);
+/// Between two looks at the budget.
+const WATCH_EVERY: Duration = Duration::from_millis(100);
+/// Looks that a blocked reader of our output gets beyond the budget, before the look is ended from
+/// outside.
+const GRACE_LOOKS: u32 = 5;
 
 pub(super) fn command() -> Command {
-    let db = Arg::new("db")
-        .short('e')
-        .long("db")
-        .value_name("file")
-        .value_parser(PathBufValueParser::new())
-        .global(true)
-        .help("The database (litecached.db, in $STATE_DIRECTORY if set)");
-    let budget = Arg::new("budget")
-        .long("budget")
-        .value_name("time")
-        .default_value(BUDGET_DEFAULT)
-        .value_parser(seconds)
-        .global(true)
-        .help("End with an error after this long: 30s, 10m");
+    let budgets = [budget::time_flag(TIME_BUDGET), budget::wal_flag(WAL_BUDGET)];
     let json = Arg::new("json")
         .long("json")
         .action(ArgAction::SetTrue)
@@ -53,7 +45,9 @@ pub(super) fn command() -> Command {
              Without a command: summary.",
         )
         .disable_help_subcommand(true)
-        .args([db, budget, json])
+        .arg(file::flag().global(true))
+        .args(budgets.map(|flag| flag.global(true)))
+        .arg(json)
         .subcommand(summary::command())
         .subcommand(keys::command())
         .subcommand(get::command())
@@ -62,27 +56,22 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
-    let watch = Watch::start(budget(flags))?;
-    let done = match flags.subcommand() {
+    match flags.subcommand() {
         Some(("keys", flags)) => keys::run(flags),
         Some(("get", flags)) => get::run(flags),
         Some(("sql", flags)) => sql::run(flags),
         Some(("check", flags)) => check::run(flags),
         Some((_, flags)) => summary::run(flags),
         None => summary::run(flags),
-    };
-    drop(watch);
-    done
+    }
 }
 
+/// Begins a look, and watches its budget.
 fn open(flags: &ArgMatches) -> Result<Inspection, Failure> {
-    let inspection =
-        Inspection::open(&file::database(flags), Clock::system().now(), budget(flags))?;
+    let (time, wal) = (budget::time_given(flags), budget::wal_given(flags));
+    let inspection = Inspection::open(&file::database(flags), Clock::system().now(), time, wal)?;
+    watch(inspection.budget())?;
     Ok(inspection)
-}
-
-fn budget(flags: &ArgMatches) -> Duration {
-    Duration::from_secs(flags.get_one::<u64>("budget").copied().unwrap_or(30))
 }
 
 fn seconds(text: &str) -> Result<u64, String> {
@@ -93,46 +82,45 @@ fn bytes(text: &str) -> Result<u64, String> {
     units::bytes(text).ok_or_else(|| "give a size such as 1000, 64k or 1m".to_owned())
 }
 
+fn count(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "give a number of items, such as 100")
+}
+
 impl From<InspectError> for Failure {
     fn from(error: InspectError) -> Self {
         let exit = match error {
             InspectError::Open(error) => return error.into(),
-            InspectError::Missing { .. } => Exit::NoInput,
-            InspectError::Empty { .. }
-            | InspectError::Older { .. }
-            | InspectError::Unfinished { .. }
-            | InspectError::Damaged { .. } => Exit::Data,
-            InspectError::Budget { .. }
-            | InspectError::Disturbed { .. }
-            | InspectError::Busy { .. } => Exit::Temporary,
+            InspectError::Damaged { .. } | InspectError::Unsound { .. } => Exit::Data,
+            InspectError::Full { .. } => Exit::CannotCreate,
+            InspectError::Budget(_) | InspectError::Slow { .. } => Exit::Temporary,
             InspectError::Statement { .. } => Exit::Usage,
-            InspectError::Failed { .. } => Exit::Io,
         };
         Self::new(exit, error.to_string())
     }
 }
 
 /// Ends the process when the budget is over and SQLite is not running: the snapshot would stay open
-/// for as long as nobody reads our output (`litecached inspect keys | less`).
-struct Watch {
-    /// Dropped, it tells the thread that all is done.
-    _done: mpsc::Sender<()>,
-}
-
-impl Watch {
-    fn start(budget: Duration) -> Result<Self, Failure> {
-        let (done, ended) = mpsc::channel();
-        let watch = move || {
-            if ended.recv_timeout(budget + GRACE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                let failure = Failure::from(InspectError::Budget { budget });
-                // The line is for people; the exit code says the same without it.
-                eprintln!("litecached: {}", failure.message);
-                std::process::exit(failure.exit as i32);
+/// for as long as nobody reads our output (`litecached inspect keys | less`). A look that has ended
+/// takes its budget with it.
+fn watch(budget: Weak<ViewBudget>) -> Result<(), Failure> {
+    let watch = move || {
+        let mut late = 0;
+        while let Some(budget) = budget.upgrade() {
+            if let Some(over) = budget.exceeded() {
+                // SQLite is interrupted by the same budget, and tells it better.
+                late += 1;
+                if late > GRACE_LOOKS {
+                    let failure = Failure::from(InspectError::Budget(over));
+                    // The line is for people; the exit code says the same without it.
+                    eprintln!("litecached: {}", failure.message);
+                    std::process::exit(failure.exit as i32);
+                }
             }
-        };
-        std::thread::Builder::new().name("budget".into()).spawn(watch).map_err(|error| {
-            Failure::new(Exit::System, format!("no thread can be started: {error}; try again"))
-        })?;
-        Ok(Self { _done: done })
-    }
+            drop(budget);
+            std::thread::park_timeout(WATCH_EVERY);
+        }
+    };
+    std::thread::Builder::new().name("budget".into()).spawn(watch).map(drop).map_err(|error| {
+        Failure::new(Exit::System, format!("no thread can be started: {error}; try again"))
+    })
 }

@@ -2,11 +2,12 @@
 
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::ops::ControlFlow;
+use std::path::Path;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::cli::json::{self, obeyed};
 use crate::cli::{Exit, Failure};
 
 /// stdout, with its first error kept: what writes is told to stop, and the end says why.
@@ -39,7 +40,7 @@ impl Out {
     }
 
     pub(super) fn json(&mut self, value: &Value) -> ControlFlow<()> {
-        self.line(&value.to_string())
+        self.bytes(json::line(value).as_bytes())
     }
 
     /// A reader that has gone away (`| head -1`) has read enough.
@@ -72,7 +73,7 @@ pub(super) fn text(bytes: &[u8]) -> String {
     let mut shown = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
-            if character.is_control() || character == '\\' {
+            if obeyed(character) || character == '\\' {
                 shown.extend(character.escape_default());
             } else {
                 shown.push(character);
@@ -86,25 +87,29 @@ pub(super) fn text(bytes: &[u8]) -> String {
     shown
 }
 
+/// A path as text.
+pub(super) fn path(path: &Path) -> String {
+    text(path.as_os_str().as_encoded_bytes())
+}
+
 /// A byte in two digits.
 fn hex(byte: u8) -> [char; 2] {
     [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('?'))
 }
 
-/// Cut to so many characters, with a sign where something was cut.
+/// Cut to so many columns, with a sign where something was cut.
 pub(super) fn short(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+    if text.width() <= most {
         return text.to_owned();
     }
-    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
-}
-
-/// Bytes in an object: `name` where they are UTF-8, else `name_base64`.
-pub(super) fn put(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => object.insert(name.to_owned(), text.into()),
-        Err(_) => object.insert(format!("{name}_base64"), STANDARD.encode(bytes).into()),
+    let mut left = most.saturating_sub(1);
+    let fits = |character: &char| {
+        let width = character.width().unwrap_or(0);
+        let fits = width <= left;
+        left = left.saturating_sub(width);
+        fits
     };
+    text.chars().take_while(fits).chain(['…']).collect()
 }
 
 /// `1.4 MiB`.
@@ -161,8 +166,8 @@ pub(super) struct Table {
 
 /// Rows that are looked at for the widths.
 const ROWS_MEASURED: usize = 200;
-/// A cell of a table has at most so many characters; other formats cut nothing.
-pub(super) const CELL_CHARS_MAX: usize = 80;
+/// A cell of a table has at most so many columns; other formats cut nothing.
+pub(super) const CELL_COLUMNS_MAX: usize = 80;
 
 impl Table {
     pub(super) fn row(&mut self, out: &mut Out, cells: Vec<String>) -> ControlFlow<()> {
@@ -179,7 +184,7 @@ impl Table {
         for row in &self.rows {
             widths.resize(row.len().max(widths.len()), 0);
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.chars().count().max(*width);
+                *width = cell.width().max(*width);
             }
         }
         for row in std::mem::take(&mut self.rows) {
@@ -194,7 +199,7 @@ fn aligned(cells: &[String], widths: &[usize]) -> String {
     let mut line = String::new();
     for (cell, &width) in cells.iter().zip(widths) {
         line.push_str(cell);
-        let gap = width.saturating_sub(cell.chars().count()) + 2;
+        let gap = width.saturating_sub(cell.width()) + 2;
         line.extend(std::iter::repeat_n(' ', gap));
     }
     line.truncate(line.trim_end().len());
@@ -213,9 +218,21 @@ mod tests {
             (b"a\x1b[2J\n", "a\\u{1b}[2J\\n"),
             (b"\xff\x00", "\\xff\\u{0}"),
             (b"back\\slash", "back\\\\slash"),
+            ("a\u{202e}b\u{9b}".as_bytes(), "a\\u{202e}b\\u{9b}"),
         ] {
             assert_eq!(text(bytes), shown);
         }
+    }
+
+    #[test]
+    fn columns_are_counted_as_a_terminal_does() {
+        for (whole, most, cut) in
+            [("abcd", 4, "abcd"), ("abcd", 3, "ab…"), ("鍵鍵鍵", 4, "鍵…"), ("a鍵鍵", 4, "a鍵…")]
+        {
+            assert_eq!(short(whole, most), cut, "{whole}");
+        }
+        assert_eq!(aligned(&["鍵".into(), "x".into()], &[4, 1]), "鍵    x");
+        assert_eq!(aligned(&["key".into(), "x".into()], &[4, 1]), "key   x");
     }
 
     #[test]

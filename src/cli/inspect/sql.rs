@@ -1,16 +1,21 @@
 //! `inspect sql`: a statement of one's own.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
+use std::io::{self, Read};
 use std::ops::ControlFlow;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Map, Value, json};
 
-use crate::cli::inspect::show::{self, CELL_CHARS_MAX, Out, Table};
-use crate::cli::{Exit, Failure};
+use crate::cli::inspect::show::{self, CELL_COLUMNS_MAX, Out, Table};
+use crate::cli::json::{line, put};
+use crate::cli::{Exit, Failure, budget, file};
+use crate::clock::Clock;
 use crate::store::inspect::{Cell, change};
+
+/// SQL that is taken from stdin. SQLite itself takes no more of a statement by default.
+const STATEMENT_BYTES_MAX: u64 = 1_000_000;
 
 pub(super) fn command() -> Command {
     let flag = |name: &'static str, help: &'static str| {
@@ -18,36 +23,46 @@ pub(super) fn command() -> Command {
     };
     Command::new("sql")
         .about("One statement that reads; with --write, a change that the daemon takes over")
-        .arg(Arg::new("statement").value_name("statement").required(true))
+        .arg(
+            Arg::new("statement")
+                .value_name("statement")
+                .required(true)
+                // A comment begins with two of them.
+                .allow_hyphen_values(true)
+                .help("SQL, or - to read it from stdin"),
+        )
         .arg(flag("csv", "Comma-separated values, names first").conflicts_with("json"))
         .arg(flag("write", "Change items, in one transaction").conflicts_with("csv"))
         .after_help(
-            "The view items is made for reading. With --write there is item_id(key), the id that a\n\
-             new row of item needs; changed items get new cas ids.",
+            "The view items is made for reading. With --write rows of item are inserted, changed or\n\
+             removed: INSERT INTO item (key, value) VALUES (CAST('a' AS BLOB), CAST('1' AS BLOB)).\n\
+             Each gets the id that belongs to its key, and a new cas id; what no client could use is\n\
+             refused, and then nothing is changed.",
         )
 }
 
 pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
-    let Some(statement) = flags.get_one::<String>("statement") else {
-        return Err(Failure::new(Exit::Usage, "a statement is needed; see inspect sql -h"));
-    };
+    let statement = &statement(flags)?;
     if flags.get_flag("write") {
         return write(flags, statement);
     }
     let inspection = super::open(flags)?;
     let names = RefCell::new(Vec::new());
     let mut out = Out::stdout();
-    let mut rows: Box<dyn Rows> = if flags.get_flag("json") {
+    let as_json = flags.get_flag("json");
+    let mut rows: Box<dyn Rows> = if as_json {
         Box::new(JsonRows { is_first: true })
     } else if flags.get_flag("csv") {
-        Box::new(CsvRows::default())
+        Box::new(CsvRows { is_shown: Out::is_terminal(), ..CsvRows::default() })
     } else {
         Box::new(Table::default())
     };
     let mut is_begun = false;
     let read = inspection.query(
         statement,
-        |columns| names.replace(columns.to_vec()).clear(),
+        |columns| {
+            *names.borrow_mut() = if as_json { told_apart(columns) } else { columns.to_vec() };
+        },
         |cells| {
             if !is_begun {
                 is_begun = true;
@@ -72,16 +87,62 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     Ok(read?)
 }
 
+fn statement(flags: &ArgMatches) -> Result<String, Failure> {
+    match flags.get_one::<String>("statement") {
+        Some(given) if given != "-" => Ok(given.clone()),
+        _ => {
+            let mut read = String::new();
+            let limit = STATEMENT_BYTES_MAX + 1;
+            let taken = io::stdin().lock().take(limit).read_to_string(&mut read);
+            match taken {
+                Ok(_) if read.len() as u64 == limit => Err(Failure::new(
+                    Exit::Usage,
+                    format!(
+                        "more than {STATEMENT_BYTES_MAX} bytes of SQL are on stdin; give it in parts"
+                    ),
+                )),
+                Ok(_) => Ok(read),
+                Err(error) => Err(Failure::new(
+                    Exit::Io,
+                    format!("reading SQL from stdin failed: {error}; give it as an argument"),
+                )),
+            }
+        }
+    }
+}
+
 fn write(flags: &ArgMatches, statement: &str) -> Result<(), Failure> {
-    let changed = change(&crate::cli::file::database(flags), statement, super::budget(flags))?;
+    let changed = change(
+        &file::database(flags),
+        statement,
+        Clock::system().now(),
+        budget::time_given(flags),
+    )?;
     let mut out = Out::stdout();
     // A break is an error that `end` tells.
     let _broken = if flags.get_flag("json") {
         out.json(&json!({ "rows": changed.rows }))
     } else {
-        out.line(&format!("{} rows changed", changed.rows))
+        let noun = if changed.rows == 1 { "row" } else { "rows" };
+        out.line(&format!("{} {noun} changed", changed.rows))
     };
     out.end()
+}
+
+/// An object has a name once: of columns with one name, the later ones get a number.
+fn told_apart(columns: &[String]) -> Vec<String> {
+    let given: HashSet<&str> = columns.iter().map(String::as_str).collect();
+    let mut taken = HashSet::new();
+    let apart = columns.iter().map(|name| {
+        let numbered = (2..).map(|number| format!("{name}_{number}"));
+        let free = std::iter::once(name.clone())
+            .chain(numbered.filter(|name| !given.contains(name.as_str())))
+            .find(|name| !taken.contains(name))
+            .expect("numbers do not end");
+        taken.insert(free.clone());
+        free
+    });
+    apart.collect()
 }
 
 /// A form in which rows are written.
@@ -103,8 +164,8 @@ impl Rows for Table {
             Cell::Real(number) => number.to_string(),
             // Four bytes are the longest character; more than these are cut anyway.
             Cell::Text(bytes) | Cell::Blob(bytes) => {
-                let begin = &bytes[..bytes.len().min(4 * (CELL_CHARS_MAX + 1))];
-                show::short(&show::text(begin), CELL_CHARS_MAX)
+                let begin = &bytes[..bytes.len().min(4 * (CELL_COLUMNS_MAX + 1))];
+                show::short(&show::text(begin), CELL_COLUMNS_MAX)
             }
         });
         Table::row(self, out, cells.collect())
@@ -125,19 +186,23 @@ impl Rows for JsonRows {
     }
 
     fn row(&mut self, out: &mut Out, names: &[String], cells: &[Cell<'_>]) -> ControlFlow<()> {
-        let values = cells.iter().map(|cell| match cell {
-            Cell::Null => Value::Null,
-            Cell::Integer(number) => (*number).into(),
-            Cell::Real(number) => (*number).into(),
-            Cell::Text(bytes) | Cell::Blob(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => text.into(),
-                Err(_) => json!({ "base64": STANDARD.encode(bytes) }),
-            },
-        });
-        let object: Map<String, Value> = names.iter().cloned().zip(values).collect();
+        let mut object = Map::new();
+        for (name, cell) in names.iter().zip(cells) {
+            let value = match cell {
+                Cell::Null => Value::Null,
+                Cell::Integer(number) => (*number).into(),
+                Cell::Real(number) => (*number).into(),
+                Cell::Text(bytes) | Cell::Blob(bytes) => {
+                    put(&mut object, name, bytes);
+                    continue;
+                }
+            };
+            object.insert(name.clone(), value);
+        }
         out.bytes(if self.is_first { b"\n" } else { b",\n" })?;
         self.is_first = false;
-        out.bytes(Value::from(object).to_string().as_bytes())
+        let line = line(&Value::from(object));
+        out.bytes(line.trim_end().as_bytes())
     }
 
     fn end(&mut self, out: &mut Out) -> ControlFlow<()> {
@@ -145,13 +210,22 @@ impl Rows for JsonRows {
     }
 }
 
-/// Bytes stand as they are; a NULL is empty.
+/// Bytes stand as they are, but at a terminal, which would obey some; a NULL is empty.
 #[derive(Default)]
 struct CsvRows {
     record: csv::ByteRecord,
+    is_shown: bool,
 }
 
 impl CsvRows {
+    fn push(&mut self, bytes: &[u8]) {
+        if self.is_shown {
+            self.record.push_field(show::text(bytes).as_bytes());
+        } else {
+            self.record.push_field(bytes);
+        }
+    }
+
     fn write(&self, out: &mut Out) -> ControlFlow<()> {
         let mut line = csv::Writer::from_writer(Vec::new());
         let written = line.write_byte_record(&self.record);
@@ -165,7 +239,8 @@ impl CsvRows {
 
 impl Rows for CsvRows {
     fn begin(&mut self, out: &mut Out, names: &[String]) -> ControlFlow<()> {
-        self.record = names.iter().collect();
+        self.record.clear();
+        names.iter().for_each(|name| self.push(name.as_bytes()));
         self.write(out)
     }
 
@@ -176,7 +251,7 @@ impl Rows for CsvRows {
                 Cell::Null => self.record.push_field(b""),
                 Cell::Integer(number) => self.record.push_field(number.to_string().as_bytes()),
                 Cell::Real(number) => self.record.push_field(number.to_string().as_bytes()),
-                Cell::Text(bytes) | Cell::Blob(bytes) => self.record.push_field(bytes),
+                Cell::Text(bytes) | Cell::Blob(bytes) => self.push(bytes),
             }
         }
         self.write(out)

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::Failure;
 use crate::cli::inspect::show::{self, Out, Table};
+use crate::cli::json::put;
 use crate::store::inspect::{Bar, Group, Inspection, Summary};
 
 /// Characters of the longest bar.
@@ -43,21 +44,19 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
 fn as_object(inspection: &Inspection, summary: &Summary) -> Value {
     let state = inspection.state();
     let group = |group: &Group| json!({ "items": group.items, "bytes": group.bytes });
-    let bars = |bars: &[Bar]| -> Value {
-        bars.iter()
-            .map(|bar| (bar.label.to_owned(), bar.items.into()))
-            .collect::<Map<_, _>>()
-            .into()
+    let bars = |bars: &[Bar]| -> Vec<Value> {
+        let bar = |bar: &Bar| json!({ "label": bar.label, "up_to": bar.up_to, "items": bar.items });
+        bars.iter().map(bar).collect()
     };
     let keyed = |key: &[u8], name: &str, value: Value| {
         let mut object = Map::new();
-        show::put(&mut object, "key", key);
+        put(&mut object, "key", key);
         object.insert(name.to_owned(), value);
         Value::from(object)
     };
     let prefixes = summary.prefixes.iter().map(|(prefix, of)| {
         let mut object = Map::new();
-        show::put(&mut object, "prefix", prefix);
+        put(&mut object, "prefix", prefix);
         object.insert("items".into(), of.items.into());
         object.insert("bytes".into(), of.bytes.into());
         Value::from(object)
@@ -65,7 +64,7 @@ fn as_object(inspection: &Inspection, summary: &Summary) -> Value {
     let biggest = summary.biggest.iter().map(|(size, key)| keyed(key, "size", (*size).into()));
     let oldest = summary.oldest.iter().map(|(at, key)| keyed(key, "stored", (*at).into()));
     json!({
-        "database": show::text(inspection.path().as_os_str().as_encoded_bytes()),
+        "database": show::path(inspection.path()),
         "schema_version": summary.schema_version,
         "at": inspection.now().0,
         "live": group(&summary.live),
@@ -92,15 +91,20 @@ fn as_object(inspection: &Inspection, summary: &Summary) -> Value {
 }
 
 fn as_text(out: &mut Out, inspection: &Inspection, summary: &Summary) -> ControlFlow<()> {
-    let name = show::text(inspection.path().as_os_str().as_encoded_bytes());
+    let name = show::path(inspection.path());
     out.line(&format!("{name}, schema version {}", summary.schema_version))?;
-    let free = summary.free_pages * summary.page_bytes;
+    let bytes = |pages: u64| show::size(pages * summary.page_bytes);
     out.line(&format!(
-        "file {} in {} pages of {} ({} free), write-ahead log {}",
-        show::size(summary.file_bytes),
+        "{} pages of {}: {}, of which {} free",
         summary.pages,
         show::size(summary.page_bytes),
-        show::size(free),
+        bytes(summary.pages),
+        bytes(summary.free_pages),
+    ))?;
+    // The newest of them may be in the log alone.
+    out.line(&format!(
+        "on disk: file {}, write-ahead log {}",
+        show::size(summary.file_bytes),
         show::size(summary.wal_bytes),
     ))?;
     out.line("")?;
@@ -111,10 +115,10 @@ fn as_text(out: &mut Out, inspection: &Inspection, summary: &Summary) -> Control
         group_row(&mut table, out, label, group)?;
     }
     table.end(out)?;
-    out.line(&format!(
-        "fetched since stored, as far as it is written down: {} (hits and misses: stats)",
-        summary.fetched
-    ))?;
+    out.line(&match summary.fetched {
+        Some(items) => format!("fetched since stored: {items} items, as far as it is written down"),
+        None => "fetches are not written down; a daemon's stats has hits and misses".into(),
+    })?;
     for (title, bars) in [
         ("expires in", &summary.expiry),
         ("stored ago", &summary.ages),
@@ -128,7 +132,9 @@ fn as_text(out: &mut Out, inspection: &Inspection, summary: &Summary) -> Control
         let name = show::short(&show::text(prefix), 40);
         group_row(&mut table, out, &name, group)?;
     }
-    for (label, group) in [("(others)", &summary.other_prefixes), ("(none)", &summary.unprefixed)] {
+    for (label, group) in
+        [("(other prefixes)", &summary.other_prefixes), ("(no prefix)", &summary.unprefixed)]
+    {
         if group.items > 0 {
             group_row(&mut table, out, label, group)?;
         }

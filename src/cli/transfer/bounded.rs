@@ -2,6 +2,7 @@
 //! are cut when they are longer than any item.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 use std::rc::Rc;
 
@@ -72,7 +73,8 @@ impl<R: BufRead> Lines<R> {
 }
 
 /// JSON on its way to a parser, with strings cut that are longer than a bound: the parser keeps a
-/// whole string in memory, and a stranger's file may hold one of any length.
+/// whole string in memory, and a stranger's file may hold one of any length. Half of a surrogate pair,
+/// at which the parser would end, is replaced.
 #[derive(Debug)]
 pub(crate) struct Clipped<R> {
     source: R,
@@ -80,7 +82,10 @@ pub(crate) struct Clipped<R> {
     /// Bytes of the string that we are in, as written; `None` outside of strings.
     string: Option<usize>,
     cutting: bool,
-    escape: Escape,
+    /// An escape that is not complete, or the first half of a pair that waits for the second.
+    escape: Vec<u8>,
+    /// What the parser is to see next.
+    ready: VecDeque<u8>,
     progress: Progress,
 }
 
@@ -89,6 +94,7 @@ pub(crate) struct Clipped<R> {
 pub(crate) struct Progress {
     bytes_read: Rc<Cell<u64>>,
     clipped: Rc<Cell<bool>>,
+    halved: Rc<Cell<bool>>,
 }
 
 impl Progress {
@@ -97,9 +103,9 @@ impl Progress {
         self.bytes_read.get()
     }
 
-    /// Whether a string was cut since this was last asked.
-    pub(crate) fn was_clipped(&self) -> bool {
-        self.clipped.take()
+    /// Whether a string was cut, and half of a surrogate pair replaced, since this was last asked.
+    pub(crate) fn changed(&self) -> (bool, bool) {
+        (self.clipped.take(), self.halved.take())
     }
 }
 
@@ -110,7 +116,8 @@ impl<R: BufRead> Clipped<R> {
             string_bytes_max,
             string: None,
             cutting: false,
-            escape: Escape::None,
+            escape: Vec::new(),
+            ready: VecDeque::new(),
             progress: Progress::default(),
         }
     }
@@ -119,84 +126,105 @@ impl<R: BufRead> Clipped<R> {
         self.progress.clone()
     }
 
-    /// Whether the parser is to see this byte.
-    fn pass(&mut self, byte: u8) -> bool {
-        let Some(length) = &mut self.string else {
+    /// The next byte of the source.
+    fn take(&mut self, byte: u8) {
+        if self.string.is_none() {
             if byte == b'"' {
                 self.string = Some(0);
                 self.cutting = false;
-                self.escape = Escape::None;
             }
-            return true;
-        };
-        let before = self.escape;
-        self.escape = before.then(byte);
-        if byte == b'"' && !before.goes_on() {
-            self.string = None;
-            return true;
+            self.ready.push_back(byte);
+            return;
         }
-        // Cut between characters: not inside an escape, behind half a pair or inside UTF-8.
-        let between = !before.goes_on() && before != Escape::HalfPair && byte & 0xc0 != 0x80;
-        if *length >= self.string_bytes_max && between && !self.cutting {
+        match (self.escape.len() % PAIR_HALF, byte) {
+            // Nothing is begun: but a first half may wait.
+            (0, b'\\') => self.escape.push(byte),
+            (0, b'"') => {
+                self.halve();
+                self.string = None;
+                self.ready.push_back(byte);
+            }
+            (0, _) => {
+                self.halve();
+                self.pass(&[byte], byte & 0xc0 != 0x80);
+            }
+            (1, byte) if byte != b'u' => {
+                let begun = self.escape.pop();
+                self.halve();
+                self.pass(&[begun.unwrap_or(byte), byte], true);
+            }
+            _ => {
+                self.escape.push(byte);
+                if self.escape.len().is_multiple_of(PAIR_HALF) {
+                    self.unit();
+                }
+            }
+        }
+    }
+
+    /// A `\uXXXX` is complete, perhaps behind another that is the first half of a pair.
+    fn unit(&mut self) {
+        let begin = self.escape.len() - PAIR_HALF;
+        let digits = std::str::from_utf8(&self.escape[begin + 2..]).ok();
+        let unit = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        match unit {
+            Some(0xd800..=0xdbff) if begin == 0 => {}
+            Some(0xdc00..=0xdfff) if begin > 0 => {
+                let pair = std::mem::take(&mut self.escape);
+                self.pass(&pair, true);
+            }
+            Some(0xdc00..=0xdfff) => self.halve(),
+            _ => {
+                let last = self.escape.split_off(begin);
+                self.halve();
+                if matches!(unit, Some(0xd800..=0xdbff)) {
+                    self.escape = last;
+                } else {
+                    self.pass(&last, true);
+                }
+            }
+        }
+    }
+
+    /// A half that waits stays alone.
+    fn halve(&mut self) {
+        if !self.escape.is_empty() {
+            self.escape.clear();
+            self.progress.halved.set(true);
+            self.pass(b"\\ufffd", true);
+        }
+    }
+
+    /// Bytes of a string that belong together; cut is only where a character begins.
+    fn pass(&mut self, bytes: &[u8], begins: bool) {
+        let Some(length) = &mut self.string else { return };
+        if *length >= self.string_bytes_max && begins && !self.cutting {
             self.cutting = true;
             self.progress.clipped.set(true);
         }
-        *length = length.saturating_add(1);
-        !self.cutting
-    }
-}
-
-/// What stands before the next byte of a string.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Escape {
-    None,
-    /// A backslash.
-    Begun,
-    /// `\u` and some digits.
-    Digits {
-        count: u8,
-        unit: u16,
-    },
-    /// An escape that is the first half of a surrogate pair.
-    HalfPair,
-}
-
-impl Escape {
-    fn goes_on(self) -> bool {
-        matches!(self, Self::Begun | Self::Digits { .. })
-    }
-
-    fn then(self, byte: u8) -> Self {
-        match self {
-            Self::Begun if byte == b'u' => Self::Digits { count: 0, unit: 0 },
-            Self::Begun => Self::None,
-            Self::Digits { count, unit } => {
-                let digit = char::from(byte).to_digit(16).unwrap_or(0);
-                let unit = unit << 4 | u16::try_from(digit).unwrap_or(0);
-                match count {
-                    3 if (0xd800..0xdc00).contains(&unit) => Self::HalfPair,
-                    3 => Self::None,
-                    _ => Self::Digits { count: count + 1, unit },
-                }
-            }
-            Self::None | Self::HalfPair if byte == b'\\' => Self::Begun,
-            Self::None | Self::HalfPair => Self::None,
+        *length = length.saturating_add(bytes.len());
+        if !self.cutting {
+            self.ready.extend(bytes);
         }
     }
 }
+
+/// Bytes of `\uXXXX`.
+const PAIR_HALF: usize = 6;
 
 impl<R: BufRead> Read for Clipped<R> {
     /// One byte at a time: a JSON parser asks for no more, and so a position is exact.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(place) = buffer.first_mut() else { return Ok(0) };
         loop {
-            let Some(&byte) = self.source.fill_buf()?.first() else { return Ok(0) };
-            self.source.consume(1);
-            self.progress.bytes_read.set(self.progress.bytes_read.get() + 1);
-            if self.pass(byte) {
+            if let Some(byte) = self.ready.pop_front() {
                 *place = byte;
                 return Ok(1);
             }
+            let Some(&byte) = self.source.fill_buf()?.first() else { return Ok(0) };
+            self.source.consume(1);
+            self.progress.bytes_read.set(self.progress.bytes_read.get() + 1);
+            self.take(byte);
         }
     }
 }
@@ -229,11 +257,32 @@ mod tests {
             (r#"["1234\u0041\\","\\"]"#, r#"["1234","\\"]"#, true),
             (r#"["\u00e9","\u00e9\u00e9"]"#, r#"["\u00e9","\u00e9"]"#, true),
             (r#"["\\\\",1]"#, r#"["\\\\",1]"#, false),
+            (r#"["\ud83d\ude00","\u0g11x"]"#, r#"["\ud83d\ude00","\u0g11"]"#, true),
         ] {
             let mut reader = Clipped::new(text.as_bytes(), 4);
             let mut out = String::new();
             reader.read_to_string(&mut out).expect("text");
-            assert_eq!((out.as_str(), reader.progress().was_clipped()), (seen, clipped), "{text}");
+            let changed = reader.progress().changed();
+            assert_eq!((out.as_str(), changed), (seen, (clipped, false)), "{text}");
+        }
+    }
+
+    #[test]
+    fn halves_of_a_surrogate_pair_are_replaced() {
+        for (text, seen) in [
+            (r#"["\ud800"]"#, r#"["\ufffd"]"#),
+            (r#"["\uDFFFa"]"#, r#"["\ufffda"]"#),
+            (r#"["\ud800\n"]"#, r#"["\ufffd\n"]"#),
+            (r#"["\ud800\u0041"]"#, r#"["\ufffd\u0041"]"#),
+            (r#"["\ud800\ud83d\ude00"]"#, r#"["\ufffd\ud83d\ude00"]"#),
+            (r#"["\ud800\ud800"]"#, r#"["\ufffd\ufffd"]"#),
+            (r#"["\ud800\""]"#, r#"["\ufffd\""]"#),
+        ] {
+            let mut reader = Clipped::new(text.as_bytes(), 100);
+            let mut out = String::new();
+            reader.read_to_string(&mut out).expect("text");
+            let changed = reader.progress().changed();
+            assert_eq!((out.as_str(), changed), (seen, (false, true)), "{text}");
         }
     }
 }

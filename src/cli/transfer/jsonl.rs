@@ -11,7 +11,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{Halt, Parsed, Position, Record, Refusal, bounded, too_large};
+use super::{Halt, Parsed, Record, Refusal, each_line};
+use crate::cli::json::text_or_base64;
 
 /// Field names, numbers and a key: what a line has beside its value, written with escapes.
 const LINE_REST_BYTES: u64 = 4_096;
@@ -38,23 +39,11 @@ struct Row<'a> {
 pub(crate) fn read<E>(
     source: impl BufRead,
     item_bytes_max: u64,
-    mut take: impl FnMut(Parsed) -> Result<(), E>,
+    take: impl FnMut(Parsed) -> Result<(), E>,
 ) -> Result<(), Halt<E>> {
     // An escape writes one byte as six.
     let line_bytes_max = item_bytes_max.saturating_mul(6).saturating_add(LINE_REST_BYTES);
-    let mut lines =
-        bounded::Lines::new(source, usize::try_from(line_bytes_max).unwrap_or(usize::MAX));
-    while let Some(line) = lines.next().map_err(|error| Halt::Broken(error.to_string()))? {
-        let record = match line.text {
-            Some(text) if text.trim_ascii().is_empty() => continue,
-            Some(text) => parse(text),
-            None => Err(Refusal::new(too_large(item_bytes_max))),
-        };
-        let parsed =
-            Parsed { position: Position::Line(line.number), bytes_read: line.bytes_read, record };
-        take(parsed).map_err(Halt::Taker)?;
-    }
-    Ok(())
+    each_line(source, line_bytes_max, item_bytes_max, parse, take)
 }
 
 fn parse(line: &[u8]) -> Result<Record, Refusal> {
@@ -106,9 +95,9 @@ pub(crate) fn write(
 }
 
 fn said(bytes: &[u8]) -> (Option<Cow<'_, str>>, Option<Cow<'_, str>>) {
-    match std::str::from_utf8(bytes) {
+    match text_or_base64(bytes) {
         Ok(text) => (Some(text.into()), None),
-        Err(_) => (None, Some(STANDARD.encode(bytes).into())),
+        Err(base64) => (None, Some(base64.into())),
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) fn read<E>(
     }
 }
 
+const HALVED: &str = "has half of a surrogate pair (like \\ud800), which is no character";
+
 struct Entries<'t> {
     progress: Progress,
     item_bytes_max: u64,
@@ -60,13 +62,17 @@ impl<'de> Visitor<'de> for Entries<'_> {
         for number in 1.. {
             let Some(key) = map.next_key::<String>()? else { break };
             let key = key.into_bytes();
-            let key_clipped = self.progress.was_clipped();
+            let (key_clipped, key_halved) = self.progress.changed();
             let content = map.next_value_seed(ContentSeed)?;
-            let value_clipped = self.progress.was_clipped();
+            let (value_clipped, value_halved) = self.progress.changed();
             let record = if key_clipped {
                 Err(Refusal::new("its key is too long"))
+            } else if key_halved {
+                Err(Refusal::of(&key, format!("its key {HALVED}")))
             } else if value_clipped {
                 Err(Refusal::of(&key, too_large(self.item_bytes_max)))
+            } else if value_halved {
+                Err(Refusal::of(&key, format!("its value {HALVED}")))
             } else {
                 record(key, content)
             };
@@ -251,6 +257,21 @@ mod tests {
             let [Err(refusal), Ok(after)] = &seen[..] else { panic!("{content}: {seen:?}") };
             assert!(refusal.reason.contains(reason), "{content}: {refusal:?}");
             assert_eq!((refusal.key.as_deref(), &after.key[..]), (Some(&b"k"[..]), &b"l"[..]));
+        }
+    }
+
+    #[test]
+    fn half_a_character_is_refused_where_it_stands() {
+        for (text, key) in [
+            (r#"{"k": "\ud800", "l": "after"}"#, "k"),
+            (r#"{"k": {"value": "a\udc00"}, "l": "after"}"#, "k"),
+            (r#"{"k\ud800x": "v", "l": "after"}"#, "k\u{fffd}x"),
+        ] {
+            let (seen, broken) = entries(text);
+            assert_eq!(broken, None, "{text}");
+            let [Err(refusal), Ok(after)] = &seen[..] else { panic!("{text}: {seen:?}") };
+            assert!(refusal.reason.contains("surrogate"), "{text}: {refusal:?}");
+            assert_eq!((refusal.key.as_deref(), &after.key[..]), (Some(key.as_bytes()), &b"l"[..]));
         }
     }
 

@@ -5,29 +5,17 @@ use std::io::{self, BufRead, Write};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Halt, Parsed, Position, Record, Refusal, bounded, too_large};
+use super::{Halt, Parsed, Record, Refusal, each_line};
 use crate::limits::KEY_BYTES_MAX;
 
 /// Reads every line, and gives it to `take`.
 pub(crate) fn read<E>(
     source: impl BufRead,
     item_bytes_max: u64,
-    mut take: impl FnMut(Parsed) -> Result<(), E>,
+    take: impl FnMut(Parsed) -> Result<(), E>,
 ) -> Result<(), Halt<E>> {
     let line_bytes_max = item_bytes_max.saturating_mul(4) / 3 + 2 * KEY_BYTES_MAX as u64;
-    let mut lines =
-        bounded::Lines::new(source, usize::try_from(line_bytes_max).unwrap_or(usize::MAX));
-    while let Some(line) = lines.next().map_err(|error| Halt::Broken(error.to_string()))? {
-        let record = match line.text {
-            Some([]) => continue,
-            Some(text) => parse(text),
-            None => Err(Refusal::new(too_large(item_bytes_max))),
-        };
-        let parsed =
-            Parsed { position: Position::Line(line.number), bytes_read: line.bytes_read, record };
-        take(parsed).map_err(Halt::Taker)?;
-    }
-    Ok(())
+    each_line(source, line_bytes_max, item_bytes_max, parse, take)
 }
 
 fn parse(line: &[u8]) -> Result<Record, Refusal> {

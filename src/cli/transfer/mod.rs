@@ -1,17 +1,16 @@
 //! Items on their way in or out: what a record is, and how each file format writes one.
 //!
 //! The formats (`key_store`, `lines`, `jsonl`) are pure: bytes become records or reasons, and know no
-//! database and no socket; `wire` is the client's side of a server. What must stay true: a source of any
-//! size and any content needs a bounded amount of memory.
+//! database and no socket. What must stay true: a source of any size and any content needs a bounded
+//! amount of memory.
 
 pub(crate) mod bounded;
 pub(crate) mod jsonl;
 pub(crate) mod key_store;
 pub(crate) mod lines;
-pub(crate) mod pattern;
-pub(crate) mod wire;
 
 use std::fmt;
+use std::io::BufRead;
 
 use crate::cache::Key;
 use crate::limits::{ITEM_HEADER_BYTES, KEY_BYTES_MAX};
@@ -43,12 +42,27 @@ impl Record {
             Some(format!("its key has {} bytes, more than {KEY_BYTES_MAX}", self.key.len()))
         } else if bytes > item_bytes_max {
             Some(too_large(item_bytes_max))
-        } else if self.exptime > i64::from(i32::MAX) {
-            Some(format!("it expires at {}, beyond what memcached's 32 bits say", self.exptime))
         } else {
             None
         }
     }
+
+    /// Why a server cannot be told of it by a text command, if it cannot.
+    pub(crate) fn unsayable(&self) -> Option<String> {
+        if self.exptime > i64::from(i32::MAX) {
+            let exptime = self.exptime;
+            return Some(format!(
+                "it expires at {exptime}, beyond the 32 bits of a server's exptime"
+            ));
+        }
+        unsayable_key(&self.key)
+    }
+}
+
+/// Why a text command cannot name this key, if it cannot.
+pub(crate) fn unsayable_key(key: &[u8]) -> Option<String> {
+    let odd = key.iter().find(|byte| matches!(byte, b' ' | b'\r' | b'\n' | 0))?;
+    Some(format!("its key has the byte {odd}, which a text command cannot say"))
 }
 
 /// Why an item is not taken whose value was not even kept.
@@ -111,4 +125,26 @@ pub(crate) enum Halt<E> {
     Broken(String),
     /// Whoever takes the records had enough.
     Taker(E),
+}
+
+/// Reads a file of a record a line, and gives each to `take`.
+fn each_line<E>(
+    source: impl BufRead,
+    line_bytes_max: u64,
+    item_bytes_max: u64,
+    parse: fn(&[u8]) -> Result<Record, Refusal>,
+    mut take: impl FnMut(Parsed) -> Result<(), E>,
+) -> Result<(), Halt<E>> {
+    let line_bytes_max = usize::try_from(line_bytes_max).unwrap_or(usize::MAX);
+    let mut lines = bounded::Lines::new(source, line_bytes_max);
+    while let Some(line) = lines.next().map_err(|error| Halt::Broken(error.to_string()))? {
+        let record = match line.text {
+            Some(text) if text.trim_ascii().is_empty() => continue,
+            Some(text) => parse(text),
+            None => Err(Refusal::new(too_large(item_bytes_max))),
+        };
+        let position = Position::Line(line.number);
+        take(Parsed { position, bytes_read: line.bytes_read, record }).map_err(Halt::Taker)?;
+    }
+    Ok(())
 }

@@ -5,10 +5,10 @@
 
 use std::ops::ControlFlow;
 
-use rusqlite::ErrorCode;
+use rusqlite::{Connection, ErrorCode};
 
 use crate::limits::{ITEM_BYTES_MAX, ITEM_HEADER_BYTES, KEY_BYTES_MAX};
-use crate::store::inspect::{InspectError, Inspection, Item, sql};
+use crate::store::inspect::{InspectError, Inspection, Item, State, sql};
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,14 @@ pub struct Finding {
     pub what: String,
     /// What to do.
     pub advice: &'static str,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    pub findings: Vec<Finding>,
+    /// Nothing wrong, but worth a word.
+    pub notes: Vec<Finding>,
 }
 
 /// What the schema has, and the daemon or its users rely on.
@@ -45,14 +53,18 @@ const ODD: &str = "another program wrote it: store the item anew through the dae
 
 impl Inspection {
     /// Everything that is wrong with the file. `quick` leaves out whether the index fits the table.
-    pub fn check(&self, quick: bool) -> Result<Vec<Finding>, InspectError> {
+    pub fn check(&self, quick: bool) -> Result<Report, InspectError> {
         let mut findings = self.integrity(quick)?;
         if let Err(error) = self.check_schema(&mut findings) {
             damaged(error, &mut findings)?;
         }
-        let mut items = Items::default();
+        let state = *self.state();
+        let mut items = Items::new(state.generation(self.now()), state);
         let walked = self.each(None, |item| {
-            items.look(self, item);
+            items.look(&self.look.db, item);
+            if is_wordless(item) {
+                items.note(TEXT_KEY, item, || "has a key that no text command can say".into());
+            }
             ControlFlow::Continue(())
         });
         if let Err(error) = walked {
@@ -62,14 +74,16 @@ impl Inspection {
             items.compare(self, &mut findings);
             self.check_chunks(&items, &mut findings)?;
         }
-        findings.extend(items.kinds.into_iter().filter(|finding| finding.count > 0));
-        Ok(findings)
+        let there = items.kinds.into_iter().filter(|finding| finding.count > 0);
+        let (notes, more) = there.partition(|finding: &Finding| finding.kind == KINDS[TEXT_KEY].0);
+        findings.extend(more);
+        Ok(Report { findings, notes })
     }
 
     fn integrity(&self, quick: bool) -> Result<Vec<Finding>, InspectError> {
         let statement = if quick { sql::INTEGRITY_QUICK } else { sql::INTEGRITY };
         let run = || -> rusqlite::Result<Vec<String>> {
-            let mut statement = self.db.prepare(statement)?;
+            let mut statement = self.look.db.prepare(statement)?;
             statement.query_map([], |row| row.get(0))?.collect()
         };
         let lines = match run() {
@@ -92,7 +106,7 @@ impl Inspection {
 
     fn check_schema(&self, findings: &mut Vec<Finding>) -> Result<(), InspectError> {
         let read = || -> rusqlite::Result<Vec<(String, String)>> {
-            let mut statement = self.db.prepare(sql::SCHEMA)?;
+            let mut statement = self.look.db.prepare(sql::SCHEMA)?;
             statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
         };
         let there = read().map_err(|error| self.judge(&error))?;
@@ -106,7 +120,7 @@ impl Inspection {
                 });
             }
         }
-        let number = |sql: &str| self.db.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let number = |sql: &str| self.look.db.query_row(sql, [], |row| row.get::<_, i64>(0));
         let rows = number(sql::STATE_ROWS).map_err(|error| self.judge(&error))?;
         if rows != 1 {
             findings.push(Finding {
@@ -133,6 +147,7 @@ impl Inspection {
 
     fn check_chunks(&self, items: &Items, findings: &mut Vec<Finding>) -> Result<(), InspectError> {
         let orphans = self
+            .look
             .db
             .query_row(sql::CHUNKS_BEFORE, [items.first_chunk], |row| row.get::<_, i64>(0))
             .map_err(|error| self.judge(&error))?;
@@ -158,8 +173,14 @@ fn damaged(error: InspectError, findings: &mut Vec<Finding>) -> Result<(), Inspe
     Ok(())
 }
 
-/// What the pass over the items saw.
-struct Items {
+/// Keys of one hash that have a place.
+pub(super) const KEYS_OF_A_BUCKET: usize = 8;
+
+/// What a pass over items saw.
+pub(super) struct Items {
+    state: State,
+    /// The newest generation that an item may have.
+    generation: i64,
     count: i64,
     bytes: i64,
     first_chunk: Option<i64>,
@@ -178,7 +199,9 @@ const GENERATION: usize = 5;
 const NUMBER: usize = 6;
 const CHUNK: usize = 7;
 
-const KINDS: [(&str, &str); 8] = [
+const TEXT_KEY: usize = 8;
+
+const KINDS: [(&str, &str); 9] = [
     ("misplaced", UNREACHABLE),
     ("duplicate", UNREACHABLE),
     ("key-length", UNREACHABLE),
@@ -187,11 +210,19 @@ const KINDS: [(&str, &str); 8] = [
     ("generation", "it would outlive flush_all: store the item anew through the daemon"),
     ("number", ODD),
     ("missing-chunk", "its value is lost: delete the item"),
+    ("text-key", "it is for meta and binary commands; if it was written by mistake, delete it"),
 ];
 
-impl Default for Items {
-    fn default() -> Self {
+/// Whether a space, a line end or a zero byte keeps text commands from naming it.
+fn is_wordless(item: &Item<'_>) -> bool {
+    item.key.iter().any(|byte| matches!(byte, b' ' | b'\r' | b'\n' | 0))
+}
+
+impl Items {
+    pub(super) fn new(generation: i64, state: State) -> Self {
         Self {
+            state,
+            generation,
             count: 0,
             bytes: 0,
             first_chunk: None,
@@ -205,11 +236,24 @@ impl Default for Items {
             }),
         }
     }
-}
 
-impl Items {
-    fn look(&mut self, inspection: &Inspection, item: &Item<'_>) {
-        let state = inspection.state();
+    /// Why what was seen so far cannot stay.
+    pub(super) fn unsound(&self) -> ControlFlow<&Finding> {
+        match self.kinds.iter().find(|finding| finding.count > 0) {
+            Some(finding) => ControlFlow::Break(finding),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// An item that a person has just made.
+    pub(super) fn look_new(&mut self, item: &Item<'_>) {
+        if is_wordless(item) && item.marks & 4 == 0 {
+            self.note(TEXT_KEY, item, || "would have a key that no text command can say".into());
+        }
+    }
+
+    pub(super) fn look(&mut self, db: &Connection, item: &Item<'_>) {
+        let state = self.state;
         self.count += 1;
         let bytes = item.key.len() as u64 + item.value_bytes + ITEM_HEADER_BYTES as u64;
         self.bytes += bytes.cast_signed();
@@ -227,9 +271,10 @@ impl Items {
         if item.cas > state.cas {
             self.note(CAS, item, || format!("has cas {}, and {} is the last", item.cas, state.cas));
         }
-        if item.generation > state.generation {
+        if item.generation > self.generation {
+            let now = self.generation;
             self.note(GENERATION, item, || {
-                format!("is of generation {}, and {} is now", item.generation, state.generation)
+                format!("is of generation {}, and {now} is now", item.generation)
             });
         }
         let is_odd = item.exptime < 0
@@ -246,7 +291,7 @@ impl Items {
         }
         if let Some(chunk) = item.chunk {
             self.first_chunk = Some(self.first_chunk.map_or(chunk, |least| least.min(chunk)));
-            let found = inspection.db.prepare_cached(sql::CHUNK);
+            let found = db.prepare_cached(sql::CHUNK);
             let is_there = found.and_then(|mut statement| statement.exists([chunk]));
             if !matches!(is_there, Ok(true)) {
                 self.note(CHUNK, item, || format!("has its value in chunk {chunk}, which is not"));
@@ -262,7 +307,7 @@ impl Items {
         }
         if self.keys.iter().any(|key| key == item.key) {
             self.note(DUPLICATE, item, || "is there twice".into());
-        } else if self.keys.len() < 8 {
+        } else if self.keys.len() < KEYS_OF_A_BUCKET {
             self.keys.push(item.key.to_vec());
         }
     }

@@ -7,105 +7,96 @@
 
 mod change;
 mod check;
-mod open;
 mod query;
 mod sql;
 mod summary;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, Row};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::clock::{Seconds, Stamp};
-use crate::store::{OpenError, rows};
+use crate::store::look::{self, Look};
+use crate::store::view::{Over, ViewBudget};
+use crate::store::{OpenError, rows, schema};
 
 pub use change::{Changed, change};
-pub use check::Finding;
+pub use check::{Finding, Report};
 pub use query::Cell;
 pub use summary::{Bar, Group, Summary};
 
 /// Steps of SQLite's machine between two looks at the clock: about a millisecond.
 const STEPS_BETWEEN_LOOKS: i32 = 20_000;
 
+/// Between two looks at the WAL, which take a few system calls.
+const WAL_EVERY: Duration = Duration::from_millis(50);
+
 /// Why a look at a file came to nothing.
 #[derive(Debug)]
 pub enum InspectError {
-    /// The file cannot be opened.
+    /// The file cannot be opened, read or written.
     Open(OpenError),
-    /// There is no such file.
-    Missing { path: PathBuf },
-    /// It holds nothing, not even a schema.
-    Empty { path: PathBuf },
-    /// It has a schema that this program would change first.
-    Older { path: PathBuf, version: i64, known: u32 },
-    /// A transaction of another program was cut off in it.
-    Unfinished { path: PathBuf },
-    /// The budget of time is used up.
-    Budget { budget: Duration },
-    /// Nobody had the file open at first, and now somebody changes it.
-    Disturbed { path: PathBuf },
+    /// The budget is used up.
+    Budget(Over),
+    /// A change took too long.
+    Slow { budget: Duration },
     /// The file contradicts itself.
     Damaged { path: PathBuf, why: String },
+    /// A change would leave this behind.
+    Unsound { what: String },
+    /// There is no room for a change.
+    Full { path: PathBuf },
     /// The statement is wrong, or not allowed.
     Statement { why: String },
-    /// Another program holds the write lock.
-    Busy { path: PathBuf },
-    /// Reading or writing failed.
-    Failed { path: PathBuf, why: String },
 }
 
 impl std::error::Error for InspectError {}
+
+impl From<OpenError> for InspectError {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
+    }
+}
 
 impl std::fmt::Display for InspectError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Open(error) => error.fmt(f),
-            Self::Missing { path } => {
-                write!(f, "there is no {}; name the database with --db", path.display())
+            Self::Budget(over) => {
+                let flag = match over {
+                    Over::Time(_) => "--time-budget",
+                    Over::Wal(_) => "--wal-budget",
+                };
+                write!(
+                    f,
+                    "the look was given up: {over}, and a longer one would keep the daemon's WAL \
+                     from starting over; give a greater {flag}, ask for less, or look at a copy"
+                )
             }
-            Self::Empty { path } => write!(
+            Self::Slow { budget } => write!(
                 f,
-                "{} is empty: no litecached has served it yet; name another with --db",
-                path.display()
-            ),
-            Self::Older { path, version, known } => write!(
-                f,
-                "{} has schema version {version}, and this litecached reads version {known}; let \
-                 this litecached serve it once, or use the one that wrote it",
-                path.display()
-            ),
-            Self::Unfinished { path } => write!(
-                f,
-                "{0} has an unfinished transaction beside it ({0}-journal), and only a program \
-                 that may write can undo it; let sqlite3 or litecached open it once",
-                path.display()
-            ),
-            Self::Budget { budget } => write!(
-                f,
-                "not done within {} s, and a longer look would keep the daemon's log from \
-                 starting over; give a longer --budget, ask for less, or look at a copy",
-                budget.as_secs_f64()
-            ),
-            Self::Disturbed { path } => write!(
-                f,
-                "{} changed while it was read, for a daemon has started on it; run this again",
-                path.display()
+                "nothing was changed, for it took longer than {} seconds; give a greater \
+                 --time-budget, or change less at once",
+                budget.as_secs()
             ),
             Self::Damaged { path, why } => {
                 write!(f, "{} is damaged: {why}; see litecached inspect check", path.display())
             }
-            Self::Statement { why } => f.write_str(why),
-            Self::Busy { path } => write!(
+            Self::Unsound { what } => write!(
                 f,
-                "{} is locked by another program; end its transaction and run this again",
+                "nothing was changed, for {what}; change the statement so that clients can use \
+                 what it leaves"
+            ),
+            Self::Full { path } => write!(
+                f,
+                "nothing was changed, for the disk of {} is full; make room there",
                 path.display()
             ),
-            Self::Failed { path, why } => {
-                write!(f, "reading {} failed: {why}; check the disk", path.display())
-            }
+            Self::Statement { why } => f.write_str(why),
         }
     }
 }
@@ -166,8 +157,8 @@ pub struct State {
 }
 
 impl State {
-    fn read(db: &Connection) -> rusqlite::Result<Self> {
-        db.query_row(sql::STATE, [], |row| {
+    pub(super) fn read(db: &Connection) -> rusqlite::Result<Self> {
+        db.query_row(crate::store::sql::STATE, [], |row| {
             Ok(Self {
                 hash_seed: row.get::<_, i64>(0)?.cast_unsigned(),
                 cas: row.get(1)?,
@@ -181,14 +172,18 @@ impl State {
     }
 
     /// The rowids at which an item of this key may stand.
-    fn bucket(&self, key: &[u8]) -> (i64, i64) {
+    pub(super) fn bucket(&self, key: &[u8]) -> (i64, i64) {
         rows::bucket(xxh3_64_with_seed(key, self.hash_seed))
     }
 
-    fn life(&self, generation: i64, exptime: i64, now: Seconds) -> Life {
+    /// Items of an older one are gone.
+    pub(super) fn generation(&self, now: Seconds) -> i64 {
         // A delayed flush counts from its second, whether or not it has been written down.
-        let due = self.flush_at != 0 && self.flush_at <= now.0;
-        if generation < self.generation + i64::from(due) {
+        self.generation + i64::from(self.flush_at != 0 && self.flush_at <= now.0)
+    }
+
+    pub(super) fn life(&self, generation: i64, exptime: i64, now: Seconds) -> Life {
+        if generation < self.generation(now) {
             Life::Flushed
         } else if exptime != 0 && exptime <= now.0 {
             Life::Expired
@@ -201,37 +196,59 @@ impl State {
 /// One snapshot of a file, for as long as this lives and its budget lasts.
 #[derive(Debug)]
 pub struct Inspection {
-    db: Connection,
-    path: PathBuf,
+    look: Look,
     now: Seconds,
-    budget: Duration,
+    budget: Arc<ViewBudget>,
+    /// Whether the budget ended a statement, and which.
+    over: Arc<Mutex<Option<Over>>>,
     state: State,
-    version: i64,
-    witness: open::Witness,
 }
 
 impl Inspection {
     /// Opens the file and takes a snapshot of it. `now` says which items are alive.
-    pub fn open(path: &Path, now: Seconds, budget: Duration) -> Result<Self, InspectError> {
-        let opened = open::open(path)?;
-        let start = Stamp::now();
-        let too_long = move || start.elapsed() > budget;
-        let open::Opened { db, path, witness, version } = opened;
+    pub fn open(
+        path: &Path,
+        now: Seconds,
+        longest: Duration,
+        wal_bytes_max: u64,
+    ) -> Result<Self, InspectError> {
+        let look = look::open(path, schema::VERSION)?.current()?;
+        let budget = Arc::new(ViewBudget::begin(&look.path, longest, wal_bytes_max));
+        let over = Arc::<Mutex<Option<Over>>>::default();
+        let is_over = {
+            // Not by the budget's own `Arc`: it ends with the look.
+            let (budget, over) = (ViewBudget::clone(&budget), Arc::clone(&over));
+            let mut looked = Stamp::now();
+            move || {
+                let found = if looked.elapsed() < WAL_EVERY {
+                    budget.late()
+                } else {
+                    looked = Stamp::now();
+                    budget.exceeded()
+                };
+                if found.is_some() {
+                    *over.lock().unwrap_or_else(PoisonError::into_inner) = found;
+                }
+                found.is_some()
+            }
+        };
         let begin = || {
-            db.progress_handler(STEPS_BETWEEN_LOOKS, Some(too_long))?;
-            db.execute_batch("BEGIN")?;
-            State::read(&db)
+            look.db.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_over))?;
+            look.db.execute_batch("BEGIN")?;
+            State::read(&look.db)
         };
-        let state = match begin() {
-            Ok(state) => state,
-            Err(error) => return Err(judge(&error, &path, &witness, budget)),
-        };
-        Ok(Self { db, path, now, budget, state, version, witness })
+        let state = begin().map_err(|error| judge(&error, &look, &over))?;
+        Ok(Self { look, now, budget, over, state })
+    }
+
+    /// Its bound, for a thread that watches while SQLite does not run. Gone when the look ends.
+    pub fn budget(&self) -> Weak<ViewBudget> {
+        Arc::downgrade(&self.budget)
     }
 
     /// The file, links followed.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.look.path
     }
 
     /// The daemon's own figures.
@@ -252,7 +269,7 @@ impl Inspection {
         visit: impl FnMut(&Item<'_>) -> ControlFlow<()>,
     ) -> Result<(), InspectError> {
         self.visit(expiring_before, visit).map_err(|error| self.judge(&error))?;
-        self.undisturbed()
+        Ok(self.look.undisturbed()?)
     }
 
     fn visit(
@@ -261,10 +278,10 @@ impl Inspection {
         mut visit: impl FnMut(&Item<'_>) -> ControlFlow<()>,
     ) -> rusqlite::Result<()> {
         let statement = if expiring_before.is_some() { sql::ITEMS_EXPIRING } else { sql::ITEMS };
-        let mut statement = self.db.prepare(statement)?;
+        let mut statement = self.look.db.prepare(statement)?;
         let mut rows = statement.query(rusqlite::params_from_iter(expiring_before))?;
         while let Some(row) = rows.next()? {
-            if visit(&self.item(row)?).is_break() {
+            if visit(&item(row, &self.state, self.now)?).is_break() {
                 break;
             }
         }
@@ -279,13 +296,13 @@ impl Inspection {
     ) -> Result<bool, InspectError> {
         let (first, last) = self.state.bucket(key);
         let mut find = || -> rusqlite::Result<bool> {
-            let mut statement = self.db.prepare(sql::BUCKET)?;
+            let mut statement = self.look.db.prepare(sql::BUCKET)?;
             let mut rows = statement.query(rusqlite::params![first, last, key])?;
             let Some(row) = rows.next()? else {
                 return Ok(false);
             };
-            let item = self.item(row)?;
-            let mut statement = self.db.prepare(sql::VALUE)?;
+            let item = item(row, &self.state, self.now)?;
+            let mut statement = self.look.db.prepare(sql::VALUE)?;
             let mut values = statement.query([item.id])?;
             if let Some(value) = values.next()? {
                 visit(&item, value.get_ref(0)?.as_bytes()?);
@@ -293,59 +310,48 @@ impl Inspection {
             Ok(true)
         };
         let found = find().map_err(|error| self.judge(&error))?;
-        self.undisturbed()?;
+        self.look.undisturbed()?;
         Ok(found)
     }
 
-    fn item<'r>(&self, row: &'r Row<'_>) -> rusqlite::Result<Item<'r>> {
-        let (generation, exptime) = (row.get(1)?, row.get(3)?);
-        Ok(Item {
-            id: row.get(0)?,
-            generation,
-            flags: row.get(2)?,
-            exptime,
-            cas: row.get(4)?,
-            stored: row.get(5)?,
-            accessed: row.get(6)?,
-            marks: row.get(7)?,
-            chunk: row.get(8)?,
-            key: row.get_ref(9)?.as_bytes()?,
-            value_bytes: row.get::<_, i64>(10)?.cast_unsigned(),
-            life: self.state.life(generation, exptime, self.now),
-        })
-    }
-
-    /// What was read counts only if nobody changed the file meanwhile.
-    fn undisturbed(&self) -> Result<(), InspectError> {
-        if self.witness.sees_change() {
-            return Err(InspectError::Disturbed { path: self.path.clone() });
-        }
-        Ok(())
-    }
-
     fn judge(&self, error: &rusqlite::Error) -> InspectError {
-        judge(error, &self.path, &self.witness, self.budget)
+        judge(error, &self.look, &self.over)
     }
 }
 
+/// A row of the statements in `sql` that give items.
+fn item<'r>(row: &'r Row<'_>, state: &State, now: Seconds) -> rusqlite::Result<Item<'r>> {
+    let (generation, exptime) = (row.get(1)?, row.get(3)?);
+    Ok(Item {
+        id: row.get(0)?,
+        generation,
+        flags: row.get(2)?,
+        exptime,
+        cas: row.get(4)?,
+        stored: row.get(5)?,
+        accessed: row.get(6)?,
+        marks: row.get(7)?,
+        chunk: row.get(8)?,
+        key: row.get_ref(9)?.as_bytes()?,
+        value_bytes: row.get::<_, i64>(10)?.cast_unsigned(),
+        life: state.life(generation, exptime, now),
+    })
+}
+
 /// An error of SQLite, by who has to act.
-fn judge(
-    error: &rusqlite::Error,
-    path: &Path,
-    witness: &open::Witness,
-    budget: Duration,
-) -> InspectError {
-    let (path, why) = (path.to_owned(), error.to_string());
-    match error.sqlite_error_code() {
-        Some(ErrorCode::OperationInterrupted) => InspectError::Budget { budget },
-        _ if witness.sees_change() => InspectError::Disturbed { path },
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            InspectError::Damaged { path, why }
+fn judge(error: &rusqlite::Error, look: &Look, over: &Mutex<Option<Over>>) -> InspectError {
+    let failed = look.failed(error);
+    match (failed, error.sqlite_error_code()) {
+        (_, Some(ErrorCode::OperationInterrupted)) => {
+            let over = *over.lock().unwrap_or_else(PoisonError::into_inner);
+            InspectError::Budget(over.expect("only the budget interrupts"))
         }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => InspectError::Busy { path },
-        // A column of the wrong type, or a table that is not there.
-        None | Some(ErrorCode::Unknown) => InspectError::Damaged { path, why },
-        Some(_) => InspectError::Failed { path, why },
+        // Also a column of the wrong type, or a table that is not there.
+        (OpenError::NotADatabase { path }, _)
+        | (OpenError::Failed { path, .. }, None | Some(ErrorCode::Unknown)) => {
+            InspectError::Damaged { path, why: error.to_string() }
+        }
+        (failed, _) => InspectError::Open(failed),
     }
 }
 
@@ -353,6 +359,7 @@ fn judge(
 mod tests {
     use super::*;
     use crate::clock::Clock;
+    use crate::store::sql::plan;
     use crate::store::{Options, Store};
 
     #[test]
@@ -362,13 +369,21 @@ mod tests {
         let clock = Clock::manual(1_800_000_000);
         let serve = || Store::open(&Options::new(path.clone()), &clock).unwrap().close();
         serve();
-        let inspection = Inspection::open(&path, clock.now(), Duration::from_mins(1)).unwrap();
+        let inspection =
+            Inspection::open(&path, clock.now(), Duration::from_mins(1), u64::MAX).unwrap();
         let look = || inspection.each(None, |_| ControlFlow::Continue(()));
         look().unwrap();
         // A daemon that reserves cas ids and checkpoints when it ends.
         serve();
-        assert!(matches!(look(), Err(InspectError::Disturbed { .. })), "{:?}", look());
-        assert!(matches!(inspection.check(false), Err(InspectError::Disturbed { .. })));
+        assert!(
+            matches!(look(), Err(InspectError::Open(OpenError::Disturbed { .. }))),
+            "{:?}",
+            look()
+        );
+        assert!(matches!(
+            inspection.check(false),
+            Err(InspectError::Open(OpenError::Disturbed { .. }))
+        ));
     }
 
     #[test]
@@ -397,21 +412,13 @@ mod tests {
 
     #[test]
     fn plans() {
-        #[allow(clippy::disallowed_methods, reason = "a plan needs no file")]
-        let db = Connection::open_in_memory().unwrap();
-        db.execute_batch(include_str!("../../../migrations/0001_items.sql")).unwrap();
-        for (sql, plan) in [
+        for (sql, expected) in [
             (sql::ITEMS, "SCAN item"),
             (sql::ITEMS_EXPIRING, "SEARCH item USING INDEX item_exptime (exptime>? AND exptime<?)"),
             (sql::BUCKET, "SEARCH item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
             (sql::VALUE, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
         ] {
-            let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-            let parameters = vec![rusqlite::types::Value::Integer(1); statement.parameter_count()];
-            let seen: String = statement
-                .query_row(rusqlite::params_from_iter(parameters), |row| row.get(3))
-                .unwrap();
-            assert_eq!(seen, plan, "{sql}");
+            assert_eq!(plan(sql), expected, "{sql}");
         }
     }
 }

@@ -43,11 +43,13 @@ impl Inspection {
         names: impl FnOnce(&[String]),
         mut visit: impl FnMut(&[Cell<'_>]) -> ControlFlow<()>,
     ) -> Result<(), InspectError> {
-        self.db.authorizer(Some(reads)).map_err(|error| self.judge(&error))?;
-        let mut statement = self.db.prepare(sql).map_err(|error| wrong(&error))?;
+        self.look.db.authorizer(Some(reads)).map_err(|error| self.judge(&error))?;
+        let mut statement = self.look.db.prepare(sql).map_err(|error| wrong(&error))?;
         if !statement.readonly() {
             return Err(InspectError::Statement {
-                why: "the statement would change the database; --write allows it to".into(),
+                why: "the statement would change the database; --write changes rows of item, and \
+                      nothing else"
+                    .into(),
             });
         }
         if statement.column_count() == 0 {
@@ -67,7 +69,7 @@ impl Inspection {
                 break;
             }
         }
-        self.undisturbed()
+        Ok(self.look.undisturbed()?)
     }
 
     fn judge_query(&self, error: &Error) -> InspectError {
@@ -80,17 +82,23 @@ impl Inspection {
     }
 }
 
+/// What is said of a statement that is neither of the two.
+pub(super) const NOT_HERE: &str =
+    "this statement is not allowed here; inspect sql reads, and with --write changes rows of item";
+
 /// The statement cannot be run.
 pub(super) fn wrong(error: &Error) -> InspectError {
     let why = match error {
-        Error::SqlInputError { msg, .. } => msg.clone(),
-        Error::MultipleStatement => "one statement at a time".into(),
-        other if other.sqlite_error_code() == Some(ErrorCode::AuthorizationForStatementDenied) => {
-            "this statement is not allowed here".into()
+        Error::SqlInputError { msg, .. } => {
+            format!("the SQL does not run: {msg}; see .schema in sqlite3")
         }
-        other => other.to_string(),
+        Error::MultipleStatement => "one statement at a time; --write takes more".into(),
+        other if other.sqlite_error_code() == Some(ErrorCode::AuthorizationForStatementDenied) => {
+            NOT_HERE.into()
+        }
+        other => format!("the SQL does not run: {other}; check what it asks for"),
     };
-    InspectError::Statement { why: format!("the SQL does not run: {why}; see .schema in sqlite3") }
+    InspectError::Statement { why }
 }
 
 /// Pragmas that tell and change nothing.
@@ -115,17 +123,63 @@ const TELLING_OF: &[&str] =
     &["table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"];
 
 fn reads(context: AuthContext<'_>) -> Authorization {
-    let is_allowed = match context.action {
+    allow(match context.action {
+        // Refused by the read-only connection, and with the better message.
+        AuthAction::Insert { .. } | AuthAction::Update { .. } | AuthAction::Delete { .. } => true,
+        action => is_reading(action),
+    })
+}
+
+/// Why a change may not do this: it is for rows of items, and for nothing of the schema, the connection
+/// or other files; and what litecached keeps itself a person's hand would make false.
+pub(super) fn forbidden(context: &AuthContext<'_>) -> Option<&'static str> {
+    let is_trigger = context.accessor.is_some();
+    match context.action {
+        AuthAction::Insert { table_name: "item" }
+        | AuthAction::Delete { table_name: "item" | "chunk" } => None,
+        AuthAction::Insert { table_name: "state" }
+        | AuthAction::Update { table_name: "state" | "item", .. }
+            if is_trigger =>
+        {
+            None
+        }
+        AuthAction::Update { table_name: "item", column_name } => of_column(column_name),
+        AuthAction::Insert { table_name: "state" | "chunk" }
+        | AuthAction::Update { table_name: "state" | "chunk", .. }
+        | AuthAction::Delete { table_name: "state" } => Some(
+            "state and chunk are litecached's own; change rows of item, and the figures follow",
+        ),
+        action if is_reading(action) => None,
+        _ => Some(NOT_HERE),
+    }
+}
+
+fn of_column(name: &str) -> Option<&'static str> {
+    match name {
+        "id" | "ROWID" => {
+            Some("an item's id follows from its key; change the key, and the id goes with it")
+        }
+        "cas" => Some("cas ids are given out by litecached; leave it out, a changed item gets one"),
+        "generation" | "stored" | "chunk" => {
+            Some("generation, stored and chunk are litecached's own; change what clients see")
+        }
+        _ => None,
+    }
+}
+
+fn allow(is_allowed: bool) -> Authorization {
+    if is_allowed { Authorization::Allow } else { Authorization::Deny }
+}
+
+fn is_reading(action: AuthAction<'_>) -> bool {
+    match action {
         AuthAction::Select
         | AuthAction::Read { .. }
         | AuthAction::Function { .. }
         | AuthAction::Recursive => true,
         AuthAction::Pragma { pragma_name, pragma_value } => is_telling(pragma_name, pragma_value),
-        // Refused by the read-only connection, and with the better message.
-        AuthAction::Insert { .. } | AuthAction::Update { .. } | AuthAction::Delete { .. } => true,
         _ => false,
-    };
-    if is_allowed { Authorization::Allow } else { Authorization::Deny }
+    }
 }
 
 fn is_telling(name: &str, value: Option<&str>) -> bool {
@@ -133,27 +187,7 @@ fn is_telling(name: &str, value: Option<&str>) -> bool {
     is_in(TELLING_OF) || value.is_none() && is_in(TELLING)
 }
 
-/// For a change: rows of items, and nothing of the schema, the connection or other files.
-pub(super) fn changes(context: AuthContext<'_>) -> Authorization {
-    let is_ours = |table: &str| table == "item" || table == "chunk";
-    let is_allowed = match context.action {
-        AuthAction::Select
-        | AuthAction::Read { .. }
-        | AuthAction::Function { .. }
-        | AuthAction::Recursive => true,
-        AuthAction::Pragma { pragma_name, pragma_value } => is_telling(pragma_name, pragma_value),
-        AuthAction::Insert { table_name }
-        | AuthAction::Update { table_name, .. }
-        | AuthAction::Delete { table_name } => {
-            // The triggers keep the figures in `state`; a person's own hand would make them false.
-            is_ours(table_name) || (table_name == "state" && context.accessor.is_some())
-        }
-        _ => false,
-    };
-    if is_allowed { Authorization::Allow } else { Authorization::Deny }
-}
-
-/// Lifts what [`changes`] forbids.
+/// Lifts what is forbidden.
 pub(super) fn unbind(db: &Connection) -> rusqlite::Result<()> {
     db.authorizer(None::<fn(AuthContext<'_>) -> Authorization>)
 }

@@ -3,10 +3,6 @@
 /// What there should be beside SQLite's own tables.
 pub(super) const SCHEMA: &str = "SELECT type, name FROM sqlite_schema";
 
-/// The state that says which items are alive.
-pub(super) const STATE: &str =
-    "SELECT hash_seed, cas, generation, swept, flush_at, items, bytes FROM state";
-
 pub(super) const STATE_ROWS: &str = "SELECT count(*) FROM state";
 
 /// Every item, in the order of the table. The value is measured, not read.
@@ -35,3 +31,21 @@ pub(super) const CHUNKS_BEFORE: &str = "SELECT count(*) FROM chunk WHERE ?1 IS N
 /// SQLite's own checks, at most so many findings.
 pub(super) const INTEGRITY: &str = "PRAGMA integrity_check(20)";
 pub(super) const INTEGRITY_QUICK: &str = "PRAGMA quick_check(20)";
+
+/// One item by its id.
+pub(super) const ITEM: &str = "\
+    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, chunk, key, length(value) \
+      FROM item WHERE id = ?1";
+
+pub(super) const KEY: &str = "SELECT key FROM item WHERE id = ?1";
+
+/// The rows of a bucket, and whether each has this key.
+pub(super) const NEIGHBOURS: &str = "SELECT id, key = ?3 FROM item WHERE id BETWEEN ?1 AND ?2";
+
+/// A new row begins to live: in the generation of its time, and stored then if it does not say when.
+pub(super) const BEGIN: &str = "\
+    UPDATE item SET generation = ?2, stored = CASE stored WHEN 0 THEN ?3 ELSE stored END \
+     WHERE id = ?1";
+
+/// To the place of its key.
+pub(super) const MOVE: &str = "UPDATE item SET id = ?2 WHERE id = ?1";

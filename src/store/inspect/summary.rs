@@ -45,6 +45,8 @@ const SIZES: [(u64, &str); 9] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bar {
     pub label: &'static str,
+    /// The greatest that it counts, in seconds or bytes; none where it has no end.
+    pub up_to: Option<u64>,
     pub items: u64,
 }
 
@@ -69,8 +71,9 @@ pub struct Summary {
     pub live: Group,
     pub expired: Group,
     pub flushed: Group,
-    /// Live items whose last fetch is written down.
-    pub fetched: u64,
+    /// Live items whose last fetch is written down; none where no fetch at all is, which does not say
+    /// that there was none.
+    pub fetched: Option<u64>,
     /// When live items expire.
     pub expiry: Vec<Bar>,
     /// How long ago live items were stored.
@@ -103,12 +106,12 @@ impl Inspection {
             ControlFlow::Continue(())
         })?;
         let number = |pragma: &str| -> Result<u64, InspectError> {
-            let number = self.db.query_row(pragma, [], |row| row.get::<_, i64>(0));
+            let number = self.look.db.query_row(pragma, [], |row| row.get::<_, i64>(0));
             number.map(i64::cast_unsigned).map_err(|error| self.judge(&error))
         };
         let bytes = |path| fs::metadata(path).map_or(0, |file| file.len());
         let mut summary = count.end(top);
-        summary.schema_version = self.version;
+        summary.schema_version = self.look.version.into();
         summary.page_bytes = number("PRAGMA page_size")?;
         summary.pages = number("PRAGMA page_count")?;
         summary.free_pages = number("PRAGMA freelist_count")?;
@@ -140,7 +143,7 @@ impl Count {
                 live: Group::default(),
                 expired: Group::default(),
                 flushed: Group::default(),
-                fetched: 0,
+                fetched: None,
                 expiry: Vec::new(),
                 ages: Vec::new(),
                 sizes: Vec::new(),
@@ -171,7 +174,9 @@ impl Count {
             Life::Expired => return self.summary.expired.add(item),
             Life::Flushed => return self.summary.flushed.add(item),
         }
-        self.summary.fetched += u64::from(item.accessed != 0);
+        if item.accessed != 0 {
+            *self.summary.fetched.get_or_insert(0) += 1;
+        }
         if item.exptime == 0 {
             self.never += 1;
         } else {
@@ -200,15 +205,18 @@ impl Count {
 
     fn end(self, top: usize) -> Summary {
         let mut summary = self.summary;
-        let bars = |labels: &[&'static str], counts: &[u64]| -> Vec<Bar> {
-            let bars = labels.iter().zip(counts);
-            bars.map(|(&label, &items)| Bar { label, items }).collect()
+        let bars = |ends: &[(Option<u64>, &'static str)], counts: &[u64]| -> Vec<Bar> {
+            let bars = ends.iter().zip(counts);
+            bars.map(|(&(up_to, label), &items)| Bar { label, up_to, items }).collect()
         };
-        let times = TIMES.map(|(_, label)| label);
+        // Whole seconds: under a minute is up to 59.
+        let times =
+            TIMES.map(|(end, label)| ((end < i64::MAX).then_some(end.unsigned_abs() - 1), label));
+        let sizes = SIZES.map(|(end, label)| ((end < u64::MAX).then_some(end), label));
         summary.expiry = bars(&times, &self.until);
-        summary.expiry.push(Bar { label: "never", items: self.never });
+        summary.expiry.push(Bar { label: "never", up_to: None, items: self.never });
         summary.ages = bars(&times, &self.ages);
-        summary.sizes = bars(&SIZES.map(|(_, label)| label), &self.sizes);
+        summary.sizes = bars(&sizes, &self.sizes);
         summary.biggest = self.biggest.into_sorted();
         summary.oldest =
             self.oldest.into_sorted().into_iter().map(|(at, key)| (at.0, key)).collect();

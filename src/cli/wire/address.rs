@@ -1,15 +1,20 @@
-//! Where a server is: `host:port`, `[::1]:port`, a host alone, or a Unix socket.
+//! Where a server is: `host:port`, `[::1]:port`, a host or a port alone, or a Unix socket.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
 
+use super::ADDRESS_FORMS;
 use crate::cli::{Exit, Failure};
 use crate::limits::PORT_DEFAULT;
 
 /// The variable that stands in for `--address`.
-pub(crate) const ADDRESS_VARIABLE: &str = "LITECACHED_ADDRESS";
+const ADDRESS_VARIABLE: &str = "LITECACHED_ADDRESS";
+
+/// Where a port alone leads.
+const LOCALHOST: &str = "127.0.0.1";
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +33,12 @@ impl Address {
 
     /// What was written, judged.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
+        let wrong = || {
+            let what = format!("'{text}' is no address; write {ADDRESS_FORMS}");
+            Failure::new(Exit::Usage, what)
+        };
         if let Some(path) = text.strip_prefix("unix:") {
-            return Ok(Self::Unix(path.into()));
+            return if path.is_empty() { Err(wrong()) } else { Ok(Self::Unix(path.into())) };
         }
         if text.contains('/') {
             return Ok(Self::Unix(text.into()));
@@ -40,6 +49,9 @@ impl Address {
             None if text.matches(':').count() == 1 => {
                 text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)))
             }
+            None if text.bytes().all(|byte| byte.is_ascii_digit()) => (LOCALHOST, Some(text)),
+            // What is no IPv6 address may be one that lacks the brackets which keep its port apart.
+            None if text.contains(':') && !is_ipv6(text) => return Err(wrong()),
             // A bare IPv6 address, or a host alone.
             None => (text, None),
         };
@@ -49,13 +61,10 @@ impl Address {
         };
         match port {
             Some(port) if text.starts_with(':') && !host.contains(':') => {
-                Ok(Self::Tcp { host: "127.0.0.1".into(), port })
+                Ok(Self::Tcp { host: LOCALHOST.into(), port })
             }
             Some(port) if !host.is_empty() => Ok(Self::Tcp { host: host.into(), port }),
-            _ => Err(Failure::new(
-                Exit::Usage,
-                format!("'{text}' is no address; write host:port, [::1]:port or unix:/a/socket"),
-            )),
+            _ => Err(wrong()),
         }
     }
 
@@ -69,9 +78,15 @@ impl Address {
         let variable = std::env::var(ADDRESS_VARIABLE).ok().filter(|text| !text.is_empty());
         match flag.or(positional).or(variable.as_deref()) {
             Some(text) => Self::parse(text),
-            None => Ok(Self::Tcp { host: "127.0.0.1".into(), port: PORT_DEFAULT }),
+            None => Ok(Self::Tcp { host: LOCALHOST.into(), port: PORT_DEFAULT }),
         }
     }
+}
+
+/// An address in numbers, with or without its zone (`fe80::1%eth0`).
+fn is_ipv6(text: &str) -> bool {
+    let number = text.split_once('%').map_or(text, |(number, _)| number);
+    number.parse::<Ipv6Addr>().is_ok()
 }
 
 impl fmt::Display for Address {
@@ -94,12 +109,18 @@ mod tests {
             ("localhost:11211", Some("localhost:11211")),
             ("localhost", Some("localhost:60000")),
             (":11211", Some("127.0.0.1:11211")),
+            ("11211", Some("127.0.0.1:11211")),
             ("[::1]:11211", Some("[::1]:11211")),
             ("[::1]", Some("[::1]:60000")),
             ("::1", Some("[::1]:60000")),
+            ("fe80::1%eth0", Some("[fe80::1%eth0]:60000")),
+            ("::1:41781", None),
+            ("a:1:2", None),
             ("unix:sock", Some("unix:sock")),
             ("/run/a:b", Some("unix:/run/a:b")),
             ("./sock", Some("unix:./sock")),
+            ("unix:", None),
+            ("70000", None),
             ("host:", None),
             ("host:0", None),
             ("host:70000", None),

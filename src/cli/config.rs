@@ -1,0 +1,96 @@
+//! `litecached config`: what a start would make of the file, the environment and the flags.
+//!
+//! Asks the same code that serving asks, and serves nothing: no file but the configuration is opened.
+
+use std::fmt::Write as _;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::{Value, json};
+
+use crate::cli::{Failure, NAME, file, print};
+use crate::config::{self, Facts, Layers, Settings, Shown};
+use crate::logging::OneLine;
+
+pub(super) fn command() -> Command {
+    let check = Command::new("check")
+        .about("Say whether litecached would start with it")
+        .long_about(
+            "Judges the configuration file, the environment and any flag of serve as a start would. \
+             Says ok, and warns of what has no effect. Exit code 78 where the file or the environment \
+             is wrong, 64 where a flag is.",
+        );
+    let toml = Arg::new("toml")
+        .long("toml")
+        .action(ArgAction::SetTrue)
+        .conflicts_with("json")
+        .help("As a configuration file");
+    let show = Command::new("show")
+        .about("Show every option, its value, and where it comes from")
+        .args([file::json(), toml]);
+    Command::new("config")
+        .about("Check or show the configuration")
+        .subcommand_required(true)
+        .subcommands([check, show].map(|command| command.args(config::flags())))
+}
+
+pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let Some((name, flags)) = matches.subcommand() else {
+        unreachable!("a subcommand is required");
+    };
+    let raw = Layers::of_process(flags).read()?;
+    let settings = Settings::from_raw(&raw, &Facts::gather())?;
+    for line in settings.warnings.iter().chain(&settings.notices) {
+        eprintln!("{NAME}: {}", OneLine(line));
+    }
+    if name == "check" {
+        return print("ok\n");
+    }
+    let all = Shown::all(&raw, &settings);
+    print(&if flags.get_flag("json") {
+        as_json(&all)
+    } else if flags.get_flag("toml") {
+        as_toml(&all)
+    } else {
+        as_table(&all)
+    })
+}
+
+fn as_table(all: &[Shown]) -> String {
+    let rows = all.iter().map(|shown| {
+        let (value, from) = (OneLine(shown.text()).to_string(), OneLine(&shown.from).to_string());
+        [shown.row.name.to_owned(), value, from]
+    });
+    let rows: Vec<_> =
+        [["OPTION", "VALUE", "FROM"].map(str::to_owned)].into_iter().chain(rows).collect();
+    let width = |column: usize| {
+        rows.iter().map(|row: &[String; 3]| row[column].chars().count()).max().unwrap_or_default()
+    };
+    let (first, second) = (width(0), width(1));
+    let mut table = String::new();
+    for [name, value, from] in &rows {
+        writeln!(table, "{name:first$}  {value:second$}  {from}").expect("a string takes all");
+    }
+    table
+}
+
+fn as_json(all: &[Shown]) -> String {
+    let rows = all
+        .iter()
+        .map(|shown| json!({ "option": shown.row.name, "value": shown.value, "from": shown.from }));
+    format!("{:#}\n", rows.collect::<Value>())
+}
+
+/// What JSON writes for a text, a number, a truth value or a list of texts, TOML reads. What nobody
+/// wrote is switched off.
+fn as_toml(all: &[Shown]) -> String {
+    let mut text = String::new();
+    for Shown { row, value, from } in all.iter().filter(|shown| shown.row.in_file) {
+        let line = match value {
+            Value::Null => writeln!(text, "#{} =", row.name),
+            value if from == config::DEFAULT => writeln!(text, "#{} = {value}", row.name),
+            value => writeln!(text, "{} = {value}  # {}", row.name, OneLine(from)),
+        };
+        line.expect("a string takes all");
+    }
+    text
+}

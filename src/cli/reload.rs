@@ -1,0 +1,90 @@
+//! SIGHUP: reads the file again and changes what can be changed while serving.
+//!
+//! All of what is written now must be right, or nothing changes. What takes a restart is said, each time
+//! anew, until the restart.
+
+use std::io;
+use std::sync::Weak;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use crate::cli::Failure;
+use crate::cli::serve::raise_open_files;
+use crate::config::{Facts, Id, Layers, Settings, Shown};
+use crate::logging;
+use crate::server::{ReloadHandle, notify};
+use crate::store::Store;
+
+/// What a reload needs to know of the running daemon.
+pub(super) struct Reload {
+    pub(super) layers: Layers,
+    /// What holds now.
+    pub(super) running: Vec<Shown>,
+    pub(super) server: ReloadHandle,
+    /// The thread of the signals does not keep the file open.
+    pub(super) store: Weak<Store>,
+}
+
+impl Reload {
+    /// Reloads on a thread of its own whenever it is asked: a resolver or a slow disk must not keep the
+    /// daemon from hearing that it should end.
+    pub(super) fn spawn(mut self) -> io::Result<SyncSender<()>> {
+        let (ask, asked) = sync_channel(1);
+        let work = move || asked.iter().for_each(|()| notify::reloading(|| self.run()));
+        std::thread::Builder::new().name("reload".into()).spawn(work)?;
+        Ok(ask)
+    }
+
+    fn run(&mut self) {
+        match self.judge() {
+            Ok((settings, wanted)) => self.apply(&settings, wanted),
+            Err(failure) => {
+                log::error!("not reloaded, everything stays as it was: {}", failure.message);
+            }
+        }
+    }
+
+    /// Everything that can fail.
+    fn judge(&self) -> Result<(Settings, Vec<Shown>), Failure> {
+        let raw = self.layers.read()?;
+        let settings = Settings::from_raw(&raw, &Facts::gather())?;
+        raise_open_files(settings.server.connections_max)?;
+        let wanted = Shown::all(&raw, &settings);
+        Ok((settings, wanted))
+    }
+
+    fn apply(&mut self, settings: &Settings, wanted: Vec<Shown>) {
+        let Some(store) = self.store.upgrade() else { return };
+        settings.warnings.iter().for_each(|line| log::warn!("{line}"));
+        let mut changes = 0;
+        for (running, wanted) in self.running.iter_mut().zip(wanted) {
+            let (old, new) = (running.text(), wanted.text());
+            if old == new {
+                continue;
+            }
+            changes += 1;
+            let name = wanted.row.name;
+            if wanted.row.live {
+                change(wanted.row.id, settings, &self.server, &store);
+                log::info!("reloaded {name}: {old} -> {new}");
+                *running = wanted;
+            } else {
+                log::warn!("{name}: {old} -> {new} takes a restart");
+            }
+        }
+        if changes == 0 {
+            log::info!("reloaded, nothing has changed");
+        }
+    }
+}
+
+/// Only what was changed is touched: a client may have changed the item budget or the verbosity since.
+fn change(id: Id, settings: &Settings, server: &ReloadHandle, store: &Store) {
+    match id {
+        Id::MaxDisk => store.set_bytes_max(settings.store.disk_bytes_max),
+        Id::WalMax => store.set_wal_bytes_max(settings.store.wal_bytes_max),
+        Id::Memory => store.set_memory_bytes(settings.store.memory_bytes),
+        Id::ItemSize => store.set_item_bytes_max(settings.store.item_bytes_max),
+        Id::LogLevel => logging::set_levels(&settings.levels),
+        _ => server.apply(&settings.server),
+    }
+}

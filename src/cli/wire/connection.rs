@@ -1,0 +1,292 @@
+//! One connection to a server: bytes out, replies in, and nobody waits without end.
+//!
+//! What is written is sent when there is enough of it, or when an answer is waited for. Every way in which a connection ends is a [`Trouble`] that says what to do about
+//! it; making a new one is the caller's decision, for only the caller knows whether a request may be
+//! sent twice.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::ToSocketAddrs;
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::{Address, interrupt};
+use crate::cli::{Exit, Failure};
+use crate::clock::Stamp;
+use crate::limits::REPLY_BUFFER_BYTES;
+use crate::protocol::reply::{Piece, Reader, Shape, Step};
+
+/// Why there is no answer, or no place to put it.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// No connection could be made.
+    Unreachable(String),
+    /// There was a connection, and it ended.
+    Lost(String),
+    /// The user did not want to wait any longer.
+    GivenUp,
+    /// What came is not memcached's protocol, or no answer to what was asked.
+    Malformed(String),
+    /// The answer came, and could not be written where it should go.
+    Output(io::Error),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(why) => write!(f, "{why}"),
+            Self::Lost(why) => write!(f, "the connection was lost ({why})"),
+            Self::GivenUp => write!(f, "the wait was given up"),
+            Self::Malformed(why) => write!(f, "this is not memcached's protocol: {why}"),
+            Self::Output(error) => write!(f, "writing the answer failed: {error}"),
+        }
+    }
+}
+
+impl Trouble {
+    /// As the end of a tool that knows what to do about a lost connection.
+    pub(crate) fn advised(self, if_lost: &str) -> Failure {
+        let (exit, advice) = match &self {
+            Self::Unreachable(_) => (Exit::Unavailable, "check that a server listens there"),
+            Self::Lost(_) | Self::GivenUp => (Exit::Io, if_lost),
+            Self::Malformed(_) => (Exit::Unavailable, "check what listens there"),
+            Self::Output(_) => (Exit::Io, "check where it leads"),
+        };
+        Failure::new(exit, format!("{self}; {advice}"))
+    }
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        trouble.advised("the command may or may not have been carried out: look before repeating")
+    }
+}
+
+/// What waits to be sent.
+const UNSENT_BYTES_MAX: usize = 64 << 10;
+
+/// A wait is cut into pieces of this, to look between them whether the user has had enough: a signal
+/// that comes just before a wait would not end it.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A connection, what is to be sent on it, and what was received but not looked at.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    address: Address,
+    socket: Socket,
+    /// How long a wait may last without a byte going either way.
+    patience: Duration,
+    /// Whether a signal ends a wait.
+    heeds_signals: bool,
+    unsent: Vec<u8>,
+    received: Vec<u8>,
+    from: usize,
+    to: usize,
+}
+
+impl Connection {
+    /// Connects. Every wait, now and later, has this limit.
+    pub(crate) fn open(address: &Address, patience: Duration) -> Result<Self, Trouble> {
+        let refused = |why: &dyn fmt::Display| {
+            Trouble::Unreachable(format!("no connection to {address}: {why}"))
+        };
+        let socket = match address {
+            Address::Unix(path) => {
+                let place = SockAddr::unix(path).map_err(|error| refused(&error))?;
+                connected(&place, patience).map_err(|error| refused(&error))?
+            }
+            Address::Tcp { host, port } => {
+                let places = (host.as_str(), *port).to_socket_addrs();
+                let places = places.map_err(|error| refused(&error))?;
+                let mut outcome = Err(ErrorKind::AddrNotAvailable.into());
+                for place in places {
+                    outcome = connected(&place.into(), patience);
+                    if outcome.is_ok() {
+                        break;
+                    }
+                }
+                outcome.map_err(|error| refused(&error))?
+            }
+        };
+        let look = Some(patience.min(LOOK_EVERY));
+        let set = socket.set_read_timeout(look).and_then(|()| socket.set_write_timeout(look));
+        set.map_err(|error| refused(&error))?;
+        Ok(Self {
+            address: address.clone(),
+            socket,
+            patience,
+            heeds_signals: true,
+            unsent: Vec::new(),
+            received: vec![0; REPLY_BUFFER_BYTES],
+            from: 0,
+            to: 0,
+        })
+    }
+
+    /// Has waits go on when a signal comes, for what has to be tidied up all the same.
+    pub(crate) fn ignore_signals(&mut self) {
+        self.heeds_signals = false;
+    }
+
+    /// Why it is of no further use: the server has ended it, or sent what nobody asked for. Does not
+    /// wait.
+    pub(crate) fn staleness(&self) -> Option<&'static str> {
+        const SURPLUS: &str = "the server said more than was asked";
+        if self.from < self.to {
+            return Some(SURPLUS);
+        }
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = self.socket.set_nonblocking(true).and_then(|()| self.socket.peek(&mut byte));
+        let is_silent = peeked.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        match peeked {
+            _ if is_silent && self.socket.set_nonblocking(false).is_ok() => None,
+            Ok(1..) => Some(SURPLUS),
+            _ => Some("the server closed it"),
+        }
+    }
+
+    /// Sends these bytes, sooner or later.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+        if self.unsent.len() + bytes.len() > UNSENT_BYTES_MAX {
+            self.flush()?;
+        }
+        if bytes.len() > UNSENT_BYTES_MAX {
+            return self.send(bytes);
+        }
+        self.unsent.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Sends what was written. Whoever waits for an answer has this done.
+    pub(crate) fn flush(&mut self) -> Result<(), Trouble> {
+        let unsent = std::mem::take(&mut self.unsent);
+        self.send(&unsent)
+    }
+
+    fn send(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
+        let mut start = Stamp::now();
+        while !bytes.is_empty() {
+            self.heed()?;
+            match self.socket.write(bytes) {
+                Ok(0) => return Err(self.lost(&ErrorKind::WriteZero.into())),
+                Ok(count) => {
+                    bytes = &bytes[count..];
+                    start = Stamp::now();
+                }
+                Err(error) => self.go_on(&error, start)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// After a wait that brought nothing: whether there is to be another one.
+    fn go_on(&self, error: &io::Error, start: Stamp) -> Result<(), Trouble> {
+        let is_over = match error.kind() {
+            ErrorKind::Interrupted => false,
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => start.elapsed() >= self.patience,
+            _ => true,
+        };
+        if is_over { Err(self.lost(error)) } else { Ok(()) }
+    }
+
+    /// Whether the user has had enough, also of bytes that come without end.
+    fn heed(&self) -> Result<(), Trouble> {
+        if self.heeds_signals && interrupt::is_asked() { Err(Trouble::GivenUp) } else { Ok(()) }
+    }
+
+    /// Reads a reply of one line.
+    pub(crate) fn line(&mut self) -> Result<Vec<u8>, Trouble> {
+        let mut line = Vec::new();
+        self.reply(Shape::Line, |piece| {
+            if let Piece::Line(bytes) = piece {
+                line = bytes.to_vec();
+            }
+            Ok(())
+        })?;
+        Ok(line)
+    }
+
+    /// For an answer that does not fit what was asked.
+    pub(crate) fn strange(&self, answer: &[u8]) -> Trouble {
+        let shown = String::from_utf8_lossy(answer);
+        Trouble::Malformed(format!("{} answered {shown:?}", self.address))
+    }
+
+    /// Reads one reply and gives its pieces away.
+    pub(crate) fn reply(
+        &mut self,
+        shape: Shape,
+        mut take: impl FnMut(Piece<'_>) -> io::Result<()>,
+    ) -> Result<(), Trouble> {
+        let mut reader = Reader::new(shape);
+        while !reader.is_done() {
+            match reader.next(&self.received[self.from..self.to]) {
+                Step::NeedMore => self.fill()?,
+                Step::Malformed(why) => {
+                    return Err(Trouble::Malformed(format!("{}: {why}", self.address)));
+                }
+                Step::Piece { piece, used } => {
+                    self.from += used;
+                    take(piece).map_err(Trouble::Output)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives more behind what is there. The buffer holds a longest line, so there is room.
+    fn fill(&mut self) -> Result<(), Trouble> {
+        self.flush()?;
+        self.received.copy_within(self.from..self.to, 0);
+        self.to -= self.from;
+        self.from = 0;
+        let start = Stamp::now();
+        loop {
+            self.heed()?;
+            match self.socket.read(&mut self.received[self.to..]) {
+                Ok(0) => return Err(Trouble::Lost(format!("{} closed it", self.address))),
+                Ok(count) => {
+                    self.to += count;
+                    return Ok(());
+                }
+                Err(error) => self.go_on(&error, start)?,
+            }
+        }
+    }
+
+    fn lost(&self, error: &io::Error) -> Trouble {
+        let address = &self.address;
+        Trouble::Lost(match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                format!("no answer of {address} in time, see --timeout")
+            }
+            _ => format!("{address}: {error}"),
+        })
+    }
+}
+
+fn connected(place: &SockAddr, patience: Duration) -> io::Result<Socket> {
+    let socket = Socket::new(place.domain(), Type::STREAM, None)?;
+    socket.set_read_timeout(Some(patience))?;
+    socket.set_write_timeout(Some(patience))?;
+    if place.domain() == Domain::UNIX {
+        // Waits as long as a write where many want to be accepted; a connect with a limit of its own
+        // would fail at once.
+        socket.connect(place)?;
+        return Ok(socket);
+    }
+    socket.connect_timeout(place, patience)?;
+    // Where nobody listens on a port that the system gives out, a socket can meet itself, and would
+    // then keep the server from getting its port.
+    if socket.local_addr()?.as_socket() == socket.peer_addr()?.as_socket() {
+        socket.set_linger(Some(Duration::ZERO))?;
+        return Err(io::Error::new(
+            ErrorKind::ConnectionRefused,
+            "nobody listens there (the connection met itself)",
+        ));
+    }
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket)
+}

@@ -1,0 +1,103 @@
+//! What a reload may change while the server serves.
+//!
+//! Each is read where it is used, request by request; no two of them have to fit each other.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use crate::server::Options;
+use crate::server::context::Context;
+use crate::server::inbox::{Inbox, Message};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Live {
+    connections_max: AtomicUsize,
+    requests_per_turn: AtomicUsize,
+    idle_timeout_seconds: AtomicU32,
+    /// Most that a client's `verbosity` may ask for.
+    verbosity_max: AtomicU8,
+    flush_enabled: AtomicBool,
+    shutdown_enabled: AtomicBool,
+    connections_refused_fast: AtomicBool,
+}
+
+impl Live {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            connections_max: AtomicUsize::new(options.connections_max),
+            requests_per_turn: AtomicUsize::new(options.requests_per_turn),
+            idle_timeout_seconds: AtomicU32::new(options.idle_timeout_seconds),
+            verbosity_max: AtomicU8::new(options.verbosity),
+            flush_enabled: AtomicBool::new(options.flush_enabled),
+            shutdown_enabled: AtomicBool::new(options.shutdown_enabled),
+            connections_refused_fast: AtomicBool::new(options.connections_refused_fast),
+        }
+    }
+
+    fn set(&self, options: &Options) {
+        self.connections_max.store(options.connections_max, Ordering::Relaxed);
+        self.requests_per_turn.store(options.requests_per_turn, Ordering::Relaxed);
+        self.idle_timeout_seconds.store(options.idle_timeout_seconds, Ordering::Relaxed);
+        self.verbosity_max.store(options.verbosity, Ordering::Relaxed);
+        self.flush_enabled.store(options.flush_enabled, Ordering::Relaxed);
+        self.shutdown_enabled.store(options.shutdown_enabled, Ordering::Relaxed);
+        self.connections_refused_fast.store(options.connections_refused_fast, Ordering::Relaxed);
+    }
+
+    pub(super) fn connections_max(&self) -> u64 {
+        self.connections_max.load(Ordering::Relaxed) as u64
+    }
+
+    pub(super) fn requests_per_turn(&self) -> usize {
+        self.requests_per_turn.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn idle_timeout_seconds(&self) -> u32 {
+        self.idle_timeout_seconds.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn verbosity_max(&self) -> u8 {
+        self.verbosity_max.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn flush_enabled(&self) -> bool {
+        self.flush_enabled.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn shutdown_enabled(&self) -> bool {
+        self.shutdown_enabled.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn connections_refused_fast(&self) -> bool {
+        self.connections_refused_fast.load(Ordering::Relaxed)
+    }
+}
+
+/// Changes a server that serves. Keeps neither it nor its store alive.
+#[derive(Debug, Clone)]
+pub struct ReloadHandle {
+    context: Weak<Context>,
+    workers: Vec<Arc<Inbox>>,
+}
+
+impl ReloadHandle {
+    pub(super) fn new(context: Weak<Context>, workers: Vec<Arc<Inbox>>) -> Self {
+        Self { context, workers }
+    }
+
+    /// From now on these hold: `connections_max`, `connections_refused_fast`, `idle_timeout_seconds`,
+    /// `requests_per_turn`, `flush_enabled`, `shutdown_enabled` and `verbosity`. The others take a
+    /// restart. Whoever is connected stays, also where there are more than `connections_max`.
+    pub fn apply(&self, options: &Options) {
+        let Some(context) = self.context.upgrade() else { return };
+        if context.live.verbosity_max() != options.verbosity {
+            context.verbosity.store(options.verbosity, Ordering::Relaxed);
+            crate::logging::set_verbosity(options.verbosity);
+        }
+        context.live.set(options);
+        // A loop without an idle time-out sleeps until it is woken, and so may the accepting thread.
+        self.workers.iter().for_each(|worker| worker.post(Message::Reloaded));
+        context.look_outside();
+    }
+}
