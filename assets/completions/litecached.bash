@@ -46,6 +46,9 @@ _litecached() {
             litecached,serve)
                 cmd="litecached__subcmd__serve"
                 ;;
+            litecached,service)
+                cmd="litecached__subcmd__service"
+                ;;
             litecached__subcmd__config,check)
                 cmd="litecached__subcmd__config__subcmd__check"
                 ;;
@@ -73,6 +76,15 @@ _litecached() {
             litecached__subcmd__migrate,up)
                 cmd="litecached__subcmd__migrate__subcmd__up"
                 ;;
+            litecached__subcmd__service,install)
+                cmd="litecached__subcmd__service__subcmd__install"
+                ;;
+            litecached__subcmd__service,status)
+                cmd="litecached__subcmd__service__subcmd__status"
+                ;;
+            litecached__subcmd__service,uninstall)
+                cmd="litecached__subcmd__service__subcmd__uninstall"
+                ;;
             *)
                 ;;
         esac
@@ -80,7 +92,7 @@ _litecached() {
 
     case "${cmd}" in
         litecached)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -C -u -P -v -o -X -W -k -L -r -f -n -D -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-cas --user --pidfile --verbose --log-level --extended --config --disable-dumping --disable-watch --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --prefix-delimiter --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version serve config client check inspect import export backup restore migrate"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -C -u -P -v -o -X -W -k -L -r -f -n -D -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-cas --user --pidfile --verbose --log-level --extended --config --disable-dumping --disable-watch --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --prefix-delimiter --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version serve config client check inspect import export backup restore migrate service"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2280,6 +2292,62 @@ _litecached() {
                     fi
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        litecached__subcmd__service)
+            opts="-h -V --help --version install uninstall status"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        litecached__subcmd__service__subcmd__install)
+            opts="-h -V --socket --dry-run --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        litecached__subcmd__service__subcmd__status)
+            opts="-h -V --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        litecached__subcmd__service__subcmd__uninstall)
+            opts="-h -V --purge --dry-run --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

@@ -77,6 +77,7 @@ complete -c litecached -n "__fish_litecached_needs_command" -f -a "export" -d 'E
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "backup" -d 'Copy a database to a file, while it is served'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "restore" -d 'Put a backup in a database\'s place'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "migrate" -d 'Show a database\'s schema version, or bring it up to date'
+complete -c litecached -n "__fish_litecached_needs_command" -f -a "service" -d 'Install, remove or show litecached as a systemd service'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s p -l port -d 'TCP port; 0 is no TCP, -1 any free port [default: 60000]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s l -l listen -d 'Addresses, comma-separated or repeated; * is all [default: 127.0.0.1]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s s -l unix-socket -d 'Unix socket path; turns TCP off' -r -F
@@ -346,3 +347,19 @@ complete -c litecached -n "__fish_litecached_using_subcommand migrate; and __fis
 complete -c litecached -n "__fish_litecached_using_subcommand migrate; and __fish_seen_subcommand_from up" -l json -d 'Answer in JSON'
 complete -c litecached -n "__fish_litecached_using_subcommand migrate; and __fish_seen_subcommand_from up" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand migrate; and __fish_seen_subcommand_from up" -s V -l version -d 'Print version'
+complete -c litecached -n "__fish_litecached_using_subcommand service; and not __fish_seen_subcommand_from install uninstall status" -s h -l help -d 'Print help'
+complete -c litecached -n "__fish_litecached_using_subcommand service; and not __fish_seen_subcommand_from install uninstall status" -s V -l version -d 'Print version'
+complete -c litecached -n "__fish_litecached_using_subcommand service; and not __fish_seen_subcommand_from install uninstall status" -f -a "install" -d 'Install, enable and start the service'
+complete -c litecached -n "__fish_litecached_using_subcommand service; and not __fish_seen_subcommand_from install uninstall status" -f -a "uninstall" -d 'Stop and remove the service; configuration and database stay'
+complete -c litecached -n "__fish_litecached_using_subcommand service; and not __fish_seen_subcommand_from install uninstall status" -f -a "status" -d 'Show the service'
+complete -c litecached -n "__fish_litecached_using_subcommand service; and __fish_seen_subcommand_from install" -l socket -d 'Let systemd hold the sockets: a restart refuses no connection'
+complete -c litecached -n "__fish_litecached_using_subcommand service; and __fish_seen_subcommand_from install" -l dry-run -d 'Say what would be done, and do nothing'
+complete -c litecached -n "__fish_litecached_using_subcommand service; and __fish_seen_subcommand_from install" -s h -l help -d 'Print help'
+complete -c litecached -n "__fish_litecached_using_subcommand service; and __fish_seen_subcommand_from install" -s V -l version -d 'Print version'
+complete -c litecached -n "__fish_litecached_using_subcommand service; and __fish_seen_subcommand_from uninstall" -l purge -d 'Delete the configuration and the database too'
+complete -c litecached -n "__fish_litecached_using_subcommand service; and __fish_seen_subcommand_from uninstall" -l dry-run -d 'Say what would be done, and do nothing'
+complete -c litecached -n "__fish_litecached_using_subcommand service; and __fish_seen_subcommand_from uninstall" -s h -l help -d 'Print help'
+complete -c litecached -n "__fish_litecached_using_subcommand service; and __fish_seen_subcommand_from uninstall" -s V -l version -d 'Print version'
+complete -c litecached -n "__fish_litecached_using_subcommand service; and __fish_seen_subcommand_from status" -l json -d 'Answer in JSON'
+complete -c litecached -n "__fish_litecached_using_subcommand service; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help'
+complete -c litecached -n "__fish_litecached_using_subcommand service; and __fish_seen_subcommand_from status" -s V -l version -d 'Print version'

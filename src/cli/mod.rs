@@ -20,6 +20,7 @@ mod migrate;
 mod pattern;
 mod reload;
 mod serve;
+mod service;
 mod transfer;
 mod whole;
 mod wire;
@@ -128,6 +129,7 @@ const TOOLS: &[Tool] = &[
     Tool { name: "backup", command: backup::backup_command, run: backup::run_backup },
     Tool { name: "restore", command: backup::restore_command, run: backup::run_restore },
     Tool { name: "migrate", command: migrate::command, run: migrate::run },
+    Tool { name: "service", command: service::command, run: service::run },
 ];
 
 fn execute(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Failure> {
@@ -227,7 +229,8 @@ fn meant(rendered: &str) -> String {
 fn nearest(value: &ContextValue) -> Option<&str> {
     match value {
         ContextValue::String(name) => Some(name),
-        ContextValue::Strings(names) => names.first().map(String::as_str),
+        // The most similar comes last.
+        ContextValue::Strings(names) => names.last().map(String::as_str),
         _ => None,
     }
 }

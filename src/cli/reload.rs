@@ -11,7 +11,7 @@ use crate::cli::Failure;
 use crate::cli::serve::raise_open_files;
 use crate::config::{Facts, Id, Layers, Settings, Shown};
 use crate::logging;
-use crate::server::ReloadHandle;
+use crate::server::{ReloadHandle, notify};
 use crate::store::Store;
 
 /// What a reload needs to know of the running daemon.
@@ -29,7 +29,7 @@ impl Reload {
     /// daemon from hearing that it should end.
     pub(super) fn spawn(mut self) -> io::Result<SyncSender<()>> {
         let (ask, asked) = sync_channel(1);
-        let work = move || asked.iter().for_each(|()| self.run());
+        let work = move || asked.iter().for_each(|()| notify::reloading(|| self.run()));
         std::thread::Builder::new().name("reload".into()).spawn(work)?;
         Ok(ask)
     }

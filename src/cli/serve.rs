@@ -11,7 +11,7 @@ use crate::cli::reload::Reload;
 use crate::cli::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::{Layers, Settings, Shown};
-use crate::server::{Listeners, Server, StartError, StopHandle};
+use crate::server::{Listeners, Server, StartError, StopHandle, notify};
 use crate::store::{OpenError, Store};
 
 /// Serves until a signal or a client's `shutdown` ends it. `running` is what `layers` say now.
@@ -22,13 +22,17 @@ pub(crate) fn serve(
 ) -> Result<(), Failure> {
     end_on_panic();
     // Privileged ports are bound before the privilege is given up, files are made after.
-    let listeners = Listeners::bind(&settings.server)?;
+    let listeners = Listeners::open(&settings.server)?;
     raise_open_files(settings.server.connections_max)?;
     if let Some(user) = &settings.user {
         become_user(user, &listeners)?;
     }
+    if listeners.are_inherited() {
+        log::info!("serving the sockets that were handed over; -p, -l and -s are not used");
+    }
     let unix_sockets: Vec<_> = listeners.paths().map(std::path::Path::to_owned).collect();
     let clock = Clock::system();
+    notify::status(&format!("Opening {}", settings.store.path.display()));
     let store = Store::open(&settings.store, &clock)?;
     store.when_failed(|_| {
         // Whatever was acknowledged is in the database; nothing that was not is to be answered.
@@ -56,8 +60,10 @@ pub(crate) fn serve(
     if let Some(path) = &settings.port_file {
         write_ports(path, &server)?;
     }
+    server.announce()?;
     server.wait();
     log::info!("stopping");
+    notify::stopping();
     server.stop();
     drop(server);
     store.close();
@@ -169,7 +175,7 @@ fn become_user(name: &str, listeners: &Listeners) -> Result<(), Failure> {
     let user = nix::unistd::User::from_name(name)
         .map_err(|error| refused(error.to_string()))?
         .ok_or_else(|| refused("there is no such user".into()))?;
-    for path in listeners.paths() {
+    for path in listeners.own_paths() {
         nix::unistd::chown(path, Some(user.uid), Some(user.gid))
             .map_err(|error| refused(format!("{}: {error}", path.display())))?;
     }

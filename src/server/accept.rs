@@ -2,9 +2,9 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mio::net::{TcpListener, UnixListener};
@@ -31,6 +31,8 @@ static COMPLAINTS: Limited = Limited::new(5, 10_000);
 pub(super) struct Door {
     waker: Waker,
     closed: AtomicBool,
+    /// Looks of the thread so far.
+    turns: AtomicU64,
 }
 
 impl Door {
@@ -46,6 +48,13 @@ impl Door {
         self.closed.store(true, Ordering::SeqCst);
         self.look();
     }
+
+    /// How often the thread has looked, and asks it to look once more.
+    pub(super) fn turns(&self) -> u64 {
+        let turns = self.turns.load(Ordering::Relaxed);
+        self.look();
+        turns
+    }
 }
 
 #[derive(Debug)]
@@ -60,6 +69,8 @@ pub(super) struct Acceptor {
     poll: Poll,
     door: Arc<Door>,
     listeners: Vec<Listener>,
+    /// Sockets' files that go when nobody is accepted any more.
+    files: Vec<PathBuf>,
     context: Arc<Context>,
     workers: Vec<Arc<Inbox>>,
     next: usize,
@@ -83,14 +94,16 @@ impl Acceptor {
     ) -> io::Result<(Self, Arc<Door>)> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKE)?;
-        let door = Arc::new(Door { waker, closed: AtomicBool::new(false) });
+        let door =
+            Arc::new(Door { waker, closed: AtomicBool::new(false), turns: AtomicU64::new(0) });
         let mut listeners = Vec::new();
+        let files = bound.own_paths().map(Path::to_owned).collect();
         for listener in bound.tcp {
             let address = listener.local_addr()?;
             listeners.push(Listener::Tcp(TcpListener::from_std(listener), address));
         }
-        for (listener, path) in bound.unix {
-            listeners.push(Listener::Unix(UnixListener::from_std(listener), path));
+        for unix in bound.unix {
+            listeners.push(Listener::Unix(UnixListener::from_std(unix.listener), unix.path));
         }
         for (index, listener) in listeners.iter_mut().enumerate() {
             let token = Token(index);
@@ -109,6 +122,7 @@ impl Acceptor {
             poll,
             door: Arc::clone(&door),
             listeners,
+            files,
             context,
             workers,
             next: 0,
@@ -138,6 +152,7 @@ impl Acceptor {
                 full |= matches!(self.accept(index), Pause::Full);
             }
             self.suspend(full);
+            self.door.turns.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -208,10 +223,9 @@ impl Acceptor {
 
     fn close(self) {
         self.context.connections.accepting.store(false, Ordering::SeqCst);
-        for listener in self.listeners {
-            if let Listener::Unix(_, path) = listener
-                && let Err(error) = std::fs::remove_file(&path)
-            {
+        drop(self.listeners);
+        for path in self.files {
+            if let Err(error) = std::fs::remove_file(&path) {
                 log::warn!("{} could not be removed: {error}", path.display());
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use crate::clock::{Clock, Seconds};
 use crate::metrics::Registry;
@@ -102,6 +103,17 @@ impl Context {
 
     pub(super) fn request_stop(&self) {
         self.stop_handle().request();
+    }
+
+    /// Whether somebody has asked for the end, after waiting for it this long.
+    pub(super) fn stops_within(&self, longest: Duration) -> bool {
+        let asked = lock(&self.stop.asked);
+        *self
+            .stop
+            .wake
+            .wait_timeout_while(asked, longest, |asked| !*asked)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
     }
 
     pub(super) fn is_stopping(&self) -> bool {

@@ -1,11 +1,15 @@
-//! Binding: every address of the options, or a reason that says what to do.
+//! Where it listens: the sockets that a service manager hands over, else every address of the options,
+//! or a reason that says what to do.
 
+use std::env;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::clock::Stamp;
@@ -29,6 +33,8 @@ pub enum StartError {
     HttpUnavailable { address: String, error: io::Error },
     /// Not an address of this machine, or a port that needs a privilege.
     Unavailable { address: String, error: io::Error },
+    /// Something other than a listening stream socket was handed over.
+    NotASocket { number: usize, error: io::Error },
     /// The system refused something it should give.
     System(io::Error),
 }
@@ -74,6 +80,11 @@ impl std::fmt::Display for StartError {
                 "cannot listen on {address}: {error}; choose an address of this machine with -l \
                  and a port from 1024 on with -p"
             ),
+            Self::NotASocket { number, error } => write!(
+                f,
+                "socket {number} of those handed over cannot be served: {error}; see ListenStream= \
+                 in the socket unit"
+            ),
             Self::System(error) => write!(
                 f,
                 "the system refused a thread or a descriptor: {error}; raise its limits (ulimit)"
@@ -85,13 +96,79 @@ impl std::fmt::Display for StartError {
 /// Sockets that listen.
 #[derive(Debug)]
 pub struct Listeners {
-    pub(super) tcp: Vec<std::net::TcpListener>,
-    pub(super) unix: Vec<(std::os::unix::net::UnixListener, PathBuf)>,
+    pub(super) tcp: Vec<TcpListener>,
+    pub(super) unix: Vec<Unix>,
     addresses: Vec<SocketAddr>,
-    pub(super) http: Vec<std::net::TcpListener>,
+    pub(super) http: Vec<TcpListener>,
+    inherited: bool,
 }
 
+/// A Unix socket that listens.
+#[derive(Debug)]
+pub(super) struct Unix {
+    pub(super) listener: UnixListener,
+    pub(super) path: PathBuf,
+}
+
+/// Sockets by this name (`FileDescriptorName=`) are for web clients, as with `--http`.
+const HTTP: &str = "http";
+
 impl Listeners {
+    /// The sockets that a service manager handed over, else all addresses of `options`. Those for
+    /// items and those for metrics are each handed over or not.
+    ///
+    /// # Errors
+    ///
+    /// Something that is no socket was handed over; else as in [`Listeners::bind`].
+    pub fn open(options: &Options) -> Result<Self, StartError> {
+        let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut given = Self::inherit(ListenFd::from_env(), &names)?;
+        if given.http.is_empty() {
+            given.http = bind_http(&options.http)?;
+        }
+        if given.tcp.is_empty() && given.unix.is_empty() {
+            return Self::bind_items(options, given.http);
+        }
+        given.inherited = true;
+        Ok(given)
+    }
+
+    /// Takes what was handed over. `names` are separated by colons.
+    fn inherit(mut handed: ListenFd, names: &str) -> Result<Self, StartError> {
+        let mut listeners = Self::none();
+        let mut names = names.split(':');
+        for number in 0..handed.len() {
+            let is_http = names.next() == Some(HTTP);
+            let refused = |error| StartError::NotASocket { number, error };
+            listeners.take(&mut handed, number, is_http).map_err(refused)?;
+        }
+        Ok(listeners)
+    }
+
+    fn take(&mut self, handed: &mut ListenFd, number: usize, is_http: bool) -> io::Result<()> {
+        // Looking at it as the wrong kind of socket is refused and changes nothing.
+        if !is_http && let Ok(Some(listener)) = handed.take_unix_listener(number) {
+            listener.set_nonblocking(true)?;
+            let path = listener.local_addr()?.as_pathname().map(Path::to_owned);
+            let path = path.ok_or_else(|| io::Error::other("a Unix socket without a path"))?;
+            self.unix.push(Unix { listener, path });
+        } else if let Some(listener) = handed.take_tcp_listener(number)? {
+            listener.set_nonblocking(true)?;
+            if is_http {
+                self.http.push(listener);
+            } else {
+                self.addresses.push(listener.local_addr()?);
+                self.tcp.push(listener);
+            }
+        }
+        Ok(())
+    }
+
+    fn none() -> Self {
+        let (tcp, unix, addresses, http) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { tcp, unix, addresses, http, inherited: false }
+    }
+
     /// Binds all addresses of `options`.
     ///
     /// # Errors
@@ -99,12 +176,11 @@ impl Listeners {
     /// The first address that cannot be bound. Where a port is in use with nobody listening, five
     /// seconds pass before that is an error.
     pub fn bind(options: &Options) -> Result<Self, StartError> {
-        let mut listeners = Self {
-            tcp: Vec::new(),
-            unix: Vec::new(),
-            addresses: Vec::new(),
-            http: bind_http(&options.http)?,
-        };
+        Self::bind_items(options, bind_http(&options.http)?)
+    }
+
+    fn bind_items(options: &Options, http: Vec<TcpListener>) -> Result<Self, StartError> {
+        let mut listeners = Self { http, ..Self::none() };
         for listen in &options.listen {
             match listen {
                 Listen::Tcp(address) => {
@@ -120,7 +196,7 @@ impl Listeners {
                             _ => StartError::Unavailable { address, error },
                         }
                     })?;
-                    listeners.unix.push((listener, path.clone()));
+                    listeners.unix.push(Unix { listener, path: path.clone() });
                 }
             }
         }
@@ -134,7 +210,17 @@ impl Listeners {
 
     /// The Unix sockets' paths.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.unix.iter().map(|(_, path)| path.as_path())
+        self.unix.iter().map(|unix| unix.path.as_path())
+    }
+
+    /// Those of them that are ours to change and remove: not what was handed over.
+    pub fn own_paths(&self) -> impl Iterator<Item = &Path> {
+        self.paths().filter(|_| !self.inherited)
+    }
+
+    /// Whether they were handed over, and no address of the options is in use.
+    pub fn are_inherited(&self) -> bool {
+        self.inherited
     }
 
     pub(super) fn bound(&self) -> Vec<Address> {
@@ -146,7 +232,7 @@ impl Listeners {
 /// Web clients are few: a short queue will do.
 const HTTP_BACKLOG: u32 = 64;
 
-fn bind_http(addresses: &[SocketAddr]) -> Result<Vec<std::net::TcpListener>, StartError> {
+fn bind_http(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, StartError> {
     let bind = |&address: &SocketAddr| {
         patiently(address, HTTP_BACKLOG).map_err(|error| match error {
             StartError::Taken { address } => StartError::HttpTaken { address },
@@ -160,7 +246,7 @@ fn bind_http(addresses: &[SocketAddr]) -> Result<Vec<std::net::TcpListener>, Sta
 }
 
 /// Binds a TCP address, giving a port that is only left over from something a few seconds.
-fn patiently(address: SocketAddr, backlog: u32) -> Result<std::net::TcpListener, StartError> {
+fn patiently(address: SocketAddr, backlog: u32) -> Result<TcpListener, StartError> {
     let since = Stamp::now();
     loop {
         match bind_tcp(address, backlog) {
@@ -182,7 +268,7 @@ fn patiently(address: SocketAddr, backlog: u32) -> Result<std::net::TcpListener,
     }
 }
 
-fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<std::net::TcpListener> {
+fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // What an earlier daemon's connections left behind does not keep the port.
     socket.set_reuse_address(true)?;
@@ -215,7 +301,7 @@ fn is_left_over(path: &Path) -> io::Result<bool> {
     Ok(result.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
-fn bind_unix(path: &Path, mode: u32, backlog: u32) -> io::Result<std::os::unix::net::UnixListener> {
+fn bind_unix(path: &Path, mode: u32, backlog: u32) -> io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
             return Err(io::Error::other("a file that is no socket is in the way"));

@@ -4,11 +4,12 @@
 //! of a loop reads from sockets, answers what can be read at once, commits what it gathered, and
 //! writes. Nothing in a pass waits.
 //!
-//! - `listen`, `accept`: binding, accepting, the limit of connections
+//! - `listen`, `accept`: binding or taking over sockets, accepting, the limit of connections
 //! - `worker`: the event loop
 //! - `connection`, `output`: one client: its bytes, its replies in order
 //! - `dispatch`: a request is answered here, or becomes an operation
 //! - `inbox`: what other threads have for a loop
+//! - `notify`: what the service manager is told
 //! - `report`, `process`: what `stats` and `/metrics` say
 //! - `http`: figures and health for web clients, on a thread of its own
 //! - `context`, `live`: what all threads of a server share, and what of it a reload changes
@@ -21,6 +22,7 @@ mod http;
 mod inbox;
 mod listen;
 mod live;
+pub mod notify;
 mod options;
 mod output;
 mod process;
@@ -124,6 +126,25 @@ impl Server {
     /// Asks for the end, from any thread or signal handler's thread.
     pub fn stop_handle(&self) -> StopHandle {
         self.context.stop_handle()
+    }
+
+    /// Tells the service manager, where there is one, that it serves, and from then on how it does:
+    /// its state, and that all of its threads move.
+    ///
+    /// # Errors
+    ///
+    /// A system that gives no thread.
+    pub fn announce(&self) -> Result<(), StartError> {
+        let Some(reporter) = notify::Reporter::new(
+            Arc::clone(&self.context),
+            Arc::clone(&self.acceptor),
+            self.workers.clone(),
+        ) else {
+            return Ok(());
+        };
+        let thread = spawn("notify", move || reporter.run())?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
     }
 
     /// Changes options while it serves.

@@ -109,6 +109,7 @@ impl Worker {
             self.finish_answered();
             self.round();
             self.tick();
+            self.inbox.turned();
         }
     }
 

@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
@@ -112,6 +113,8 @@ pub(super) struct Committer {
     writer: Mutex<Writer>,
     /// Taken for moments, to put a batch in or take some out.
     queue: Mutex<Queue>,
+    /// How often the writer was let go.
+    releases: AtomicU64,
     shared: Arc<Shared>,
     syncer: Arc<Syncer>,
 }
@@ -137,7 +140,23 @@ impl Queue {
 
 impl Committer {
     pub(super) fn new(writer: Writer, shared: Arc<Shared>, syncer: Arc<Syncer>) -> Self {
-        Self { writer: Mutex::new(writer), queue: Mutex::default(), shared, syncer }
+        Self {
+            writer: Mutex::new(writer),
+            queue: Mutex::default(),
+            releases: AtomicU64::new(0),
+            shared,
+            syncer,
+        }
+    }
+
+    /// A number that stays the same only while one step holds the writer.
+    pub(super) fn steps(&self) -> u64 {
+        if let Ok(writer) = self.writer.try_lock() {
+            drop(writer);
+            // A loop that came just now found it taken, and left its batch to us.
+            self.pass_on();
+        }
+        self.releases.load(Ordering::Relaxed)
     }
 
     /// Commits a batch, or leaves it to the loop that is committing.
@@ -269,6 +288,7 @@ impl Committer {
     }
 
     fn pass_on(&self) {
+        self.releases.fetch_add(1, Ordering::Relaxed);
         let queue = lock(&self.queue);
         if queue.busy.is_some() {
             return;

@@ -65,6 +65,7 @@ pub use view::{Present, Seen, View, ViewBudget, ViewError};
 pub struct Store {
     shared: Arc<Shared>,
     committer: Arc<Committer>,
+    syncer: Arc<sync::Syncer>,
     readers: Pool<SqliteConnectionManager>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     cas_first: u64,
@@ -155,6 +156,7 @@ impl Store {
         Ok(Arc::new(Self {
             shared,
             committer,
+            syncer,
             readers,
             threads: Mutex::new(threads),
             cas_first,
@@ -170,6 +172,12 @@ impl Store {
     /// Commits what other loops handed over, when the store asked an [`Owner`] to lead.
     pub fn lead(&self) {
         self.committer.lead();
+    }
+
+    /// Two numbers, of the commits and of the syncs that replies wait for. Each stays the same only
+    /// while one of these goes on: whoever looks twice knows whether it hangs.
+    pub fn steps(&self) -> [u64; 2] {
+        [self.committer.steps(), self.syncer.turns()]
     }
 
     /// The hash of a key, which every operation on it needs. Compute it once per request.

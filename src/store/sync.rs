@@ -10,7 +10,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub(super) struct Syncer {
     wake: Condvar,
     /// Something was committed since the last sync began.
     dirty: AtomicBool,
+    /// Turns of the thread that syncs.
+    turns: AtomicU64,
 }
 
 impl Syncer {
@@ -54,6 +56,7 @@ impl Syncer {
             waiting: Mutex::default(),
             wake: Condvar::new(),
             dirty: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
         })
     }
 
@@ -94,6 +97,16 @@ impl Syncer {
             if stopping {
                 return;
             }
+            self.turns.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A number that stays the same only while replies wait for one sync.
+    pub(super) fn turns(&self) -> u64 {
+        match self.durability {
+            // Nobody waits; a slow disk is no reason to be ended.
+            Durability::Process => self.turns.fetch_add(1, Ordering::Relaxed),
+            Durability::Power => self.turns.load(Ordering::Relaxed),
         }
     }
 

@@ -394,3 +394,23 @@ fn a_delayed_flush_is_neither_lost_nor_doubled() {
     let mut bench = bench.reopened();
     assert_eq!((bench.get("between"), bench.get("new").as_deref()), (None, Some("v")));
 }
+
+#[test]
+fn a_commit_that_hangs_is_seen() {
+    for durability in [Durability::Process, Durability::Power] {
+        let bench = Bench::with(|options| options.durability = durability);
+        bench.store.committer.with_writer(|_| {
+            let [commits, _] = bench.store.steps();
+            assert_eq!(bench.store.steps()[0], commits, "one step holds the writer");
+        });
+        // Nothing to do is no hanging; the syncing thread turns about once a second.
+        let ([commits, syncs], since) = (bench.store.steps(), Stamp::now());
+        while {
+            let [commits_now, syncs_now] = bench.store.steps();
+            commits_now == commits || syncs_now == syncs
+        } {
+            assert!(since.elapsed() < Duration::from_secs(20), "{durability:?}");
+            std::thread::yield_now();
+        }
+    }
+}

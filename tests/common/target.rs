@@ -111,6 +111,7 @@ impl Target for Memcached {
     fn forget_memory(&mut self) {}
 
     fn memcached_version(&self) -> Option<&str> {
-        Some(&self.version)
+        // Our own daemon may be there too, installed and in its sandbox.
+        (!self.version.contains("litecached")).then_some(&self.version)
     }
 }

@@ -1,0 +1,504 @@
+//! `litecached service`: the units for people without the package, and a look at the service.
+//!
+//! What is to be done is a list of steps, made by looking and not by doing, so that `--dry-run` prints
+//! exactly what would happen. Doing it again changes nothing. Files of the package are the package's:
+//! where it is installed, only what an operator would change is changed.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Program, Stdio};
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::json;
+
+use crate::cli::{Exit, Failure, file, print};
+
+/// What the package installs, and what is installed without it.
+const SERVICE: &str = include_str!("../../systemd/litecached.service");
+const SOCKET: &str = include_str!("../../systemd/litecached.socket");
+const SOCKETS_ONLY: &str = include_str!("../../systemd/sockets-only.conf");
+const SYSUSERS: &str = include_str!("../../systemd/litecached.sysusers");
+
+/// What the package keeps as a configuration file.
+const CONFIGURATION: &str = include_str!("../../systemd/litecached.toml");
+
+/// Where the unit says that the program is.
+const PACKAGED_PROGRAM: &str = "/usr/bin/litecached";
+const OWN_PROGRAM: &str = "/usr/local/bin/litecached";
+const PACKAGED_UNITS: [&str; 2] =
+    ["/usr/lib/systemd/system/litecached.service", "/lib/systemd/system/litecached.service"];
+const OWN_SERVICE: &str = "/etc/systemd/system/litecached.service";
+const OWN_SOCKET: &str = "/etc/systemd/system/litecached.socket";
+const OWN_CONFIGURATION: &str = "/etc/litecached.toml";
+const OWN_SYSUSERS: &str = "/etc/sysusers.d/litecached.conf";
+const DROP_INS: &str = "/etc/systemd/system/litecached.service.d";
+const DROP_IN: &str = "/etc/systemd/system/litecached.service.d/sockets-only.conf";
+const STATE: &str = "/var/lib/litecached";
+const RUNTIME: &str = "/run/litecached";
+const DATABASE: &str = "/var/lib/litecached/litecached.db";
+const UNIT: &str = "litecached.service";
+const SOCKET_UNIT: &str = "litecached.socket";
+
+/// Its arguments and its help.
+pub(super) fn command() -> Command {
+    let switch = |name, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    let dry_run = || switch("dry-run", "Say what would be done, and do nothing");
+    let socket = switch("socket", "Let systemd hold the sockets: a restart refuses no connection");
+    let purge = switch("purge", "Delete the configuration and the database too");
+    Command::new("service")
+        .about("Install, remove or show litecached as a systemd service")
+        .after_help(
+            "For machines without the package; where the package is, install only chooses who holds the\n\
+             sockets. Doing it again changes nothing.",
+        )
+        .subcommand_required(true)
+        .disable_help_subcommand(true)
+        .subcommand(
+            Command::new("install")
+                .about("Install, enable and start the service")
+                .args([socket, dry_run()]),
+        )
+        .subcommand(
+            Command::new("uninstall")
+                .about("Stop and remove the service; configuration and database stay")
+                .args([purge, dry_run()]),
+        )
+        .subcommand(Command::new("status").about("Show the service").arg(file::json()))
+}
+
+pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let here = Here::look()?;
+    match matches.subcommand() {
+        Some(("install", flags)) => {
+            carry_out(&here, &install(&here, flags.get_flag("socket")), flags.get_flag("dry-run"))
+        }
+        Some(("uninstall", flags)) => {
+            carry_out(&here, &uninstall(&here, flags.get_flag("purge"))?, flags.get_flag("dry-run"))
+        }
+        Some((_, flags)) => status(flags.get_flag("json")),
+        // clap has refused it.
+        None => Ok(()),
+    }
+}
+
+/// What the steps depend on.
+#[derive(Debug)]
+struct Here {
+    /// This program's file.
+    program: PathBuf,
+    /// The package's unit is there.
+    packaged: bool,
+    /// systemd holds the sockets now.
+    socket_active: bool,
+}
+
+impl Here {
+    fn look() -> Result<Self, Failure> {
+        if !Path::new("/run/systemd/system").is_dir() {
+            let what = "systemd does not run this machine, and there is nothing to install into; \
+                        have your service manager run 'litecached serve'";
+            return Err(Failure::new(Exit::Unavailable, what));
+        }
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::new(
+                Exit::System,
+                format!("cannot tell where this program is: {error}; run it by its path"),
+            )
+        })?;
+        Ok(Self {
+            program,
+            packaged: PACKAGED_UNITS.iter().any(|unit| Path::new(unit).exists()),
+            socket_active: systemctl(&["is-active", "--quiet", SOCKET_UNIT]).is_ok(),
+        })
+    }
+}
+
+/// One thing to do. Doing what is done already changes nothing.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// A file with this text.
+    Write {
+        path: PathBuf,
+        text: String,
+    },
+    /// The same where there is none yet: an operator's stays.
+    Provide {
+        path: PathBuf,
+        text: &'static str,
+    },
+    /// This program, where the service may run it.
+    Copy {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    /// No such file, or folder with all that is in it.
+    Remove(PathBuf),
+    Run(&'static [&'static str]),
+    /// The service runs, with all that has changed.
+    Restart,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write { path, .. } | Self::Provide { path, .. } => {
+                write!(f, "write {}", path.display())
+            }
+            Self::Copy { from, to } => write!(f, "copy {} to {}", from.display(), to.display()),
+            Self::Remove(path) => write!(f, "remove {}", path.display()),
+            Self::Run(words) => write!(f, "run {}", words.join(" ")),
+            Self::Restart => f.write_str("start the service, again if anything has changed"),
+        }
+    }
+}
+
+fn install(here: &Here, socket: bool) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if !here.packaged {
+        // A service sees nothing of /home and /root, where a program may have been built.
+        let in_place =
+            [PACKAGED_PROGRAM, OWN_PROGRAM].map(Path::new).contains(&here.program.as_path());
+        let program = if in_place { here.program.clone() } else { OWN_PROGRAM.into() };
+        if !in_place {
+            steps.push(Step::Copy { from: here.program.clone(), to: program.clone() });
+        }
+        let service = SERVICE.replace(PACKAGED_PROGRAM, &program.display().to_string());
+        steps.push(Step::Write { path: OWN_SYSUSERS.into(), text: SYSUSERS.into() });
+        steps.push(Step::Run(&["systemd-sysusers", OWN_SYSUSERS]));
+        steps.push(Step::Provide { path: OWN_CONFIGURATION.into(), text: CONFIGURATION });
+        steps.push(Step::Write { path: OWN_SERVICE.into(), text: service });
+        steps.push(Step::Write { path: OWN_SOCKET.into(), text: SOCKET.into() });
+    }
+    if socket {
+        steps.push(Step::Write { path: DROP_IN.into(), text: SOCKETS_ONLY.into() });
+    } else {
+        steps.push(Step::Remove(DROP_IN.into()));
+    }
+    steps.push(Step::Run(&["systemctl", "daemon-reload"]));
+    if socket != here.socket_active {
+        // Whoever holds the port now lets it go.
+        steps.push(Step::Run(&["systemctl", "stop", SOCKET_UNIT, UNIT]));
+    }
+    if socket {
+        steps.push(Step::Run(&["systemctl", "enable", "--now", SOCKET_UNIT]));
+    } else {
+        steps.push(Step::Run(&["systemctl", "disable", SOCKET_UNIT]));
+    }
+    steps.push(Step::Run(&["systemctl", "enable", UNIT]));
+    steps.push(Step::Restart);
+    steps
+}
+
+fn uninstall(here: &Here, purge: bool) -> Result<Vec<Step>, Failure> {
+    if here.packaged {
+        let what =
+            "the service belongs to the package litecached; remove that: apt remove litecached";
+        return Err(Failure::new(Exit::No, what));
+    }
+    let mut steps = Vec::new();
+    if Path::new(OWN_SERVICE).exists() {
+        steps.push(Step::Run(&["systemctl", "disable", "--now", SOCKET_UNIT, UNIT]));
+    }
+    let files = [OWN_SERVICE, OWN_SOCKET, DROP_IN, OWN_SYSUSERS, OWN_PROGRAM];
+    steps.extend(files.iter().map(|path| Step::Remove(path.into())));
+    if purge {
+        steps.extend(
+            [OWN_CONFIGURATION, STATE, RUNTIME].iter().map(|path| Step::Remove(path.into())),
+        );
+    }
+    steps.push(Step::Run(&["systemctl", "daemon-reload"]));
+    Ok(steps)
+}
+
+fn carry_out(here: &Here, steps: &[Step], only_say: bool) -> Result<(), Failure> {
+    if !only_say && !nix::unistd::geteuid().is_root() {
+        let what = "only root may change services; run it with sudo, or see what it would do with --dry-run";
+        return Err(Failure::new(Exit::Permission, what));
+    }
+    let mut changed = false;
+    for step in steps.iter().filter(|step| step.makes_a_difference()) {
+        changed |= !matches!(step, Step::Run(_) | Step::Restart);
+        print(&format!("{}{step}\n", if only_say { "would " } else { "" }))?;
+        if !only_say {
+            step.carry_out(changed)?;
+        }
+    }
+    // An empty folder of drop-ins is nobody's; one that holds something stays.
+    if !only_say && !here.packaged {
+        drop(fs::remove_dir(DROP_INS));
+    }
+    Ok(())
+}
+
+impl Step {
+    /// Whether doing it makes a difference to files. Commands are run each time.
+    fn makes_a_difference(&self) -> bool {
+        match self {
+            Self::Write { path, text } => !fs::read(path).is_ok_and(|now| now == text.as_bytes()),
+            Self::Provide { path, .. } => path.symlink_metadata().is_err(),
+            Self::Copy { from, to } => match (fs::read(from), fs::read(to)) {
+                (Ok(from), Ok(to)) => from != to,
+                _ => true,
+            },
+            Self::Remove(path) => path.symlink_metadata().is_ok(),
+            Self::Run(_) | Self::Restart => true,
+        }
+    }
+
+    fn carry_out(&self, changed: bool) -> Result<(), Failure> {
+        let done = match self {
+            Self::Write { path, text } => replace(path, 0o644, |new| fs::write(new, text)),
+            Self::Provide { path, text } => replace(path, 0o644, |new| fs::write(new, text)),
+            Self::Copy { from, to } => replace(to, 0o755, |new| fs::copy(from, new).map(drop)),
+            Self::Remove(path) if path.is_dir() => fs::remove_dir_all(path),
+            Self::Remove(path) => fs::remove_file(path),
+            Self::Run(words) => return call(words).map(drop),
+            Self::Restart if changed => return systemctl(&["restart", UNIT]).map(drop),
+            Self::Restart => return systemctl(&["start", UNIT]).map(drop),
+        };
+        done.map_err(|error| {
+            Failure::new(
+                Exit::CannotCreate,
+                format!("cannot {self}: {error}; put that right, and run it again"),
+            )
+        })
+    }
+}
+
+/// Makes a file beside its place and puts it there whole: a program that runs may be replaced so.
+fn replace(path: &Path, mode: u32, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    make(&new)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(mode))?;
+    fs::rename(&new, path)
+}
+
+fn systemctl(arguments: &[&'static str]) -> Result<String, Failure> {
+    call(&[&["systemctl"], arguments].concat())
+}
+
+/// Runs a program that has to succeed, and gives what it said.
+fn call(words: &[&str]) -> Result<String, Failure> {
+    let refused = |why: &str| {
+        let what = format!("{} failed: {why}; see journalctl -u {UNIT}", words.join(" "));
+        Failure::new(Exit::System, what)
+    };
+    let output = Program::new(words[0])
+        .args(words[1..].iter().map(OsStr::new))
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| refused(&error.to_string()))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(refused(said.lines().next().unwrap_or("it says nothing")))
+}
+
+/// What systemd and the disk tell of the service.
+#[derive(Debug, Default)]
+struct Status {
+    load: String,
+    active: String,
+    sub: String,
+    since: String,
+    enabled: String,
+    pid: u64,
+    restarts: u64,
+    /// What the daemon says of itself.
+    says: String,
+    sockets: bool,
+    /// Bytes of the database and its log; none where they may not be looked at.
+    bytes: Option<u64>,
+}
+
+fn status(as_json: bool) -> Result<(), Failure> {
+    const ASK: &str = "--property=LoadState,ActiveState,SubState,ActiveEnterTimestamp,UnitFileState,\
+                       MainPID,NRestarts,StatusText";
+    let mut status = Status::read(&systemctl(&["show", ASK, UNIT])?);
+    status.sockets = systemctl(&["is-active", "--quiet", SOCKET_UNIT]).is_ok();
+    let size = |path: &str| fs::metadata(path).map(|file| file.len());
+    status.bytes =
+        size(DATABASE).ok().map(|bytes| bytes + size(&format!("{DATABASE}-wal")).unwrap_or(0));
+    print(&if as_json { status.json() } else { status.text() })?;
+    match status.active.as_str() {
+        "active" | "reloading" => Ok(()),
+        _ if status.load == "not-found" => {
+            Err(Failure::new(Exit::No, "the service is not installed; litecached service install"))
+        }
+        other => Err(Failure::new(
+            Exit::No,
+            format!("the service is {other}; see journalctl -u {UNIT}, or systemctl start {UNIT}"),
+        )),
+    }
+}
+
+impl Status {
+    /// Of `NAME=value` lines.
+    fn read(lines: &str) -> Self {
+        let mut status = Self::default();
+        for (name, value) in lines.lines().filter_map(|line| line.split_once('=')) {
+            let text = || value.to_owned();
+            match name {
+                "LoadState" => status.load = text(),
+                "ActiveState" => status.active = text(),
+                "SubState" => status.sub = text(),
+                "ActiveEnterTimestamp" => status.since = text(),
+                "UnitFileState" => status.enabled = text(),
+                "MainPID" => status.pid = value.parse().unwrap_or(0),
+                "NRestarts" => status.restarts = value.parse().unwrap_or(0),
+                "StatusText" => status.says = text(),
+                _ => {}
+            }
+        }
+        status
+    }
+
+    fn text(&self) -> String {
+        if self.load == "not-found" {
+            return "service   not installed\n".into();
+        }
+        let since = if self.since.is_empty() { "" } else { " since " };
+        let process = match self.pid {
+            0 => String::new(),
+            pid => format!("process   {pid}\nsays      {}\n", self.says),
+        };
+        let size = match self.bytes {
+            // Tenths, rounded up: an empty database has some pages.
+            Some(bytes) => {
+                let tenths = bytes.saturating_mul(10).div_ceil(1 << 20);
+                format!("{}.{} MiB with its log", tenths / 10, tenths % 10)
+            }
+            None => "not there, or not for this user to see".into(),
+        };
+        format!(
+            "service   {} ({}){since}{}, {}, restarted {} times\n\
+             {process}\
+             sockets   held by {}\n\
+             database  {DATABASE}, {size}\n",
+            self.active,
+            self.sub,
+            self.since,
+            self.enabled,
+            self.restarts,
+            if self.sockets { "systemd (litecached.socket)" } else { "the daemon" },
+        )
+    }
+
+    fn json(&self) -> String {
+        let object = json!({
+            "installed": self.load != "not-found",
+            "state": self.active,
+            "substate": self.sub,
+            "since": self.since,
+            "enabled": self.enabled,
+            "pid": self.pid,
+            "restarts": self.restarts,
+            "status": self.says,
+            "socket_activated": self.sockets,
+            "database": DATABASE,
+            "database_bytes": self.bytes,
+        });
+        format!("{object}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn here(program: &str, packaged: bool, socket_active: bool) -> Here {
+        Here { program: program.into(), packaged, socket_active }
+    }
+
+    fn said(steps: &[Step]) -> Vec<String> {
+        steps.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_units_name_what_is_replaced() {
+        assert!(SERVICE.contains(&format!("\nExecStart={PACKAGED_PROGRAM} ")));
+        assert_eq!(SERVICE.matches(PACKAGED_PROGRAM).count(), 1);
+    }
+
+    #[test]
+    fn a_program_from_anywhere_is_copied_and_named() {
+        let steps = install(&here("/srv/build/litecached", false, false), false);
+        assert_eq!(
+            said(&steps),
+            [
+                "copy /srv/build/litecached to /usr/local/bin/litecached",
+                "write /etc/sysusers.d/litecached.conf",
+                "run systemd-sysusers /etc/sysusers.d/litecached.conf",
+                "write /etc/litecached.toml",
+                "write /etc/systemd/system/litecached.service",
+                "write /etc/systemd/system/litecached.socket",
+                "remove /etc/systemd/system/litecached.service.d/sockets-only.conf",
+                "run systemctl daemon-reload",
+                "run systemctl disable litecached.socket",
+                "run systemctl enable litecached.service",
+                "start the service, again if anything has changed",
+            ]
+        );
+        let unit = steps.iter().find_map(|step| match step {
+            Step::Write { path, text } if path == Path::new(OWN_SERVICE) => Some(text),
+            _ => None,
+        });
+        assert!(unit.is_some_and(|text| text.contains("\nExecStart=/usr/local/bin/litecached ")));
+    }
+
+    #[test]
+    fn beside_the_package_only_the_sockets_are_chosen() {
+        assert_eq!(
+            said(&install(&here("/usr/bin/litecached", true, false), true)),
+            [
+                "write /etc/systemd/system/litecached.service.d/sockets-only.conf",
+                "run systemctl daemon-reload",
+                "run systemctl stop litecached.socket litecached.service",
+                "run systemctl enable --now litecached.socket",
+                "run systemctl enable litecached.service",
+                "start the service, again if anything has changed",
+            ]
+        );
+        let refused = uninstall(&here("/usr/bin/litecached", true, false), true).unwrap_err();
+        assert!(refused.message.contains("apt remove litecached"), "{refused:?}");
+    }
+
+    #[test]
+    fn only_a_purge_takes_the_database() {
+        let here = here("/usr/local/bin/litecached", false, false);
+        let database = "remove /var/lib/litecached".to_owned();
+        assert!(!said(&uninstall(&here, false).unwrap()).contains(&database));
+        assert!(said(&uninstall(&here, true).unwrap()).contains(&database));
+    }
+
+    #[test]
+    fn the_status_is_read_and_said() {
+        let mut status = Status::read(
+            "LoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\n\
+             ActiveEnterTimestamp=Sun 2026-11-22 12:00:00 UTC\nMainPID=7\nNRestarts=2\n\
+             StatusText=Serving 1 item on 127.0.0.1:60000, 99.0 % hits = good\n",
+        );
+        status.bytes = Some(1 << 20);
+        assert_eq!(
+            status.text(),
+            "service   active (running) since Sun 2026-11-22 12:00:00 UTC, enabled, restarted 2 times\n\
+             process   7\n\
+             says      Serving 1 item on 127.0.0.1:60000, 99.0 % hits = good\n\
+             sockets   held by the daemon\n\
+             database  /var/lib/litecached/litecached.db, 1.0 MiB with its log\n"
+        );
+        assert!(status.json().contains("\"database_bytes\":1048576"), "{}", status.json());
+        let missing = Status::read("LoadState=not-found\n");
+        assert_eq!(missing.text(), "service   not installed\n");
+    }
+}
