@@ -38,7 +38,7 @@ const WRITERS: [&[&str]; 3] = [
 ];
 
 /// Every tool, down to what takes no further subcommand.
-const TOOLS: [&[&str]; 15] = [
+const TOOLS: [&[&str]; 22] = [
     &["client"],
     &["check"],
     &["inspect"],
@@ -54,6 +54,13 @@ const TOOLS: [&[&str]; 15] = [
     &["migrate"],
     &["migrate", "status"],
     &["migrate", "up"],
+    &["config"],
+    &["config", "check"],
+    &["config", "show"],
+    &["service"],
+    &["service", "install"],
+    &["service", "uninstall"],
+    &["service", "status"],
 ];
 
 fn run(folder: &Path, words: &[&str]) -> Output {

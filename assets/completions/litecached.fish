@@ -228,7 +228,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand check" -s h -l hel
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -l json -d 'As JSON; of keys, a line for each item'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -s V -l version -d 'Print version'
@@ -240,7 +240,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not _
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -l top -d 'Entries of each list, 10 if not given' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -l json -d 'As JSON; of keys, a line for each item'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -s V -l version -d 'Print version'
@@ -260,14 +260,14 @@ cas\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -l limit -d 'At most so many, 100 if not given; 0 is no limit, without --sort' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -l reverse -d 'Greatest, latest or youngest first'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -l json -d 'As JSON; of keys, a line for each item'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from keys" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -l hex -d 'The key is written in hexadecimal'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -l raw -d 'The bare value, also at a terminal'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -l meta -d 'What is known of it, also into a pipe'
@@ -277,7 +277,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fis
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from get" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -l csv -d 'Comma-separated values, names first'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -l write -d 'Change items, in one transaction'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -l json -d 'As JSON; of keys, a line for each item'
@@ -285,7 +285,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fis
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from sql" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -l quick -d 'Leave out whether the index fits the table'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -l json -d 'As JSON; of keys, a line for each item'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
@@ -315,21 +315,21 @@ complete -c litecached -n "__fish_litecached_using_subcommand export" -l prefix 
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l glob -d 'Keys that match: * ? [a-z] [!a-z] {this,that}, \\ before any of these' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
-complete -c litecached -n "__fish_litecached_using_subcommand export" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l json -d 'Report as JSON'
 complete -c litecached -n "__fish_litecached_using_subcommand export" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand export" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand backup" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand backup" -l rate -d 'Copy so many bytes a second at most [default: half of the time rests]' -r
 complete -c litecached -n "__fish_litecached_using_subcommand backup" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
-complete -c litecached -n "__fish_litecached_using_subcommand backup" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand backup" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand backup" -l force -d 'Replace the file that is there'
 complete -c litecached -n "__fish_litecached_using_subcommand backup" -l json -d 'Answer in JSON'
 complete -c litecached -n "__fish_litecached_using_subcommand backup" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand backup" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand restore" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand restore" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
-complete -c litecached -n "__fish_litecached_using_subcommand restore" -l wal-budget -d 'Give up when the write-ahead log grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand restore" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand restore" -l force -d 'Do it although there is a database; it is kept aside as FILE-replaced-N'
 complete -c litecached -n "__fish_litecached_using_subcommand restore" -l json -d 'Answer in JSON'
 complete -c litecached -n "__fish_litecached_using_subcommand restore" -s h -l help -d 'Print help'

@@ -27,7 +27,7 @@ pub(super) fn wal_flag(default: &'static str) -> Arg {
         .value_name("size")
         .value_parser(size)
         .default_value(default)
-        .help("Give up when the write-ahead log grows more meanwhile: 64m, 1g")
+        .help("Give up when the WAL grows more meanwhile: 64m, 1g")
 }
 
 /// What `--time-budget` says.
