@@ -89,6 +89,12 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
 
 fn statement(flags: &ArgMatches) -> Result<String, Failure> {
     match flags.get_one::<String>("statement") {
+        Some(given) if given.starts_with("--") && !given.contains(char::is_whitespace) => {
+            let what = format!(
+                "unexpected argument '{given}' found; litecached inspect sql --help lists what there is"
+            );
+            Err(Failure::new(Exit::Usage, what))
+        }
         Some(given) if given != "-" => Ok(given.clone()),
         _ => {
             let mut read = String::new();
