@@ -14,10 +14,10 @@ use crate::logging::OneLine;
 pub(super) fn command() -> Command {
     let check = Command::new("check")
         .about("Say whether litecached would start with it")
-        .long_about(
-            "Judges the configuration file, the environment and any flag of serve as a start would. \
-             Says ok, and warns of what has no effect. Exit code 78 where the file or the environment \
-             is wrong, 64 where a flag is.",
+        .after_help(
+            "Judges the configuration file, the environment and any flag of serve as a start would.\n\
+             Says ok, and warns of what has no effect. Exit code 78 where the file or the\n\
+             environment is wrong, 64 where a flag is.",
         );
     let toml = Arg::new("toml")
         .long("toml")
