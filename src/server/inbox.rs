@@ -1,5 +1,5 @@
 //! What other threads have for an event loop: new connections, committed batches, a request to lead,
-//! the question whether it still turns.
+//! the question whether it still turns, which health pages and the service manager's watchdog ask.
 //!
 //! A loop is woken once for all that has come since it last looked, and not at all for what it puts in
 //! itself.
@@ -37,8 +37,6 @@ pub(super) struct Inbox {
     messages: Mutex<Vec<Message>>,
     waker: Waker,
     woken: AtomicBool,
-    /// Passes of the loop so far. Written by the loop, read by whoever wants to know that it lives.
-    turns: AtomicU64,
     thread: OnceLock<ThreadId>,
     /// When the loop was called and has not answered yet, in microseconds since `made`, at least 1.
     called: AtomicU64,
@@ -51,7 +49,6 @@ impl Inbox {
             messages: Mutex::default(),
             waker: Waker::new(poll.registry(), token)?,
             woken: AtomicBool::new(false),
-            turns: AtomicU64::new(0),
             thread: OnceLock::new(),
             called: AtomicU64::new(0),
             made: Stamp::now(),
@@ -104,20 +101,6 @@ impl Inbox {
 
     pub(super) fn stop(&self) {
         self.post(Message::Stop);
-    }
-
-    /// The loop has made one more pass.
-    pub(super) fn turned(&self) {
-        self.turns.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How many passes it has made, and asks for one more, for a loop with nothing to do stands still.
-    pub(super) fn turns(&self) -> u64 {
-        let turns = self.turns.load(Ordering::Relaxed);
-        if let Err(error) = self.waker.wake() {
-            log::error!("an event loop could not be woken: {error}");
-        }
-        turns
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) struct Reporter {
     /// Where it listens, as a person is told.
     address: String,
     watchdog: Option<Duration>,
-    /// What everybody's counters were when they were last asked.
+    /// What the counters of all other threads were when they were last asked.
     seen: Vec<u64>,
     told: Option<State>,
 }
@@ -90,9 +90,11 @@ impl Reporter {
         let turn = answer_every.unwrap_or(STATUS_EVERY).min(STATUS_EVERY);
         let (mut asked, mut told) = (Stamp::now(), Stamp::now());
         while !self.context.stops_within(turn) {
-            if answer_every.is_some_and(|every| asked.elapsed() >= every) {
+            if let Some(every) = answer_every
+                && asked.elapsed() >= every
+            {
                 asked = Stamp::now();
-                self.answer();
+                self.answer(every);
             }
             if told.elapsed() >= STATUS_EVERY {
                 told = Stamp::now();
@@ -102,18 +104,20 @@ impl Reporter {
     }
 
     /// Answers the watchdog if everybody has moved since the last answer, and asks them to move again.
-    fn answer(&mut self) {
+    fn answer(&mut self, every: Duration) {
+        let loops_move = self.workers.iter().all(|worker| worker.unanswered() < every);
         let now = self.ask();
-        if now.iter().zip(&self.seen).all(|(now, seen)| now != seen) {
+        if loops_move && now.iter().zip(&self.seen).all(|(now, seen)| now != seen) {
             self.seen = now;
             tell(&[NotifyState::Watchdog]);
         }
     }
 
-    /// Everybody's counter: the event loops', the accepting thread's, the commits' and the syncs'.
+    /// Calls the event loops. The counters of the others: the accepting thread's, the commits' and the
+    /// syncs'.
     fn ask(&self) -> Vec<u64> {
-        let mut counters: Vec<u64> = self.workers.iter().map(|worker| worker.turns()).collect();
-        counters.push(self.door.turns());
+        self.workers.iter().for_each(|worker| worker.call());
+        let mut counters = vec![self.door.turns()];
         counters.extend(self.context.store.steps());
         counters
     }

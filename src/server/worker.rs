@@ -109,7 +109,6 @@ impl Worker {
             self.finish_answered();
             self.round();
             self.tick();
-            self.inbox.turned();
         }
     }
 
