@@ -75,7 +75,7 @@ impl Inbox {
     /// Calls the loop, which answers by looking here.
     pub(super) fn call(&self) {
         let now = self.made.micros().max(1);
-        let was = self.called.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        let was = self.called.compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed);
         if was.is_ok()
             && !self.woken.swap(true, Ordering::AcqRel)
             && let Err(error) = self.waker.wake()
@@ -94,8 +94,9 @@ impl Inbox {
 
     /// Takes all messages, in order.
     pub(super) fn take(&self) -> Vec<Message> {
+        // Whoever sees the call answered has to see that the loop may be woken again.
         self.woken.store(false, Ordering::Release);
-        self.called.store(0, Ordering::Relaxed);
+        self.called.store(0, Ordering::Release);
         std::mem::take(&mut *self.messages.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
