@@ -16,6 +16,7 @@ use tempfile::TempDir;
 const USAGE: i32 = 64;
 const DATA: i32 = 65;
 const NO_INPUT: i32 = 66;
+const CANNOT_CREATE: i32 = 73;
 const TEMPORARY: i32 = 75;
 
 /// Each with its words; `DB` stands for the database's path.
@@ -258,4 +259,49 @@ fn every_answer_can_be_had_as_json() {
         let lines: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
         assert!(whole.is_ok() || lines.is_ok(), "{words:?}: {text}");
     }
+}
+
+/// What lies beside a database belongs to it, and to whoever serves it.
+#[test]
+fn no_tool_writes_over_a_part_of_a_database() {
+    let (folder, database) = left_behind();
+    let other = folder.path().join("other.db");
+    fs::copy(&database, &other).expect("it can be copied");
+    let mut daemon = Launch::new(folder.path()).start();
+    daemon.client().set("kept", "value");
+    let address = format!("127.0.0.1:{}", daemon.port());
+    for part in ["-wal", "-shm", "-lock", "-journal"] {
+        let part = format!("cache.db{part}");
+        let uses: [&[&str]; 4] = [
+            &["backup", "--db", "other.db", "--force", &part],
+            &["backup", "--db", "cache.db", "--force", &part],
+            &["restore", "--force", "--db", &part, "other.db"],
+            &["export", "--to", "jsonl", "--db", "other.db", &part],
+        ];
+        for words in uses {
+            let line = refuses(folder.path(), words, CANNOT_CREATE, &part);
+            assert!(line.contains("belongs to"), "{words:?}: {line}");
+        }
+        let into = client(folder.path(), &address, &format!("get kept > {part}\n"));
+        assert!(!into.status.success(), "{part}: {into:?}");
+    }
+    for whole in ["cache.db", "other.db"] {
+        let into = client(folder.path(), &address, &format!("get kept > {whole}\n"));
+        assert!(!into.status.success(), "{whole}: {into:?}");
+    }
+    daemon.kill();
+    let mut daemon = daemon.launch().start();
+    assert_eq!(daemon.client().ask("get kept\r\n"), "VALUE kept 0 5");
+    daemon.stop();
+}
+
+/// `litecached client ADDRESS` with these lines on stdin.
+fn client(folder: &Path, address: &str, script: &str) -> Output {
+    fs::write(folder.join("script"), script).expect("it can be written");
+    Command::new(env!("CARGO_BIN_EXE_litecached"))
+        .args(["client", address])
+        .current_dir(folder)
+        .stdin(fs::File::open(folder.join("script")).expect("it is there"))
+        .output()
+        .expect("the binary runs")
 }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches};
 
 use crate::config::units;
@@ -33,6 +34,14 @@ pub(super) fn wal_flag(default: &'static str) -> Arg {
 /// What `--time-budget` says.
 pub(super) fn time_given(matches: &ArgMatches) -> Duration {
     Duration::from_secs(*matches.get_one("time-budget").expect("it has a default"))
+}
+
+/// The same, for a use of the command with another default.
+pub(super) fn time_given_or(matches: &ArgMatches, default: Duration) -> Duration {
+    match matches.value_source("time-budget") {
+        Some(ValueSource::CommandLine) => time_given(matches),
+        _ => default,
+    }
 }
 
 /// What `--wal-budget` says, in bytes.

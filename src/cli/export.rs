@@ -6,8 +6,8 @@
 //! is asked for, where what is unfinished is thrown away; a server is told no more, and what it has taken
 //! is reported.
 
-use std::fs::{self, File, Metadata};
-use std::io::{self, BufWriter, Read, Write};
+use std::fs::{self, Metadata};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -156,12 +156,9 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     failure.map_or_else(|| summary.verdict(), Err)
 }
 
-/// A rename would put the export in the place of the database, or of what belongs to it.
+/// A rename would put the export in the place of the database, or of what belongs to it. Other
+/// databases are refused by [`Whole`].
 fn refuse_database(dest: &Path, database: &Path) -> Result<(), Failure> {
-    let refused = |what: &str| {
-        let what = format!("{} is {what}; choose another file", dest.display());
-        Err(Failure::new(Exit::CannotCreate, what))
-    };
     let inode = |metadata: Metadata| (metadata.dev(), metadata.ino());
     let there = fs::metadata(dest);
     for suffix in ["", "-wal", "-shm", "-lock", "-journal"] {
@@ -172,17 +169,11 @@ fn refuse_database(dest: &Path, database: &Path) -> Result<(), Failure> {
             _ => false,
         };
         if same || real(dest).as_os_str() == part {
-            return refused("the database that is exported, or belongs to it");
-        }
-    }
-    // Not the database itself, see above: to close it would drop locks of ours.
-    if there.is_ok_and(|there| there.is_file()) {
-        let mut head = Vec::new();
-        let read = File::open(dest).and_then(|file| file.take(16).read_to_end(&mut head));
-        // One that cannot be read is not ours to judge; it may be written all the same.
-        let is_wal = matches!(head[..], [0x37, 0x7f, 0x06, 0x82 | 0x83, ..]);
-        if read.is_ok() && (head == b"SQLite format 3\0" || is_wal) {
-            return refused("a database");
+            let what = format!(
+                "{} is the database that is exported, or belongs to it; choose another file",
+                dest.display()
+            );
+            return Err(Failure::new(Exit::CannotCreate, what));
         }
     }
     Ok(())

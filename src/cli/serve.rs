@@ -105,7 +105,7 @@ impl From<OpenError> for Failure {
             | OpenError::Empty { .. }
             | OpenError::Unfinished { .. } => Exit::Data,
             OpenError::Network { .. } => Exit::Configuration,
-            OpenError::CannotCreate { .. } => Exit::CannotCreate,
+            OpenError::CannotCreate { .. } | OpenError::PartOfDatabase { .. } => Exit::CannotCreate,
             OpenError::NotWritable { .. } | OpenError::NotReadable { .. } => Exit::Permission,
             OpenError::OldSqlite { .. } => Exit::System,
             OpenError::NotSaved { .. } => Exit::CannotCreate,

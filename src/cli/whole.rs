@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use crate::store;
+
 /// Links behind each other, as many as Linux follows.
 const LINKS_MAX: usize = 40;
 
@@ -29,7 +31,14 @@ enum Place {
 
 impl Whole {
     /// Begins. The file is its owner's only: what a cache holds is nobody else's business.
+    ///
+    /// # Errors
+    ///
+    /// The system's; and one for whatever belongs to a database, which somebody may be serving.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        if store::belongs_to_database(path) {
+            return Err(io::Error::new(ErrorKind::AlreadyExists, "it belongs to a database"));
+        }
         let target = match fs::metadata(path) {
             Ok(there) if !there.is_file() => {
                 let file = OpenOptions::new().write(true).open(path)?;

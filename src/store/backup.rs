@@ -298,6 +298,9 @@ pub(super) fn before_version(path: &Path, version: u32) -> PathBuf {
 }
 
 fn check_free(path: &Path, force: bool) -> Result<(), BackupError> {
+    if open::is_part_of_database(path) {
+        return Err(OpenError::PartOfDatabase { path: path.into() }.into());
+    }
     if has_wal(path) {
         return Err(BackupError::InUse { path: path.into() });
     }

@@ -1,7 +1,9 @@
 //! Opening the database: everything that can be wrong with a file is found and named here.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -43,6 +45,8 @@ pub enum OpenError {
     Disturbed { path: PathBuf },
     /// On a file system that other machines share.
     Network { path: PathBuf, kind: &'static str },
+    /// The log, the index, the lock or the journal of another database.
+    PartOfDatabase { path: PathBuf },
     /// The directory is missing, or the path is no file.
     CannotCreate { path: PathBuf, why: String },
     /// The file or its directory may not be written.
@@ -120,6 +124,11 @@ impl std::fmt::Display for OpenError {
                 f,
                 "{} is on a network file system ({kind}), where SQLite's WAL does not work; choose \
                  a file on a local disk with --db",
+                path.display()
+            ),
+            Self::PartOfDatabase { path } => write!(
+                f,
+                "{} belongs to the database of that name; choose another file",
                 path.display()
             ),
             Self::CannotCreate { path, why } => write!(
@@ -200,6 +209,9 @@ pub(super) fn claim(path: &Path) -> Result<(PathBuf, File), OpenError> {
         return Err(OpenError::Network { path: path.into(), kind });
     }
     let path = real(path);
+    if is_part_of_database(&path) {
+        return Err(OpenError::PartOfDatabase { path });
+    }
     let lock = lock(&path)?;
     adopt(&lock, &path).map_err(|error| by_kind(&path, &error))?;
     Ok((path, lock))
@@ -238,6 +250,31 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// What lies beside a database file and belongs to it.
+const PARTS: [&str; 4] = ["-wal", "-shm", "-lock", "-journal"];
+
+/// Whether the file is an SQLite database or its log, or belongs to one. Not to be asked of what this
+/// process has open as a database: closing it here would drop SQLite's locks.
+pub fn belongs_to_database(path: &Path) -> bool {
+    let path = real(path);
+    has_header(&path) || is_part_of_database(&path)
+}
+
+/// Whether the name, without a part's ending, is that of a database. The path is the real one.
+pub(super) fn is_part_of_database(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_bytes();
+    let mut bases = PARTS.iter().filter_map(|part| bytes.strip_suffix(part.as_bytes()));
+    bases.any(|base| has_header(Path::new(OsStr::from_bytes(base))))
+}
+
+/// Whether it begins as databases and logs do. What cannot be read is neither.
+fn has_header(path: &Path) -> bool {
+    let mut head = Vec::new();
+    path.is_file()
+        && File::open(path).and_then(|file| file.take(16).read_to_end(&mut head)).is_ok()
+        && (head == b"SQLite format 3\0" || matches!(head[..], [0x37, 0x7f, 0x06, 0x82 | 0x83, ..]))
 }
 
 /// Takes the lock that keeps a second daemon away. It is a file of its own: opening and closing the

@@ -144,11 +144,16 @@ fn a_cas_is_new_whatever_is_written_beside_it() {
          INSERT INTO item (key, value, cas) VALUES (CAST('user:1' AS BLOB), x'32', 1)",
         "INSERT OR REPLACE INTO item (id, key, value, cas, generation, stored) \
          SELECT id, key, x'33', 1, 0, 0 FROM item WHERE key = CAST('user:1' AS BLOB)",
+        "UPDATE item SET exptime = 9999999999 WHERE key = CAST('user:1' AS BLOB)",
+        "DELETE FROM item WHERE key = CAST('user:1' AS BLOB); \
+         INSERT INTO item (key, value, stored) VALUES (CAST('user:1' AS BLOB), x'33', 99999999999)",
     ] {
         write(database, sql);
         assert!(cas("user:1") > last, "{sql}");
         last = cas("user:1");
     }
+    let stored = "SELECT count(*) FROM item WHERE stored > unixepoch()";
+    assert!(shown(database, &["sql", "--csv", stored]).ends_with("\n0\n"), "not yet to come");
     let mut client = daemon.client();
     until("the daemon sees it", PATIENCE, || client.get("user:1").filter(|value| value == b"3"));
     assert_eq!(shown(database, &["check"]), "ok\n");
@@ -167,12 +172,18 @@ fn many_rows_at_once_are_looked_at_too() {
              INSERT INTO item (key, value) SELECT CAST(i AS BLOB), x'31' FROM n"
         )
     };
-    assert_eq!(write(database, &many(1, 60_000)), "60000 rows changed\n");
-    assert_eq!(write(database, &many(60_001, 110_000)), "50000 rows changed\n");
-    assert_eq!(write(database, "UPDATE item SET flags = 5"), "110001 rows changed\n");
-    refused(database, &["sql", "--write", "UPDATE item SET flags = 5 - 6 * (key = x'39')"], DATA);
+    let patient = ["sql", "--write", "--time-budget", "2m"];
+    let slowly = |sql: &str| shown(database, &[&patient[..], &[sql]].concat());
+    assert_eq!(slowly(&many(1, 60_000)), "60000 rows changed\n");
+    assert_eq!(slowly(&many(60_001, 110_000)), "50000 rows changed\n");
+    assert_eq!(slowly("UPDATE item SET flags = 5"), "110001 rows changed\n");
+    refused(
+        database,
+        &[&patient[..], &["UPDATE item SET flags = 5 - 6 * (key = x'39')"]].concat(),
+        DATA,
+    );
     assert_eq!(shown(database, &["check"]), "ok\n");
-    assert_eq!(write(database, "DELETE FROM item"), "110001 rows changed\n");
+    assert_eq!(slowly("DELETE FROM item"), "110001 rows changed\n");
     assert_eq!(shown(database, &["check"]), "ok\n");
 }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Map, Value, json};
@@ -16,6 +17,10 @@ use crate::store::inspect::{Cell, change};
 
 /// SQL that is taken from stdin. SQLite itself takes no more of a statement by default.
 const STATEMENT_BYTES_MAX: u64 = 1_000_000;
+
+/// How long a change may take where nothing else is said: less than the five seconds after which the
+/// daemon refuses what waits for it.
+const WRITE_TIME: Duration = Duration::from_secs(3);
 
 pub(super) fn command() -> Command {
     let flag = |name: &'static str, help: &'static str| {
@@ -37,7 +42,8 @@ pub(super) fn command() -> Command {
             "The view items is made for reading. With --write rows of item are inserted, changed or\n\
              removed: INSERT INTO item (key, value) VALUES (CAST('a' AS BLOB), CAST('1' AS BLOB)).\n\
              Each gets the id that belongs to its key, and a new cas id; what no client could use is\n\
-             refused, and then nothing is changed.",
+             refused, and then nothing is changed. The daemon's writes wait meanwhile, so it takes at\n\
+             most 3 seconds where no --time-budget is given.",
         )
 }
 
@@ -122,7 +128,7 @@ fn write(flags: &ArgMatches, statement: &str) -> Result<(), Failure> {
         &file::database(flags),
         statement,
         Clock::system().now(),
-        budget::time_given(flags),
+        budget::time_given_or(flags, WRITE_TIME),
     )?;
     let mut out = Out::stdout();
     // A break is an error that `end` tells.

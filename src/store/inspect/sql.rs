@@ -42,10 +42,17 @@ pub(super) const KEY: &str = "SELECT key FROM item WHERE id = ?1";
 /// The rows of a bucket, and whether each has this key.
 pub(super) const NEIGHBOURS: &str = "SELECT id, key = ?3 FROM item WHERE id BETWEEN ?1 AND ?2";
 
-/// A new row begins to live: in the generation of its time, and stored then if it does not say when.
+/// A new row begins to live: in the generation of its time, and stored then if it does not say when,
+/// or says a time to come.
 pub(super) const BEGIN: &str = "\
-    UPDATE item SET generation = ?2, stored = CASE stored WHEN 0 THEN ?3 ELSE stored END \
+    UPDATE item SET generation = ?2, \
+                    stored = CASE WHEN stored BETWEEN 1 AND ?3 THEN stored ELSE ?3 END \
      WHERE id = ?1";
+
+/// Gives an item whose expiry is changed a new cas id, by way of the trigger for what clients see.
+pub(super) const CAS_OF_EXPIRY: &str = "\
+    CREATE TEMP TRIGGER item_expiry_updated AFTER UPDATE OF exptime ON main.item \
+    BEGIN UPDATE item SET flags = flags WHERE id = NEW.id; END";
 
 /// To the place of its key.
 pub(super) const MOVE: &str = "UPDATE item SET id = ?2 WHERE id = ?1";
