@@ -21,6 +21,7 @@ mod pattern;
 mod reload;
 mod serve;
 mod service;
+mod signals;
 mod transfer;
 mod whole;
 mod wire;
@@ -153,6 +154,7 @@ fn serve(flags: &ArgMatches) -> Result<(), Failure> {
             env!("CARGO_PKG_VERSION")
         ));
     }
+    let signals = signals::Watch::start()?;
     let layers = Layers::of_process(flags);
     let raw = layers.read()?;
     let settings = Settings::from_raw(&raw, &Facts::gather())?;
@@ -163,7 +165,7 @@ fn serve(flags: &ArgMatches) -> Result<(), Failure> {
     if let Some(path) = raw.last(Id::Config) {
         info!("configuration file {}", path.text.to_string_lossy());
     }
-    serve::serve(&settings, layers, Shown::all(&raw, &settings))
+    serve::serve(signals, &settings, layers, Shown::all(&raw, &settings))
 }
 
 /// `litecached [flags]` is `litecached serve [flags]`.

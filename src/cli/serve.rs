@@ -4,18 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::Signals;
 
 use crate::cli::reload::Reload;
+use crate::cli::signals::Watch;
 use crate::cli::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::{Layers, Settings, Shown};
-use crate::server::{Listeners, Server, StartError, StopHandle, notify};
+use crate::server::{Listeners, Server, StartError, notify};
 use crate::store::{OpenError, Store};
 
 /// Serves until a signal or a client's `shutdown` ends it. `running` is what `layers` say now.
 pub(crate) fn serve(
+    signals: Watch,
     settings: &Settings,
     layers: Layers,
     running: Vec<Shown>,
@@ -38,11 +38,12 @@ pub(crate) fn serve(
         // Whatever was acknowledged is in the database; nothing that was not is to be answered.
         std::process::exit(Exit::Io as i32);
     });
-    let pid_file = settings.pid_file.as_deref().map(PidFile::write).transpose()?;
     let server = Server::serve(listeners, &settings.server, Arc::clone(&store), clock)?;
     let reload =
         Reload { layers, running, server: server.reload_handle(), store: Arc::downgrade(&store) };
-    watch_signals(server.stop_handle(), reload)?;
+    signals.serves(server.stop_handle(), reload)?;
+    // What has to be removed again is made when every end comes by there.
+    let pid_file = settings.pid_file.as_deref().map(PidFile::write).transpose()?;
     for address in server.addresses() {
         log::info!("listening on {address}");
     }
@@ -113,34 +114,6 @@ impl From<OpenError> for Failure {
         };
         Self::new(exit, error.to_string())
     }
-}
-
-/// The first request to end is followed, the second is obeyed.
-fn watch_signals(stop: StopHandle, reload: Reload) -> Result<(), Failure> {
-    let refused = |error: std::io::Error| {
-        Failure::new(Exit::System, format!("signals cannot be watched: {error}; start again"))
-    };
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP]).map_err(refused)?;
-    let ask = reload.spawn().map_err(refused)?;
-    let watch = move || {
-        let mut asked = false;
-        for signal in signals.forever() {
-            match signal {
-                // One that waits already will read what is written by then.
-                SIGHUP => drop(ask.try_send(())),
-                _ if asked => {
-                    log::warn!("a second signal: ending now; nothing acknowledged is lost");
-                    std::process::exit(128 + signal);
-                }
-                _ => {
-                    asked = true;
-                    stop.request();
-                }
-            }
-        }
-    };
-    std::thread::Builder::new().name("signals".into()).spawn(watch).map_err(refused)?;
-    Ok(())
 }
 
 /// Descriptors beside one per client: database, sockets, epoll.
