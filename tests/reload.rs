@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use common::daemon::{Daemon, Launch};
 use common::ground::{PATIENCE, until};
@@ -148,6 +148,21 @@ fn the_memory_tier_shrinks_and_the_items_stay() {
     bench.reload("memory-limit = 16\nmax-disk = \"1g\"\n", "memory-limit: 0 -> 16m");
     client.get("key0");
     assert!(tier(&mut client) > 0);
+}
+
+#[test]
+fn a_default_that_is_written_out_changes_nothing() {
+    let mut bench = Bench::new("", "");
+    let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/litecached.toml");
+    let text = fs::read_to_string(packaged).expect("the packaged file");
+    let written = text.lines().filter_map(|line| line.strip_prefix('#'));
+    // Threads depend on the machine; what takes a name has no default.
+    let written: Vec<_> = written
+        .filter(|line| line.contains(" = ") && !line.contains('<') && !line.starts_with("threads"))
+        .collect();
+    assert!(written.contains(&"memory-limit = 64"), "{written:?}");
+    let said = bench.reload(&written.join("\n"), "reload");
+    assert!(said.contains("reloaded, nothing has changed"), "{said}");
 }
 
 #[test]
