@@ -41,8 +41,12 @@ pub(super) fn serves(context: &Context, loops: &[Arc<Inbox>]) -> Result<(), Stri
             "no client is accepted: there are as many as -c allows, or no descriptors".into()
         );
     }
-    if context.store.snapshot().refuses_writes {
+    let store = context.store.snapshot();
+    if store.wal_is_stuck {
         return Err("the write-ahead log is at its limit: writes are refused; see the log".into());
+    }
+    if store.is_locked_out {
+        return Err("another program has the database's write lock: writes are refused".into());
     }
     Ok(())
 }
