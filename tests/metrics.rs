@@ -538,6 +538,21 @@ fn ready_is_who_takes_writes_and_clients() {
 }
 
 #[test]
+fn whoever_turns_clients_away_is_not_ready() {
+    let server = Server::start("-c 2");
+    assert_eq!(server.page("/readyz").0, 200);
+    let mut clients: Vec<_> = (0..2).map(|_| server.daemon.client()).collect();
+    // Their answers show that they are in.
+    clients.iter_mut().for_each(|client| assert!(!client.ask("version\r\n").is_empty()));
+    let mut late = server.daemon.client();
+    assert_eq!(late.line(), "ERROR Too many open connections");
+    let (status, reason) = server.page("/readyz");
+    assert!(status == 503 && reason.contains("-c"), "{status} {reason}");
+    clients.pop();
+    until("there is room again", PATIENCE, || (server.page("/readyz").0 == 200).then_some(()));
+}
+
+#[test]
 fn a_port_that_is_taken_is_named() {
     let server = Server::start("");
     let folder = tempfile::tempdir().expect("a temporary folder");

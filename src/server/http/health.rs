@@ -36,7 +36,10 @@ pub(super) fn serves(context: &Context, loops: &[Arc<Inbox>]) -> Result<(), Stri
     if context.is_stopping() {
         return Err("stopping".into());
     }
-    if !context.connections.accepting.load(Ordering::Relaxed) {
+    let clients = &context.connections;
+    if !clients.accepting.load(Ordering::Relaxed)
+        || clients.current.load(Ordering::Relaxed) >= context.live.connections_max()
+    {
         return Err(
             "no client is accepted: there are as many as -c allows, or no descriptors".into()
         );
