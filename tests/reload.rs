@@ -10,6 +10,8 @@ use common::daemon::{Daemon, Launch};
 use common::ground::{PATIENCE, until};
 use common::wire::Client;
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use tempfile::TempDir;
 
 /// A daemon with a configuration file.
@@ -225,6 +227,9 @@ fn a_wrong_file_changes_nothing() {
         assert_eq!(line.lines().count(), 1, "{line}");
         assert_eq!(bench.setting("maxconns"), "100", "{text}");
     }
+    fs::remove_file(bench.file()).expect("it is there");
+    mkfifo(&bench.file(), Mode::S_IRWXU).expect("a pipe that nobody writes to");
+    assert!(bench.signal("everything stays as it was: ").contains("it is no regular file"));
     fs::remove_file(bench.file()).expect("it is there");
     assert!(bench.signal("everything stays as it was: ").contains("cannot read "));
     assert_eq!(bench.setting("maxconns"), "100");
