@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -204,10 +204,17 @@ fn sockets_outlive_the_daemon_that_serves_them() {
 fn what_is_no_listening_socket_is_refused() {
     let manager = Manager::new();
     let file = fs::File::create(manager.path("file")).expect("a file");
-    let refused = manager.launch(&[], &[file.as_fd()]).refused();
-    assert_eq!(refused.code, Some(69), "{refused:?}");
-    assert!(refused.log.contains("socket 0 of those handed over"), "{refused:?}");
-    assert!(refused.log.contains("ListenStream="), "{refused:?}");
+    let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    bound.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    for handed in [file.as_fd(), datagrams.as_fd(), bound.as_fd()] {
+        for name in ["LISTEN_FDNAMES=x", "LISTEN_FDNAMES=http"] {
+            let refused = manager.launch(&[name], &[handed]).refused();
+            assert_eq!(refused.code, Some(69), "{refused:?}");
+            assert!(refused.log.contains("socket 0 of those handed over"), "{refused:?}");
+            assert!(refused.log.contains("ListenStream="), "{refused:?}");
+        }
+    }
 }
 
 #[test]
