@@ -210,11 +210,30 @@ fn what_is_no_listening_socket_is_refused() {
     for handed in [file.as_fd(), datagrams.as_fd(), bound.as_fd()] {
         for name in ["LISTEN_FDNAMES=x", "LISTEN_FDNAMES=http"] {
             let refused = manager.launch(&[name], &[handed]).refused();
-            assert_eq!(refused.code, Some(69), "{refused:?}");
+            assert_eq!(refused.code, Some(78), "{refused:?}");
             assert!(refused.log.contains("socket 0 of those handed over"), "{refused:?}");
             assert!(refused.log.contains("ListenStream="), "{refused:?}");
         }
     }
+}
+
+#[test]
+fn an_address_that_cannot_be_had_is_not_asked_for_all_the_time() {
+    let manager = Manager::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let start = now();
+    let refused = manager.launch(&[], &[]).port(port).refused();
+    assert_eq!(refused.code, Some(69), "{refused:?}");
+    assert!(start.elapsed() >= Duration::from_secs(2), "a manager starts it again at once");
+    let said = manager.hear(PATIENCE).expect("it says why");
+    assert!(said.starts_with("STATUS=") && said.contains("another program listens"), "{said}");
+
+    let starting = manager.launch(&[], &[]).port(port).spawn();
+    manager.wait_for(said.trim_end());
+    starting.signal(Signal::SIGTERM);
+    let ended = starting.listening().expect_err("it ends");
+    assert_eq!(ended.code, Some(0), "in the pause, too: {ended:?}");
 }
 
 #[test]

@@ -234,6 +234,14 @@ fn a_folder_in_place_of_the_database_is_named() {
     assert_refused(&refused, &[DATA, CREATE], &["cache.db"]);
 }
 
+#[test]
+fn more_clients_than_descriptors_are_no_matter_of_time() {
+    let folder = folder();
+    let limited = ["bash", "-c", "ulimit -n 200; exec \"$@\"", "bash"];
+    let refused = Launch::new(folder.path()).with("-c 100").through(limited).refused();
+    assert_refused(&refused, &[CONFIGURATION], &["228", "200", "LimitNOFILE=", "-c"]);
+}
+
 /// A launch that permissions hold for, also when root runs the tests.
 fn unprivileged(launch: Launch) -> Option<Launch> {
     if !geteuid().is_root() {

@@ -36,6 +36,7 @@ use log::{Level, info, warn};
 
 use crate::config::{self as settings, Blame, Facts, Id, Layers, Origin, Settings, Shown};
 use crate::logging::{self, OneLine};
+use crate::server::notify;
 
 const NAME: &str = "litecached";
 
@@ -155,7 +156,16 @@ fn serve(flags: &ArgMatches) -> Result<(), Failure> {
         ));
     }
     let signals = signals::Watch::start()?;
-    let layers = Layers::of_process(flags);
+    let ended = start(signals, Layers::of_process(flags));
+    if let Err(failure) = &ended
+        && failure.exit == Exit::Unavailable
+    {
+        notify::hold_back(&failure.message);
+    }
+    ended
+}
+
+fn start(signals: signals::Watch, layers: Layers) -> Result<(), Failure> {
     let raw = layers.read()?;
     let settings = Settings::from_raw(&raw, &Facts::gather())?;
     logging::start(settings.server.verbosity);

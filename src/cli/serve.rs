@@ -86,6 +86,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match &error {
             StartError::System(_) => Exit::System,
+            StartError::NotASocket { .. } => Exit::Configuration,
             _ => Exit::Unavailable,
         };
         Self::new(exit, error.to_string())
@@ -136,7 +137,8 @@ pub(super) fn raise_open_files(connections_max: usize) -> Result<(), Failure> {
             "{connections_max} connections need {wanted} open files, and {hard} are allowed; raise \
              the limit (LimitNOFILE=, ulimit -Hn), or ask for fewer with -c"
         );
-        return Err(Failure::new(Exit::System, what));
+        // Only somebody can mend that: a supervisor need not try again.
+        return Err(Failure::new(Exit::Configuration, what));
     }
     setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).map_err(refused)
 }

@@ -6,6 +6,7 @@
 //! answer. A loop that has nothing to do is woken to make a pass; whoever hangs makes none, and the
 //! manager ends the process when its time is over.
 
+use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ const STATUS_EVERY: Duration = Duration::from_secs(5);
 /// the question before it.
 const ANSWERS_PER_TIMEOUT: u32 = 4;
 
+/// How long whoever finds no address holds back.
+const HOLD_BACK: Duration = Duration::from_secs(2);
+
 /// What is being done before it serves.
 pub fn status(what: &str) {
     tell(&[NotifyState::Status(what)]);
@@ -32,6 +36,16 @@ pub fn status(what: &str) {
 /// The end has begun.
 pub fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("Stopping")]);
+}
+
+/// Tells a manager why there is nothing to serve on, and waits a little, as it starts the daemon again
+/// at once: an address does not come sooner where it is asked for ten times a second.
+pub fn hold_back(why: &str) {
+    if env::var_os("NOTIFY_SOCKET").is_some() {
+        status(why);
+        #[allow(clippy::disallowed_methods, reason = "nothing tells when an address comes")]
+        std::thread::sleep(HOLD_BACK);
+    }
 }
 
 /// Runs `reload`; until it is done the unit is reloading.
@@ -72,7 +86,7 @@ impl Reporter {
         door: Arc<Door>,
         workers: Vec<Arc<Inbox>>,
     ) -> Option<Self> {
-        std::env::var_os("NOTIFY_SOCKET")?;
+        env::var_os("NOTIFY_SOCKET")?;
         let watchdog = sd_notify::watchdog_enabled().filter(|longest| !longest.is_zero());
         let address = place(&context.addresses);
         let (seen, told) = (Vec::new(), None);
