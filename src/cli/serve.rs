@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::User;
 
 use crate::cli::reload::Reload;
 use crate::cli::signals::Watch;
@@ -107,7 +108,7 @@ impl From<OpenError> for Failure {
             | OpenError::Empty { .. }
             | OpenError::Unfinished { .. } => Exit::Data,
             OpenError::Network { .. } => Exit::Configuration,
-            OpenError::CannotCreate { .. } => Exit::CannotCreate,
+            OpenError::CannotCreate { .. } | OpenError::Directory { .. } => Exit::CannotCreate,
             OpenError::NotWritable { .. } | OpenError::NotReadable { .. } => Exit::Permission,
             OpenError::OldSqlite { .. } => Exit::System,
             OpenError::NotSaved { .. } => Exit::CannotCreate,
@@ -143,13 +144,20 @@ pub(super) fn raise_open_files(connections_max: usize) -> Result<(), Failure> {
     setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).map_err(refused)
 }
 
+fn not_user(name: &str, why: &str) -> Failure {
+    Failure::new(Exit::Permission, format!("cannot become user {name}: {why}; see -u"))
+}
+
+/// The user of `-u`.
+pub(super) fn user_named(name: &str) -> Result<User, Failure> {
+    User::from_name(name)
+        .map_err(|error| not_user(name, &error.to_string()))?
+        .ok_or_else(|| not_user(name, "there is no such user"))
+}
+
 fn become_user(name: &str, listeners: &Listeners) -> Result<(), Failure> {
-    let refused = |why: String| {
-        Failure::new(Exit::Permission, format!("cannot become user {name}: {why}; see -u"))
-    };
-    let user = nix::unistd::User::from_name(name)
-        .map_err(|error| refused(error.to_string()))?
-        .ok_or_else(|| refused("there is no such user".into()))?;
+    let refused = |why: String| not_user(name, &why);
+    let user = user_named(name)?;
     for path in listeners.own_paths() {
         nix::unistd::chown(path, Some(user.uid), Some(user.gid))
             .map_err(|error| refused(format!("{}: {error}", path.display())))?;
