@@ -268,3 +268,25 @@ fn the_log_is_turned_up_by_area() {
     assert!(!bench.daemon.log()[read..].contains("set other"), "quiet in between");
     assert_eq!(bench.setting("verbosity"), "2");
 }
+
+#[test]
+fn a_log_that_is_turned_down_or_up_tells_of_it() {
+    let mut bench = Bench::new("", "");
+    for (text, last) in [
+        ("log-level = \"error\"\nconn-limit = 9\n", "log-level: info -> error"),
+        ("max-disk = \"1g\"\nthreads = 1\n", "log-level: error -> info"),
+        ("log-level = \"error\"\nverbose = 2\n", "log-level: info -> error"),
+        ("log-level = \"error\"\n", "verbose: 2 -> 0"),
+        ("verbose = 1\n", "log-level: error -> info"),
+    ] {
+        let said = bench.reload(text, last);
+        let changes = said.lines().filter(|line| line.contains(" -> ")).count();
+        assert!(changes >= 1 && said.contains(last), "{text}: {said}");
+        if text.contains("conn-limit") {
+            assert!(said.contains("conn-limit: 1024 -> 9"), "{said}");
+        }
+        if text.contains("max-disk") {
+            assert!(said.contains("max-disk: 10g -> 1g"), "{said}");
+        }
+    }
+}
