@@ -109,6 +109,34 @@ fn readiness_state_and_end_are_told() {
 }
 
 #[test]
+fn a_refused_reload_is_told() {
+    let manager = Manager::new();
+    let file = manager.path("x.toml");
+    fs::write(&file, "conn-limit = 9\n").expect("the folder can be written");
+    let with_file = format!("--config {}", file.display());
+    let daemon = manager.launch(&[], &[]).with(&with_file).start();
+    manager.wait_for("READY=1");
+    fs::write(&file, "conn-limit = 0\n").expect("the folder can be written");
+    daemon.signal(Signal::SIGHUP);
+    let place = format!("{} line 1: conn-limit cannot be", file.display());
+    let done = manager.wait_for("READY=1");
+    assert!(done.contains(&format!("STATUS=Not reloaded: {place}")), "{done}");
+    // What happens then does not hide it, until a reload succeeds.
+    daemon.client().set("k", "v");
+    let told = |text: &str, refused| {
+        until(text, PATIENCE, || {
+            let message = manager.hear(PATIENCE)?;
+            let is_it = message.contains(text) && message.contains(&place) == refused;
+            is_it.then_some(())
+        });
+    };
+    told("STATUS=Serving 1 item on ", true);
+    fs::write(&file, "conn-limit = 9\n").expect("the folder can be written");
+    daemon.signal(Signal::SIGHUP);
+    told("STATUS=Serving 1 item on ", false);
+}
+
+#[test]
 fn it_is_ready_when_it_listens_and_not_before() {
     let manager = Manager::new();
     // The port is taken for a while by a socket that does not listen, then free.

@@ -10,7 +10,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use crate::cli::Failure;
 use crate::cli::serve::raise_open_files;
 use crate::config::{Facts, Id, Layers, Settings, Shown};
-use crate::logging;
+use crate::logging::{self, OneLine};
 use crate::server::{ReloadHandle, notify};
 use crate::store::Store;
 
@@ -34,12 +34,19 @@ impl Reload {
         Ok(ask)
     }
 
-    fn run(&mut self) {
-        match self.judge() {
+    /// Says why nothing was changed, if so.
+    fn run(&mut self) -> Result<(), String> {
+        let judged = self.judge().map_err(|failure| OneLine(&failure.message).to_string());
+        self.server.refused(judged.as_ref().err().map(String::as_str));
+        match judged {
             // What is turned down or up by it does not hide it.
-            Ok((settings, wanted)) => logging::telling(|| self.apply(&settings, wanted)),
-            Err(failure) => {
-                log::error!("not reloaded, everything stays as it was: {}", failure.message);
+            Ok((settings, wanted)) => {
+                logging::telling(|| self.apply(&settings, wanted));
+                Ok(())
+            }
+            Err(why) => {
+                log::error!("not reloaded, everything stays as it was: {why}");
+                Err(why)
             }
         }
     }

@@ -29,17 +29,21 @@ enum Phase {
 impl Watch {
     /// From now on no signal ends the process but through here.
     pub(super) fn start() -> Result<Self, Failure> {
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP]).map_err(refused)?;
+        let mut signals =
+            Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP]).map_err(|error| refused(&error))?;
         let phase = Arc::new(Mutex::new(Phase::Starting { reload: false }));
         let heard = Arc::clone(&phase);
         let watch = move || signals.forever().for_each(|signal| lock(&heard).hear(signal));
-        std::thread::Builder::new().name("signals".into()).spawn(watch).map_err(refused)?;
+        std::thread::Builder::new()
+            .name("signals".into())
+            .spawn(watch)
+            .map_err(|error| refused(&error))?;
         Ok(Self(phase))
     }
 
     /// It serves: this is how it ends and reloads.
     pub(super) fn serves(self, stop: StopHandle, reload: Reload) -> Result<(), Failure> {
-        let reload = reload.spawn().map_err(refused)?;
+        let reload = reload.spawn().map_err(|error| refused(&error))?;
         let mut phase = lock(&self.0);
         if matches!(*phase, Phase::Starting { reload: true }) {
             reload.try_send(()).unwrap_or_default();
@@ -72,7 +76,7 @@ impl Phase {
     }
 }
 
-fn refused(error: io::Error) -> Failure {
+fn refused(error: &io::Error) -> Failure {
     Failure::new(Exit::System, format!("signals cannot be watched: {error}; start again"))
 }
 

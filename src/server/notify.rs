@@ -48,15 +48,20 @@ pub fn hold_back(why: &str) {
     }
 }
 
-/// Runs `reload`; until it is done the unit is reloading.
-pub fn reloading<R>(reload: impl FnOnce() -> R) -> R {
+/// Runs `reload`, which gives why it was refused, if it was; until it is done the unit is reloading.
+pub fn reloading(reload: impl FnOnce() -> Result<(), String>) {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(error) => log::debug!("the monotonic clock cannot be read: {error}"),
     }
-    let result = reload();
-    tell(&[NotifyState::Ready]);
-    result
+    match reload() {
+        Ok(()) => tell(&[NotifyState::Ready]),
+        Err(why) => tell(&[NotifyState::Ready, NotifyState::Status(&not_reloaded(&why))]),
+    }
+}
+
+fn not_reloaded(why: &str) -> String {
+    format!("Not reloaded: {why}")
 }
 
 fn tell(states: &[NotifyState<'_>]) {
@@ -138,7 +143,7 @@ impl Reporter {
 
     fn tell_state(&mut self) {
         let state = self.state();
-        if self.told != Some(state) {
+        if self.told.as_ref() != Some(&state) {
             tell(&[NotifyState::Status(&state.told(&self.address))]);
             self.told = Some(state);
         }
@@ -150,25 +155,32 @@ impl Reporter {
         State {
             items: self.context.store.snapshot().items,
             hit_tenths: (totals.get_hits * 1_000).checked_div(gets),
+            refusal: self.context.live.refusal(),
         }
     }
 }
 
 /// What `systemctl status` shows, no finer than it is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct State {
     items: u64,
     /// Of a thousand reads, those that found something; none before the first read.
     hit_tenths: Option<u64>,
+    /// Of the last reload, until one succeeds.
+    refusal: Option<Arc<str>>,
 }
 
 impl State {
-    fn told(self, place: &str) -> String {
+    fn told(&self, place: &str) -> String {
         let items = if self.items == 1 { "item" } else { "items" };
         let hits = self
             .hit_tenths
             .map_or(String::new(), |tenths| format!(", {}.{} % hits", tenths / 10, tenths % 10));
-        format!("Serving {} {items}{place}{hits}", self.items)
+        let serving = format!("Serving {} {items}{place}{hits}", self.items);
+        match &self.refusal {
+            Some(why) => format!("{serving}. {}", not_reloaded(why)),
+            None => serving,
+        }
     }
 }
 
@@ -198,8 +210,12 @@ mod tests {
             (3, Some(4), "Serving 3 items on a, 0.4 % hits"),
         ];
         for (items, hit_tenths, text) in cases {
-            assert_eq!(State { items, hit_tenths }.told(" on a"), text);
+            let state = State { items, hit_tenths, refusal: None };
+            assert_eq!(state.told(" on a"), text);
         }
+        let refused = State { items: 1, hit_tenths: None, refusal: Some("no file; see x".into()) };
+        let text = "Serving 1 item on a. Not reloaded: no file; see x";
+        assert_eq!(refused.told(" on a"), text);
         let tcp = Address::Tcp(([127, 0, 0, 1], 60_000).into());
         let unix = Address::Unix("/run/a.sock".into());
         assert_eq!(place(&[]), "");
