@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -215,6 +216,20 @@ fn sockets_outlive_the_daemon_that_serves_them() {
     assert!(daemon.log().contains("handed over; -p, -l and -s are not used"), "{}", daemon.log());
     assert!(!own_path.exists(), "its own address is not used");
     answers(&unix_path);
+    let mode = unix_path.metadata().expect("it is there").permissions().mode() & 0o777;
+    let mut client = daemon.client();
+    client.send("stats settings\r\n");
+    let settings: Vec<_> =
+        std::iter::from_fn(|| Some(client.line()).filter(|line| line != "END")).collect();
+    for setting in [
+        format!("tcpport {port}"),
+        "inter 127.0.0.1".into(),
+        format!("domain_socket {}", unix_path.display()),
+        format!("umask {mode:o}"),
+    ] {
+        let line = format!("STAT {setting}");
+        assert!(settings.contains(&line), "{line} in {settings:#?}");
+    }
     daemon.stop();
 
     assert!(unix_path.exists(), "the socket's file is not the daemon's to remove");
