@@ -19,7 +19,7 @@ use simplelog::{ConfigBuilder, LevelPadding, WriteLogger};
 
 use journal::Journal;
 
-pub(crate) use levels::{AREAS, Levels, requests};
+pub(crate) use levels::{AREAS, Levels, requests, telling};
 
 /// The target of lines that report one command each; they are written at `Trace`.
 pub(crate) const REQUEST: &str = "litecached::request";

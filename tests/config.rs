@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use common::daemon::Launch;
+use nix::unistd::geteuid;
 use tempfile::TempDir;
 
 /// Runs the binary in a folder with a file `x.toml`, arguments and variables.
@@ -49,7 +50,15 @@ fn check_says_whether_it_would_start() {
             "did you mean LITECACHED_MAX_DISK?",
         ),
         ("", "config check -o modern", none, 0, "has no effect here"),
+        ("", "config check -c 1048576", none, 78, "1048704 open files"),
+        ("", "config check -e /nonexistent/x.db", none, 73, "/nonexistent is not a directory"),
+        ("", "config check -e /tmp", none, 73, "/tmp is a directory; name a file"),
+        ("", "config check -P /nonexistent/x", none, 73, "/nonexistent is not a directory"),
+        ("", "config check -s /nonexistent/x", none, 73, "/nonexistent is not a directory"),
+        ("", "config check --http 127.0.0.1:60000", none, 64, "another port"),
         // A start says the same.
+        ("", "serve -e /tmp", none, 73, "/tmp is a directory; name a file"),
+        ("", "serve --http 127.0.0.1:60000", none, 64, "another port"),
         ("max-dsk = 1", "--config x.toml", none, 78, "did you mean max-disk?"),
         ("daemon = true", "--config x.toml", none, 78, "x.toml line 1: daemon would return"),
         ("", "-p 1 --config", none, 64, "--config <file>"),
@@ -63,6 +72,18 @@ fn check_says_whether_it_would_start() {
         assert!(log.contains(said), "{file} | {arguments}: {log}");
         assert_eq!(log.lines().count(), usize::from(!said.is_empty()), "{arguments}: {log}");
         assert!(!folder.path().join("litecached.db").exists(), "nothing was made");
+    }
+}
+
+#[test]
+fn check_looks_for_the_user() {
+    let (_, output) = run("", "config check -u there-is-no-such-user", &[]);
+    let log = text(&output.stderr);
+    if geteuid().is_root() {
+        assert_eq!(output.status.code(), Some(77), "{log}");
+        assert!(log.contains("there is no such user"), "{log}");
+    } else {
+        assert!(log.contains("has no effect: not started as root"), "{log}");
     }
 }
 

@@ -514,6 +514,19 @@ fn ready_is_who_takes_writes_and_clients() {
     reader.execute_batch("COMMIT").expect("it ends");
     until("it is ready again", PATIENCE, || (ready().0 == 200).then_some(()));
 
+    reader.execute_batch("BEGIN IMMEDIATE").expect("the write lock");
+    assert_eq!(ready().0, 200, "others may write for a moment");
+    let refused = client.ask("set a 0 0 1\r\n2\r\n");
+    assert!(refused.starts_with("SERVER_ERROR database is locked"), "{refused}");
+    let (status, reason) = ready();
+    assert!(status == 503 && reason.contains("write lock"), "{status} {reason}");
+    assert_eq!(server.metrics()["litecached_writes_refused"], "1");
+    reader.execute_batch("COMMIT").expect("it ends");
+    until("it is ready again", PATIENCE, || (ready().0 == 200).then_some(()));
+    assert_eq!(server.metrics()["litecached_writes_refused"], "0");
+    let log = server.daemon.log();
+    assert!(log.contains("refused until it ends") && log.contains("writes go on"), "{log}");
+
     let more: Vec<_> = (0..3).map(|_| server.daemon.client()).collect();
     let reason = until("it accepts nobody", PATIENCE, || {
         let (status, reason) = ready();
@@ -522,6 +535,21 @@ fn ready_is_who_takes_writes_and_clients() {
     assert!(reason.contains("-c"), "{reason}");
     drop(more);
     until("it is ready again", PATIENCE, || (ready().0 == 200).then_some(()));
+}
+
+#[test]
+fn whoever_turns_clients_away_is_not_ready() {
+    let server = Server::start("-c 2");
+    assert_eq!(server.page("/readyz").0, 200);
+    let mut clients: Vec<_> = (0..2).map(|_| server.daemon.client()).collect();
+    // Their answers show that they are in.
+    clients.iter_mut().for_each(|client| assert!(!client.ask("version\r\n").is_empty()));
+    let mut late = server.daemon.client();
+    assert_eq!(late.line(), "ERROR Too many open connections");
+    let (status, reason) = server.page("/readyz");
+    assert!(status == 503 && reason.contains("-c"), "{status} {reason}");
+    clients.pop();
+    until("there is room again", PATIENCE, || (server.page("/readyz").0 == 200).then_some(()));
 }
 
 #[test]

@@ -4,12 +4,14 @@
 mod common;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use common::daemon::{Daemon, Launch};
 use common::ground::{PATIENCE, until};
 use common::wire::Client;
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use tempfile::TempDir;
 
 /// A daemon with a configuration file.
@@ -151,6 +153,21 @@ fn the_memory_tier_shrinks_and_the_items_stay() {
 }
 
 #[test]
+fn a_default_that_is_written_out_changes_nothing() {
+    let mut bench = Bench::new("", "");
+    let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/litecached.toml");
+    let text = fs::read_to_string(packaged).expect("the packaged file");
+    let written = text.lines().filter_map(|line| line.strip_prefix('#'));
+    // Threads depend on the machine; what takes a name has no default.
+    let written: Vec<_> = written
+        .filter(|line| line.contains(" = ") && !line.contains('<') && !line.starts_with("threads"))
+        .collect();
+    assert!(written.contains(&"memory-limit = 64"), "{written:?}");
+    let said = bench.reload(&written.join("\n"), "reload");
+    assert!(said.contains("reloaded, nothing has changed"), "{said}");
+}
+
+#[test]
 fn fewer_connections_drop_nobody() {
     let mut bench = Bench::new("", "");
     let mut clients: Vec<Client> = (0..5).map(|_| bench.daemon.client()).collect();
@@ -211,6 +228,9 @@ fn a_wrong_file_changes_nothing() {
         assert_eq!(bench.setting("maxconns"), "100", "{text}");
     }
     fs::remove_file(bench.file()).expect("it is there");
+    mkfifo(&bench.file(), Mode::S_IRWXU).expect("a pipe that nobody writes to");
+    assert!(bench.signal("everything stays as it was: ").contains("it is no regular file"));
+    fs::remove_file(bench.file()).expect("it is there");
     assert!(bench.signal("everything stays as it was: ").contains("cannot read "));
     assert_eq!(bench.setting("maxconns"), "100");
     bench.reload("conn-limit = 5\n", "conn-limit: 100 -> 5");
@@ -247,4 +267,26 @@ fn the_log_is_turned_up_by_area() {
     });
     assert!(!bench.daemon.log()[read..].contains("set other"), "quiet in between");
     assert_eq!(bench.setting("verbosity"), "2");
+}
+
+#[test]
+fn a_log_that_is_turned_down_or_up_tells_of_it() {
+    let mut bench = Bench::new("", "");
+    for (text, last) in [
+        ("log-level = \"error\"\nconn-limit = 9\n", "log-level: info -> error"),
+        ("max-disk = \"1g\"\nthreads = 1\n", "log-level: error -> info"),
+        ("log-level = \"error\"\nverbose = 2\n", "log-level: info -> error"),
+        ("log-level = \"error\"\n", "verbose: 2 -> 0"),
+        ("verbose = 1\n", "log-level: error -> info"),
+    ] {
+        let said = bench.reload(text, last);
+        let changes = said.lines().filter(|line| line.contains(" -> ")).count();
+        assert!(changes >= 1 && said.contains(last), "{text}: {said}");
+        if text.contains("conn-limit") {
+            assert!(said.contains("conn-limit: 1024 -> 9"), "{said}");
+        }
+        if text.contains("max-disk") {
+            assert!(said.contains("max-disk: 10g -> 1g"), "{said}");
+        }
+    }
 }

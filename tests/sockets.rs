@@ -5,8 +5,9 @@ mod common;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -109,6 +110,34 @@ fn readiness_state_and_end_are_told() {
 }
 
 #[test]
+fn a_refused_reload_is_told() {
+    let manager = Manager::new();
+    let file = manager.path("x.toml");
+    fs::write(&file, "conn-limit = 9\n").expect("the folder can be written");
+    let with_file = format!("--config {}", file.display());
+    let daemon = manager.launch(&[], &[]).with(&with_file).start();
+    manager.wait_for("READY=1");
+    fs::write(&file, "conn-limit = 0\n").expect("the folder can be written");
+    daemon.signal(Signal::SIGHUP);
+    let place = format!("{} line 1: conn-limit cannot be", file.display());
+    let done = manager.wait_for("READY=1");
+    assert!(done.contains(&format!("STATUS=Not reloaded: {place}")), "{done}");
+    // What happens then does not hide it, until a reload succeeds.
+    daemon.client().set("k", "v");
+    let told = |text: &str, refused| {
+        until(text, PATIENCE, || {
+            let message = manager.hear(PATIENCE)?;
+            let is_it = message.contains(text) && message.contains(&place) == refused;
+            is_it.then_some(())
+        });
+    };
+    told("STATUS=Serving 1 item on ", true);
+    fs::write(&file, "conn-limit = 9\n").expect("the folder can be written");
+    daemon.signal(Signal::SIGHUP);
+    told("STATUS=Serving 1 item on ", false);
+}
+
+#[test]
 fn it_is_ready_when_it_listens_and_not_before() {
     let manager = Manager::new();
     // The port is taken for a while by a socket that does not listen, then free.
@@ -187,6 +216,20 @@ fn sockets_outlive_the_daemon_that_serves_them() {
     assert!(daemon.log().contains("handed over; -p, -l and -s are not used"), "{}", daemon.log());
     assert!(!own_path.exists(), "its own address is not used");
     answers(&unix_path);
+    let mode = unix_path.metadata().expect("it is there").permissions().mode() & 0o777;
+    let mut client = daemon.client();
+    client.send("stats settings\r\n");
+    let settings: Vec<_> =
+        std::iter::from_fn(|| Some(client.line()).filter(|line| line != "END")).collect();
+    for setting in [
+        format!("tcpport {port}"),
+        "inter 127.0.0.1".into(),
+        format!("domain_socket {}", unix_path.display()),
+        format!("umask {mode:o}"),
+    ] {
+        let line = format!("STAT {setting}");
+        assert!(settings.contains(&line), "{line} in {settings:#?}");
+    }
     daemon.stop();
 
     assert!(unix_path.exists(), "the socket's file is not the daemon's to remove");
@@ -204,10 +247,36 @@ fn sockets_outlive_the_daemon_that_serves_them() {
 fn what_is_no_listening_socket_is_refused() {
     let manager = Manager::new();
     let file = fs::File::create(manager.path("file")).expect("a file");
-    let refused = manager.launch(&[], &[file.as_fd()]).refused();
+    let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    bound.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+    for handed in [file.as_fd(), datagrams.as_fd(), bound.as_fd()] {
+        for name in ["LISTEN_FDNAMES=x", "LISTEN_FDNAMES=http"] {
+            let refused = manager.launch(&[name], &[handed]).refused();
+            assert_eq!(refused.code, Some(78), "{refused:?}");
+            assert!(refused.log.contains("socket 0 of those handed over"), "{refused:?}");
+            assert!(refused.log.contains("ListenStream="), "{refused:?}");
+        }
+    }
+}
+
+#[test]
+fn an_address_that_cannot_be_had_is_not_asked_for_all_the_time() {
+    let manager = Manager::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let start = now();
+    let refused = manager.launch(&[], &[]).port(port).refused();
     assert_eq!(refused.code, Some(69), "{refused:?}");
-    assert!(refused.log.contains("socket 0 of those handed over"), "{refused:?}");
-    assert!(refused.log.contains("ListenStream="), "{refused:?}");
+    assert!(start.elapsed() >= Duration::from_secs(2), "a manager starts it again at once");
+    let said = manager.hear(PATIENCE).expect("it says why");
+    assert!(said.starts_with("STATUS=") && said.contains("another program listens"), "{said}");
+
+    let starting = manager.launch(&[], &[]).port(port).spawn();
+    manager.wait_for(said.trim_end());
+    starting.signal(Signal::SIGTERM);
+    let ended = starting.listening().expect_err("it ends");
+    assert_eq!(ended.code, Some(0), "in the pause, too: {ended:?}");
 }
 
 #[test]

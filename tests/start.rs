@@ -4,12 +4,14 @@
 mod common;
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use common::daemon::{Launch, Refused, check_integrity, open_database};
-use common::ground::{in_namespace, needs, run};
+use common::ground::{PATIENCE, in_namespace, needs, run, until};
+use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 /// The command line is wrong.
@@ -95,6 +97,38 @@ fn a_taken_port_is_named() {
     let port = other.local_addr().expect("it has an address").port();
     let refused = Launch::new(folder.path()).port(port).refused();
     assert_refused(&refused, &[ADDRESS], &[&port.to_string()]);
+}
+
+/// A port of a socket that does not listen: a start waits seconds for it.
+fn taken_port() -> (Socket, u16) {
+    let taken = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    taken.bind(&any.into()).expect("some port is free");
+    let address = taken.local_addr().expect("an address").as_socket().expect("an IP address");
+    (taken, address.port())
+}
+
+#[test]
+fn a_signal_during_the_start_is_heard() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1] {
+        let folder = folder();
+        let (_taken, port) = taken_port();
+        let starting = Launch::new(folder.path()).port(port).spawn();
+        starting.signal(signal);
+        let ended = starting.listening().expect_err("it ends before it listens");
+        assert_eq!(ended.code, Some(0), "{signal}: {ended:?}");
+    }
+    let folder = folder();
+    let (taken, port) = taken_port();
+    let starting = Launch::new(folder.path()).port(port).spawn();
+    starting.signal(Signal::SIGHUP);
+    drop(taken);
+    let mut daemon = starting.listening().expect("it starts all the same");
+    until("it reloads when it serves", PATIENCE, || {
+        daemon.log().contains("reloaded, nothing has changed").then_some(())
+    });
+    daemon.client().set("k", "v");
+    daemon.stop();
 }
 
 #[test]
@@ -198,6 +232,14 @@ fn a_folder_in_place_of_the_database_is_named() {
     fs::create_dir(launch.database_path()).expect("the folder can be written");
     let refused = launch.refused();
     assert_refused(&refused, &[DATA, CREATE], &["cache.db"]);
+}
+
+#[test]
+fn more_clients_than_descriptors_are_no_matter_of_time() {
+    let folder = folder();
+    let limited = ["bash", "-c", "ulimit -n 200; exec \"$@\"", "bash"];
+    let refused = Launch::new(folder.path()).with("-c 100").through(limited).refused();
+    assert_refused(&refused, &[CONFIGURATION], &["228", "200", "LimitNOFILE=", "-c"]);
 }
 
 /// A launch that permissions hold for, also when root runs the tests.

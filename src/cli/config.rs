@@ -1,15 +1,20 @@
 //! `litecached config`: what a start would make of the file, the environment and the flags.
 //!
-//! Asks the same code that serving asks, and serves nothing: no file but the configuration is opened.
+//! Asks the same code that serving asks, and serves nothing: no file but the configuration is opened, no
+//! address is bound. What can be known without that, `check` looks at.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
-use crate::cli::{Failure, NAME, file, print};
+use crate::cli::serve::{raise_open_files, user_named};
+use crate::cli::{Exit, Failure, NAME, file, print};
 use crate::config::{self, Facts, Layers, Settings, Shown};
 use crate::logging::OneLine;
+use crate::server::Listen;
+use crate::store;
 
 pub(super) fn command() -> Command {
     let check = Command::new("check")
@@ -17,7 +22,8 @@ pub(super) fn command() -> Command {
         .after_help(
             "Judges the configuration file, the environment and any flag of serve as a start would.\n\
              Says ok, and warns of what has no effect. Exit code 78 where the file or the\n\
-             environment is wrong, 64 where a flag is.",
+             environment is wrong, 64 where a flag is, else that of the start. User, limit of open\n\
+             files and directories are looked at; no address is bound, no database opened.",
         );
     let toml = Arg::new("toml")
         .long("toml")
@@ -43,6 +49,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         eprintln!("{NAME}: {}", OneLine(line));
     }
     if name == "check" {
+        rehearse(&settings)?;
         return print("ok\n");
     }
     let all = Shown::all(&raw, &settings);
@@ -53,6 +60,38 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     } else {
         as_table(&all)
     })
+}
+
+/// What a start would find around it: limit, user, and the directories of all that it makes.
+fn rehearse(settings: &Settings) -> Result<(), Failure> {
+    raise_open_files(settings.server.connections_max)?;
+    if let Some(user) = &settings.user {
+        user_named(user)?;
+    }
+    store::check_place(&settings.store.path)?;
+    for listen in &settings.server.listen {
+        if let Listen::Unix { path, .. } = listen {
+            check_directory(path, "listen on", "choose another path with -s")?;
+        }
+    }
+    for (path, option) in
+        [(&settings.pid_file, "see -P"), (&settings.port_file, "see MEMCACHED_PORT_FILENAME")]
+    {
+        path.iter().try_for_each(|path| check_directory(path, "write", option))?;
+    }
+    Ok(())
+}
+
+fn check_directory(path: &Path, to_do: &str, remedy: &str) -> Result<(), Failure> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    match directory {
+        Some(directory) if !directory.is_dir() => {
+            let (path, directory) = (path.display(), directory.display());
+            let what = format!("cannot {to_do} {path}: {directory} is not a directory; {remedy}");
+            Err(Failure::new(Exit::CannotCreate, what))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn as_table(all: &[Shown]) -> String {

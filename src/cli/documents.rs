@@ -73,7 +73,7 @@ const EXITS: [(u8, &str); 13] = [
         Exit::Unavailable as u8,
         "An address cannot be had: the port is taken, the name is unknown, no server is there",
     ),
-    (Exit::System as u8, "The system refused something: threads, descriptors, memory"),
+    (Exit::System as u8, "The system refused something: threads, memory"),
     (Exit::CannotCreate as u8, "A file cannot be created, or is there already"),
     (Exit::Io as u8, "Reading, writing or syncing failed, or a connection was lost"),
     (
@@ -83,7 +83,7 @@ const EXITS: [(u8, &str); 13] = [
     (Exit::Permission as u8, "Permission denied"),
     (
         Exit::Configuration as u8,
-        "The configuration file or the environment is wrong, or the database is on a network",
+        "The configuration file or the environment is wrong, a limit too low, or the database on a network",
     ),
     (128, "And above, less 128: the signal that ended it"),
 ];

@@ -21,6 +21,7 @@ mod pattern;
 mod reload;
 mod serve;
 mod service;
+mod signals;
 mod transfer;
 mod whole;
 mod wire;
@@ -35,6 +36,7 @@ use log::{Level, info, warn};
 
 use crate::config::{self as settings, Blame, Facts, Id, Layers, Origin, Settings, Shown};
 use crate::logging::{self, OneLine};
+use crate::server::notify;
 
 const NAME: &str = "litecached";
 
@@ -153,7 +155,17 @@ fn serve(flags: &ArgMatches) -> Result<(), Failure> {
             env!("CARGO_PKG_VERSION")
         ));
     }
-    let layers = Layers::of_process(flags);
+    let signals = signals::Watch::start()?;
+    let ended = start(signals, Layers::of_process(flags));
+    if let Err(failure) = &ended
+        && failure.exit == Exit::Unavailable
+    {
+        notify::hold_back(&failure.message);
+    }
+    ended
+}
+
+fn start(signals: signals::Watch, layers: Layers) -> Result<(), Failure> {
     let raw = layers.read()?;
     let settings = Settings::from_raw(&raw, &Facts::gather())?;
     logging::start(settings.server.verbosity);
@@ -163,7 +175,7 @@ fn serve(flags: &ArgMatches) -> Result<(), Failure> {
     if let Some(path) = raw.last(Id::Config) {
         info!("configuration file {}", path.text.to_string_lossy());
     }
-    serve::serve(&settings, layers, Shown::all(&raw, &settings))
+    serve::serve(signals, &settings, layers, Shown::all(&raw, &settings))
 }
 
 /// `litecached [flags]` is `litecached serve [flags]`.

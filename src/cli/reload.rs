@@ -10,7 +10,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use crate::cli::Failure;
 use crate::cli::serve::raise_open_files;
 use crate::config::{Facts, Id, Layers, Settings, Shown};
-use crate::logging;
+use crate::logging::{self, OneLine};
 use crate::server::{ReloadHandle, notify};
 use crate::store::Store;
 
@@ -34,11 +34,19 @@ impl Reload {
         Ok(ask)
     }
 
-    fn run(&mut self) {
-        match self.judge() {
-            Ok((settings, wanted)) => self.apply(&settings, wanted),
-            Err(failure) => {
-                log::error!("not reloaded, everything stays as it was: {}", failure.message);
+    /// Says why nothing was changed, if so.
+    fn run(&mut self) -> Result<(), String> {
+        let judged = self.judge().map_err(|failure| OneLine(&failure.message).to_string());
+        self.server.refused(judged.as_ref().err().map(String::as_str));
+        match judged {
+            // What is turned down or up by it does not hide it.
+            Ok((settings, wanted)) => {
+                logging::telling(|| self.apply(&settings, wanted));
+                Ok(())
+            }
+            Err(why) => {
+                log::error!("not reloaded, everything stays as it was: {why}");
+                Err(why)
             }
         }
     }
@@ -54,6 +62,8 @@ impl Reload {
 
     fn apply(&mut self, settings: &Settings, wanted: Vec<Shown>) {
         let Some(store) = self.store.upgrade() else { return };
+        // First of all, for the lines that tell of the others.
+        self.change_levels(settings, &wanted);
         settings.warnings.iter().for_each(|line| log::warn!("{line}"));
         let mut changes = 0;
         for (running, wanted) in self.running.iter_mut().zip(wanted) {
@@ -75,6 +85,17 @@ impl Reload {
             log::info!("reloaded, nothing has changed");
         }
     }
+
+    fn change_levels(&self, settings: &Settings, wanted: &[Shown]) {
+        for (running, wanted) in self.running.iter().zip(wanted) {
+            match wanted.row.id {
+                _ if running.text() == wanted.text() => {}
+                Id::LogLevel => logging::set_levels(&settings.levels),
+                Id::Verbose => logging::set_verbosity(settings.server.verbosity),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Only what was changed is touched: a client may have changed the item budget or the verbosity since.
@@ -84,7 +105,7 @@ fn change(id: Id, settings: &Settings, server: &ReloadHandle, store: &Store) {
         Id::WalMax => store.set_wal_bytes_max(settings.store.wal_bytes_max),
         Id::Memory => store.set_memory_bytes(settings.store.memory_bytes),
         Id::ItemSize => store.set_item_bytes_max(settings.store.item_bytes_max),
-        Id::LogLevel => logging::set_levels(&settings.levels),
+        Id::LogLevel => {}
         _ => server.apply(&settings.server),
     }
 }

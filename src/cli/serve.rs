@@ -4,18 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::Signals;
+use nix::unistd::User;
 
 use crate::cli::reload::Reload;
+use crate::cli::signals::Watch;
 use crate::cli::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::{Layers, Settings, Shown};
-use crate::server::{Listeners, Server, StartError, StopHandle, notify};
+use crate::server::{Listeners, Server, StartError, notify};
 use crate::store::{OpenError, Store};
 
 /// Serves until a signal or a client's `shutdown` ends it. `running` is what `layers` say now.
 pub(crate) fn serve(
+    signals: Watch,
     settings: &Settings,
     layers: Layers,
     running: Vec<Shown>,
@@ -38,11 +39,12 @@ pub(crate) fn serve(
         // Whatever was acknowledged is in the database; nothing that was not is to be answered.
         std::process::exit(Exit::Io as i32);
     });
-    let pid_file = settings.pid_file.as_deref().map(PidFile::write).transpose()?;
     let server = Server::serve(listeners, &settings.server, Arc::clone(&store), clock)?;
     let reload =
         Reload { layers, running, server: server.reload_handle(), store: Arc::downgrade(&store) };
-    watch_signals(server.stop_handle(), reload)?;
+    signals.serves(server.stop_handle(), reload)?;
+    // What has to be removed again is made when every end comes by there.
+    let pid_file = settings.pid_file.as_deref().map(PidFile::write).transpose()?;
     for address in server.addresses() {
         log::info!("listening on {address}");
     }
@@ -85,6 +87,7 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let exit = match &error {
             StartError::System(_) => Exit::System,
+            StartError::NotASocket { .. } => Exit::Configuration,
             _ => Exit::Unavailable,
         };
         Self::new(exit, error.to_string())
@@ -105,7 +108,9 @@ impl From<OpenError> for Failure {
             | OpenError::Empty { .. }
             | OpenError::Unfinished { .. } => Exit::Data,
             OpenError::Network { .. } => Exit::Configuration,
-            OpenError::CannotCreate { .. } | OpenError::PartOfDatabase { .. } => Exit::CannotCreate,
+            OpenError::CannotCreate { .. }
+            | OpenError::Directory { .. }
+            | OpenError::PartOfDatabase { .. } => Exit::CannotCreate,
             OpenError::NotWritable { .. } | OpenError::NotReadable { .. } => Exit::Permission,
             OpenError::OldSqlite { .. } => Exit::System,
             OpenError::NotSaved { .. } => Exit::CannotCreate,
@@ -113,34 +118,6 @@ impl From<OpenError> for Failure {
         };
         Self::new(exit, error.to_string())
     }
-}
-
-/// The first request to end is followed, the second is obeyed.
-fn watch_signals(stop: StopHandle, reload: Reload) -> Result<(), Failure> {
-    let refused = |error: std::io::Error| {
-        Failure::new(Exit::System, format!("signals cannot be watched: {error}; start again"))
-    };
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGHUP]).map_err(refused)?;
-    let ask = reload.spawn().map_err(refused)?;
-    let watch = move || {
-        let mut asked = false;
-        for signal in signals.forever() {
-            match signal {
-                // One that waits already will read what is written by then.
-                SIGHUP => drop(ask.try_send(())),
-                _ if asked => {
-                    log::warn!("a second signal: ending now; nothing acknowledged is lost");
-                    std::process::exit(128 + signal);
-                }
-                _ => {
-                    asked = true;
-                    stop.request();
-                }
-            }
-        }
-    };
-    std::thread::Builder::new().name("signals".into()).spawn(watch).map_err(refused)?;
-    Ok(())
 }
 
 /// Descriptors beside one per client: database, sockets, epoll.
@@ -163,18 +140,26 @@ pub(super) fn raise_open_files(connections_max: usize) -> Result<(), Failure> {
             "{connections_max} connections need {wanted} open files, and {hard} are allowed; raise \
              the limit (LimitNOFILE=, ulimit -Hn), or ask for fewer with -c"
         );
-        return Err(Failure::new(Exit::System, what));
+        // Only somebody can mend that: a supervisor need not try again.
+        return Err(Failure::new(Exit::Configuration, what));
     }
     setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).map_err(refused)
 }
 
+fn not_user(name: &str, why: &str) -> Failure {
+    Failure::new(Exit::Permission, format!("cannot become user {name}: {why}; see -u"))
+}
+
+/// The user of `-u`.
+pub(super) fn user_named(name: &str) -> Result<User, Failure> {
+    User::from_name(name)
+        .map_err(|error| not_user(name, &error.to_string()))?
+        .ok_or_else(|| not_user(name, "there is no such user"))
+}
+
 fn become_user(name: &str, listeners: &Listeners) -> Result<(), Failure> {
-    let refused = |why: String| {
-        Failure::new(Exit::Permission, format!("cannot become user {name}: {why}; see -u"))
-    };
-    let user = nix::unistd::User::from_name(name)
-        .map_err(|error| refused(error.to_string()))?
-        .ok_or_else(|| refused("there is no such user".into()))?;
+    let refused = |why: String| not_user(name, &why);
+    let user = user_named(name)?;
     for path in listeners.own_paths() {
         nix::unistd::chown(path, Some(user.uid), Some(user.gid))
             .map_err(|error| refused(format!("{}: {error}", path.display())))?;

@@ -427,7 +427,8 @@ mod tests {
     #[test]
     fn the_units_name_what_is_replaced() {
         assert!(SERVICE.contains(&format!("\nExecStart={PACKAGED_PROGRAM} ")));
-        assert_eq!(SERVICE.matches(PACKAGED_PROGRAM).count(), 1);
+        assert!(SERVICE.contains(&format!("\nExecReload={PACKAGED_PROGRAM} ")));
+        assert_eq!(SERVICE.matches(PACKAGED_PROGRAM).count(), 2);
     }
 
     #[test]

@@ -5,9 +5,11 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::fcntl::OFlag;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
@@ -25,8 +27,12 @@ pub(super) fn read(path: &Path) -> Result<Raw, Error> {
         blame: Blame::File,
         message: format!("cannot read {}: {why}; see --config", path.display()),
     };
-    let file = File::open(path).map_err(|error| cannot(error.to_string()))?;
-    // A pipe would keep whoever reloads waiting.
+    // A pipe would keep whoever reloads waiting, to be opened as well as to be read.
+    let file = File::options()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(|error| cannot(error.to_string()))?;
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return Err(cannot("it is no regular file".to_owned()));
     }

@@ -49,9 +49,11 @@ impl Reading<'_> {
     fn server(&mut self) -> Result<server::Options, Error> {
         let extended = self.extended()?;
         let default = server::Options::default();
+        let (listen, http) = (self.listen()?, self.http()?);
+        self.check_ports(&listen, &http)?;
         Ok(server::Options {
-            listen: self.listen()?,
-            http: self.http()?,
+            listen,
+            http,
             threads: self.threads()?,
             connections_max: self
                 .raw
@@ -176,6 +178,26 @@ impl Reading<'_> {
         })
     }
 
+    /// A port is for items or for web clients.
+    fn check_ports(&self, listen: &[Listen], http: &[SocketAddr]) -> Result<(), Error> {
+        let clash = |one: &SocketAddr, other: &SocketAddr| {
+            let (ip, other_ip) = (one.ip(), other.ip());
+            one.port() == other.port()
+                && one.port() != 0
+                && one.is_ipv4() == other.is_ipv4()
+                && (ip == other_ip || ip.is_unspecified() || other_ip.is_unspecified())
+        };
+        let is_taken = |http: &SocketAddr| {
+            listen.iter().any(|listen| matches!(listen, Listen::Tcp(items) if clash(items, http)))
+        };
+        match self.raw.last(Id::Http) {
+            Some(written) if http.iter().any(is_taken) => {
+                Err(written.wrong("another port, as items are served on that one"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn unix(&self) -> Result<Option<Listen>, Error> {
         let mode = match self.raw.last(Id::UnixMask) {
             Some(written) => units::mode(written.utf8()?)
@@ -272,6 +294,11 @@ mod tests {
             ("--http ::1", "[::1]:60080"),
             ("--http localhost:9", "127.0.0.1:9"),
             ("--http 10.0.0.1 --http *:81", "0.0.0.0:81 [::]:81"),
+            ("--http 10.0.0.1:60000", "10.0.0.1:60000"),
+            ("--http [::]:60000", "[::]:60000"),
+            ("-p 0 --http 127.0.0.1:60000", "127.0.0.1:60000"),
+            ("-s /x --http 127.0.0.1:60000", "127.0.0.1:60000"),
+            ("-p -1 --http 127.0.0.1:0", "127.0.0.1:0"),
         ];
         for (words, expected) in cases {
             let found: Vec<_> =
@@ -354,6 +381,9 @@ mod tests {
             ("--http :60080", "--http cannot be \":60080\"", "such as 127.0.0.1:60080"),
             ("--http h:x", "--http cannot be \"h:x\"", "such as 127.0.0.1:60080"),
             ("--http 10.0.0.1,10.0.0.2", "--http cannot be ", "give one host"),
+            ("--http 127.0.0.1:60000", "--http cannot be \"127.0.0.1:60000\"", "another port"),
+            ("--http *:9 -l 10.0.0.1:9", "--http cannot be \"*:9\"", "another port"),
+            ("-l * --http 10.0.0.1:60000", "--http cannot be", "another port"),
             ("--http fooble", "--http cannot be \"fooble\"", "check the name"),
             ("-l fooble", "--listen (-l) cannot be \"fooble\"", "check the name"),
             ("-o fooble", "-o \"fooble\" is not known", "give names"),

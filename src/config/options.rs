@@ -87,7 +87,7 @@ pub(crate) const ROWS: [Row; 40] = [
         .or("litecached.db", "in $STATE_DIRECTORY if set").more("A relative path begins at the working directory"),
     row(Id::MaxDisk, NO_SHORT, "max-disk", Storage, "Item budget on disk; 0 is no limit")
         .takes("size")
-        .or("10g", "or -m if given")
+        .or("10g", "or -m of the command line")
         .live().more("Keys, values and 59 bytes each. Beyond it a set is refused until something is deleted or expires"),
     row(Id::WalMax, NO_SHORT, "wal-max", Storage, "WAL size beyond which writes are refused")
         .takes("size")
@@ -99,7 +99,7 @@ pub(crate) const ROWS: [Row; 40] = [
     row(Id::Memory, 'm', "memory-limit", Storage, "Items in memory, in megabytes; 0 is none")
         .takes("num")
         .or("64", "")
-        .live().more("With a unit, as in 64m or 1g, it is a size like any other. A reload changes it without losing what fits"),
+        .live().more("With a unit, as in 64m or 1g, it is a size like any other. On the command line it is the item budget, too, unless --max-disk is written; in the environment and the file it is not. A reload changes it without losing what fits"),
     row(Id::ItemSize, 'I', "max-item-size", Storage, "Largest item, 1k to 1g")
         .takes("num")
         .or("1m", "")

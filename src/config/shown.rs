@@ -6,6 +6,7 @@ use super::options::{Id, ROWS};
 use super::raw::Raw;
 use super::row::{Fate, Kind, Row};
 use super::settings::Settings;
+use super::storage::says_budget;
 use super::units::Size;
 
 /// Where an option comes from that nobody wrote.
@@ -87,7 +88,7 @@ fn from(row: &Row, raw: &Raw, settings: &Settings) -> String {
     }
     // Two defaults follow another option.
     let other = match row.id {
-        Id::MaxDisk if settings.store.memory_bytes > 0 => raw.last(Id::Memory),
+        Id::MaxDisk if settings.store.memory_bytes > 0 && says_budget(raw) => raw.last(Id::Memory),
         Id::WalMax if row.default != Size(settings.store.wal_bytes_max).to_string() => {
             raw.last(Id::ItemSize)
         }

@@ -70,13 +70,14 @@ impl Reading<'_> {
     }
 
     /// The item budget, where something says it: `--max-disk`, else `-m`, which is what memcached's
-    /// users mean by it.
+    /// users mean by it. On the command line, that is: memcached has no other place to write it, and
+    /// whoever writes out a default in the file wants no other budget.
     fn budget(&mut self, memory: Option<u64>) -> Result<Option<u64>, Error> {
         let disk = self.raw.size(Id::MaxDisk)?;
         if disk.is_some() {
             return Ok(disk);
         }
-        let budget = memory.filter(|&bytes| bytes > 0);
+        let budget = memory.filter(|&bytes| bytes > 0 && says_budget(self.raw));
         if let Some(bytes) = budget {
             self.notices.push(format!(
                 "items may take {size} on disk too, as {memory} says {size} and there is no {disk}",
@@ -177,6 +178,11 @@ impl Reading<'_> {
     }
 }
 
+/// Whether the item budget follows `-m` where `--max-disk` is not written.
+pub(super) fn says_budget(raw: &Raw) -> bool {
+    raw.last(Id::Memory).is_some_and(|written| written.origin == Origin::CommandLine)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +208,22 @@ mod tests {
             assert_eq!(settings.store.memory_bytes, memory, "{words}");
             assert_eq!(settings.store.disk_bytes_max, disk, "{words}");
             assert_eq!(settings.notices.len(), notices, "{words}: {:?}", settings.notices);
+        }
+    }
+
+    #[test]
+    fn the_item_budget_follows_m_of_the_command_line_only() {
+        let elsewhere = [
+            Origin::Environment("LITECACHED_MEMORY_LIMIT".into()),
+            Origin::File { path: Path::new("/etc/x.toml").into(), line: 1 },
+        ];
+        for origin in elsewhere {
+            let mut raw = raw("");
+            raw.push(Id::Memory, origin, "100");
+            let (options, notices) = options(&raw, &facts(), 1).expect("options");
+            assert_eq!(options.memory_bytes, 100 * MEGA);
+            assert_eq!(options.disk_bytes_max, limits::DISK_BYTES_DEFAULT);
+            assert!(notices.is_empty(), "{notices:?}");
         }
     }
 

@@ -11,7 +11,8 @@ use log::{Level, LevelFilter, Metadata};
 /// What can have a level of its own: a module, or `request`, the lines that report one command each.
 pub(crate) const AREAS: [&str; 6] = ["cli", "config", "protocol", "request", "server", "store"];
 
-/// The place of `request` among them.
+/// The places of two of them.
+const CLI: usize = 0;
 const REQUEST: usize = 3;
 
 /// What the operator asked for.
@@ -46,30 +47,51 @@ fn of_verbosity(verbosity: u8) -> LevelFilter {
     }
 }
 
-/// What was asked for last, for whoever changes one of the two.
-static ASKED: Mutex<(Option<Levels>, u8)> = Mutex::new((None, 0));
+/// What was asked for last, for whoever changes a part of it.
+#[derive(Debug)]
+struct Asked {
+    levels: Option<Levels>,
+    verbosity: u8,
+    /// Least level of `cli`, for as long as it tells of a change.
+    least: LevelFilter,
+}
+
+static ASKED: Mutex<Asked> =
+    Mutex::new(Asked { levels: None, verbosity: 0, least: LevelFilter::Off });
 
 /// The levels in force by area, as numbers; one more for what is in none.
 static IN_FORCE: [AtomicU8; AREAS.len() + 1] = [const { AtomicU8::new(0) }; AREAS.len() + 1];
 
 /// Changes what is not `None`.
 pub(super) fn set(levels: Option<Levels>, verbosity: Option<u8>) {
+    change(|asked| {
+        asked.levels = levels.or(asked.levels.take());
+        asked.verbosity = verbosity.unwrap_or(asked.verbosity);
+    });
+}
+
+fn change(how: impl FnOnce(&mut Asked)) {
     let mut asked = ASKED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(levels) = levels {
-        asked.0 = Some(levels);
-    }
-    if let Some(verbosity) = verbosity {
-        asked.1 = verbosity;
-    }
-    let levels = asked.0.clone().unwrap_or_default();
+    how(&mut asked);
+    let levels = asked.levels.clone().unwrap_or_default();
     let mut most = LevelFilter::Off;
     for (place, level) in IN_FORCE.iter().enumerate() {
         let area = AREAS.get(place).copied().unwrap_or_default();
-        let wanted = levels.of(area, asked.1);
+        let least = if place == CLI { asked.least } else { LevelFilter::Off };
+        let wanted = levels.of(area, asked.verbosity).max(least);
         level.store(number(wanted), Ordering::Relaxed);
         most = most.max(wanted);
     }
     log::set_max_level(most);
+}
+
+/// Runs `tell`, which may lower the levels, and hears of it what would have been heard before.
+pub(crate) fn telling(tell: impl FnOnce()) {
+    change(|asked| {
+        asked.least = asked.levels.clone().unwrap_or_default().of(AREAS[CLI], asked.verbosity);
+    });
+    tell();
+    change(|asked| asked.least = LevelFilter::Off);
 }
 
 /// Whether every command is logged.
@@ -135,7 +157,7 @@ mod tests {
         for (target, expected) in cases {
             assert_eq!(area(target), expected, "{target}");
         }
-        assert_eq!(AREAS[REQUEST], "request");
+        assert_eq!((AREAS[CLI], AREAS[REQUEST]), ("cli", "request"));
         for area in AREAS.into_iter().filter(|area| *area != "request") {
             let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(area);
             assert!(folder.is_dir(), "{area} is no module");

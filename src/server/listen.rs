@@ -4,13 +4,14 @@
 use std::env;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use listenfd::ListenFd;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::clock::Stamp;
 use crate::server::connection::Address;
@@ -148,11 +149,13 @@ impl Listeners {
     fn take(&mut self, handed: &mut ListenFd, number: usize, is_http: bool) -> io::Result<()> {
         // Looking at it as the wrong kind of socket is refused and changes nothing.
         if !is_http && let Ok(Some(listener)) = handed.take_unix_listener(number) {
+            check_listens(&listener)?;
             listener.set_nonblocking(true)?;
             let path = listener.local_addr()?.as_pathname().map(Path::to_owned);
             let path = path.ok_or_else(|| io::Error::other("a Unix socket without a path"))?;
             self.unix.push(Unix { listener, path });
         } else if let Some(listener) = handed.take_tcp_listener(number)? {
+            check_listens(&listener)?;
             listener.set_nonblocking(true)?;
             if is_http {
                 self.http.push(listener);
@@ -226,6 +229,15 @@ impl Listeners {
     pub(super) fn bound(&self) -> Vec<Address> {
         let tcp = self.addresses.iter().map(|address| Address::Tcp(*address));
         tcp.chain(self.paths().map(|path| Address::Unix(path.to_owned()))).collect()
+    }
+}
+
+/// What was bound and does not listen would be accepted from in vain.
+fn check_listens(socket: &impl AsFd) -> io::Result<()> {
+    if SockRef::from(socket).is_listener()? {
+        Ok(())
+    } else {
+        Err(io::Error::other("it does not listen"))
     }
 }
 

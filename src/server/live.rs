@@ -3,7 +3,7 @@
 //! Each is read where it is used, request by request; no two of them have to fit each other.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::server::Options;
 use crate::server::context::Context;
@@ -20,6 +20,8 @@ pub(super) struct Live {
     flush_enabled: AtomicBool,
     shutdown_enabled: AtomicBool,
     connections_refused_fast: AtomicBool,
+    /// Why the last reload changed nothing, if it was refused. Taken for moments, to set or to copy it.
+    refusal: Mutex<Option<Arc<str>>>,
 }
 
 impl Live {
@@ -32,6 +34,7 @@ impl Live {
             flush_enabled: AtomicBool::new(options.flush_enabled),
             shutdown_enabled: AtomicBool::new(options.shutdown_enabled),
             connections_refused_fast: AtomicBool::new(options.connections_refused_fast),
+            refusal: Mutex::default(),
         }
     }
 
@@ -43,6 +46,10 @@ impl Live {
         self.flush_enabled.store(options.flush_enabled, Ordering::Relaxed);
         self.shutdown_enabled.store(options.shutdown_enabled, Ordering::Relaxed);
         self.connections_refused_fast.store(options.connections_refused_fast, Ordering::Relaxed);
+    }
+
+    pub(super) fn refusal(&self) -> Option<Arc<str>> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn connections_max(&self) -> u64 {
@@ -84,6 +91,12 @@ pub struct ReloadHandle {
 impl ReloadHandle {
     pub(super) fn new(context: Weak<Context>, workers: Vec<Arc<Inbox>>) -> Self {
         Self { context, workers }
+    }
+
+    /// What the service manager is told of the last reload: why it was refused, if it was.
+    pub fn refused(&self, why: Option<&str>) {
+        let Some(context) = self.context.upgrade() else { return };
+        *context.live.refusal.lock().unwrap_or_else(PoisonError::into_inner) = why.map(Arc::from);
     }
 
     /// From now on these hold: `connections_max`, `connections_refused_fast`, `idle_timeout_seconds`,

@@ -6,6 +6,7 @@
 //! answer. A loop that has nothing to do is woken to make a pass; whoever hangs makes none, and the
 //! manager ends the process when its time is over.
 
+use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ const STATUS_EVERY: Duration = Duration::from_secs(5);
 /// the question before it.
 const ANSWERS_PER_TIMEOUT: u32 = 4;
 
+/// How long whoever finds no address holds back.
+const HOLD_BACK: Duration = Duration::from_secs(2);
+
 /// What is being done before it serves.
 pub fn status(what: &str) {
     tell(&[NotifyState::Status(what)]);
@@ -34,15 +38,30 @@ pub fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("Stopping")]);
 }
 
-/// Runs `reload`; until it is done the unit is reloading.
-pub fn reloading<R>(reload: impl FnOnce() -> R) -> R {
+/// Tells a manager why there is nothing to serve on, and waits a little, as it starts the daemon again
+/// at once: an address does not come sooner where it is asked for ten times a second.
+pub fn hold_back(why: &str) {
+    if env::var_os("NOTIFY_SOCKET").is_some() {
+        status(why);
+        #[allow(clippy::disallowed_methods, reason = "nothing tells when an address comes")]
+        std::thread::sleep(HOLD_BACK);
+    }
+}
+
+/// Runs `reload`, which gives why it was refused, if it was; until it is done the unit is reloading.
+pub fn reloading(reload: impl FnOnce() -> Result<(), String>) {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(error) => log::debug!("the monotonic clock cannot be read: {error}"),
     }
-    let result = reload();
-    tell(&[NotifyState::Ready]);
-    result
+    match reload() {
+        Ok(()) => tell(&[NotifyState::Ready]),
+        Err(why) => tell(&[NotifyState::Ready, NotifyState::Status(&not_reloaded(&why))]),
+    }
+}
+
+fn not_reloaded(why: &str) -> String {
+    format!("Not reloaded: {why}")
 }
 
 fn tell(states: &[NotifyState<'_>]) {
@@ -72,7 +91,7 @@ impl Reporter {
         door: Arc<Door>,
         workers: Vec<Arc<Inbox>>,
     ) -> Option<Self> {
-        std::env::var_os("NOTIFY_SOCKET")?;
+        env::var_os("NOTIFY_SOCKET")?;
         let watchdog = sd_notify::watchdog_enabled().filter(|longest| !longest.is_zero());
         let address = place(&context.addresses);
         let (seen, told) = (Vec::new(), None);
@@ -124,7 +143,7 @@ impl Reporter {
 
     fn tell_state(&mut self) {
         let state = self.state();
-        if self.told != Some(state) {
+        if self.told.as_ref() != Some(&state) {
             tell(&[NotifyState::Status(&state.told(&self.address))]);
             self.told = Some(state);
         }
@@ -136,25 +155,32 @@ impl Reporter {
         State {
             items: self.context.store.snapshot().items,
             hit_tenths: (totals.get_hits * 1_000).checked_div(gets),
+            refusal: self.context.live.refusal(),
         }
     }
 }
 
 /// What `systemctl status` shows, no finer than it is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct State {
     items: u64,
     /// Of a thousand reads, those that found something; none before the first read.
     hit_tenths: Option<u64>,
+    /// Of the last reload, until one succeeds.
+    refusal: Option<Arc<str>>,
 }
 
 impl State {
-    fn told(self, place: &str) -> String {
+    fn told(&self, place: &str) -> String {
         let items = if self.items == 1 { "item" } else { "items" };
         let hits = self
             .hit_tenths
             .map_or(String::new(), |tenths| format!(", {}.{} % hits", tenths / 10, tenths % 10));
-        format!("Serving {} {items}{place}{hits}", self.items)
+        let serving = format!("Serving {} {items}{place}{hits}", self.items);
+        match &self.refusal {
+            Some(why) => format!("{serving}. {}", not_reloaded(why)),
+            None => serving,
+        }
     }
 }
 
@@ -184,8 +210,12 @@ mod tests {
             (3, Some(4), "Serving 3 items on a, 0.4 % hits"),
         ];
         for (items, hit_tenths, text) in cases {
-            assert_eq!(State { items, hit_tenths }.told(" on a"), text);
+            let state = State { items, hit_tenths, refusal: None };
+            assert_eq!(state.told(" on a"), text);
         }
+        let refused = State { items: 1, hit_tenths: None, refusal: Some("no file; see x".into()) };
+        let text = "Serving 1 item on a. Not reloaded: no file; see x";
+        assert_eq!(refused.told(" on a"), text);
         let tcp = Address::Tcp(([127, 0, 0, 1], 60_000).into());
         let unix = Address::Unix("/run/a.sock".into());
         assert_eq!(place(&[]), "");

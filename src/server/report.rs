@@ -1,10 +1,11 @@
 //! What `stats` and `/metrics` say: gathers the figures, and lets `stats` write them.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::metrics::Kind;
-use crate::server::Listen;
 use crate::server::connection::Address;
 use crate::server::context::Context;
 use crate::server::process;
@@ -80,19 +81,16 @@ pub(super) fn metrics(context: &Context, stalled: Duration) -> String {
 fn settings(context: &Context) -> Lines {
     let options = &context.options;
     let (mut port, mut interface, mut socket, mut umask) = (0, None, None, 0o700);
+    // As bound, or as handed over: the options need not be in use.
     for address in &context.addresses {
-        if let Address::Tcp(address) = address {
-            port = address.port();
-        }
-    }
-    for listen in &options.listen {
-        match listen {
-            Listen::Tcp(address) => {
+        match address {
+            Address::Tcp(address) => {
+                port = address.port();
                 interface.get_or_insert_with(|| address.ip().to_string());
             }
-            Listen::Unix { path, mode } => {
+            Address::Unix(path) => {
                 socket.get_or_insert_with(|| path.display().to_string());
-                umask = *mode;
+                umask = mode(path).unwrap_or(umask);
             }
         }
     }
@@ -113,6 +111,11 @@ fn settings(context: &Context) -> Lines {
         idle_timeout: context.live.idle_timeout_seconds(),
     };
     stats::settings(&settings, &context.store.snapshot())
+}
+
+/// Who may use a socket.
+fn mode(path: &Path) -> Option<u32> {
+    std::fs::metadata(path).ok().map(|found| found.permissions().mode() & 0o777)
 }
 
 fn connections(context: &Context) -> Lines {

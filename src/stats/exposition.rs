@@ -277,8 +277,8 @@ fn writes(page: &mut Page, figures: &Figures) {
     );
     page.gauge(
         "litecached_writes_refused",
-        "1 while the write-ahead log is at its limit and writes are refused, else 0.",
-        u8::from(store.refuses_writes),
+        "1 while the log is at its limit, or another program has the write lock, else 0.",
+        u8::from(store.wal_is_stuck || store.is_locked_out),
     );
     page.sizes(
         "litecached_commit_operations",

@@ -216,10 +216,13 @@ impl Committer {
             queue.busy = None;
             std::mem::take(&mut queue.batches)
         };
-        log::warn!(
-            "another program has held the database's write lock for {} seconds: writes are refused",
-            BUSY_MAX.as_secs()
-        );
+        if self.shared.lock_out(true) {
+            log::warn!(
+                "another program has held the database's write lock for {} seconds: writes are \
+                 refused until it ends its transaction",
+                BUSY_MAX.as_secs()
+            );
+        }
         for mut batch in batches {
             for work in &mut batch.work {
                 work.outcome.get_or_insert(Outcome::Failed(Failure::Busy));
@@ -228,6 +231,16 @@ impl Committer {
         }
         drop(writer);
         self.pass_on();
+    }
+
+    /// After writes were refused for the lock: sees whether it can be had again.
+    pub(super) fn look_for_lock(&self) {
+        if self.shared.is_locked_out()
+            && self.with_writer(|writer| writer.can_lock())
+            && self.shared.lock_out(false)
+        {
+            log::info!("the database's write lock is free again: writes go on");
+        }
     }
 
     fn try_lead(&self) -> bool {

@@ -66,6 +66,7 @@ impl Housekeeping {
             if self.more_to_sweep || self.swept_at.elapsed() >= SWEEP_EVERY {
                 self.swept_at = Stamp::now();
                 self.notice_foreign_commits();
+                self.committer.look_for_lock();
                 self.sweep();
                 self.measure();
             }

@@ -54,7 +54,7 @@ use shared::Shared;
 pub use backup::{BackupError, Budget, Copied, Pace, Progress, Stage, Stop, Watch, backup};
 pub use commit::{Batch, Owner, Task, Work};
 pub use migrate::{Schema, migrate, schema_of};
-pub use open::{OpenError, belongs_to_database, refuse_served};
+pub use open::{OpenError, belongs_to_database, check_place, refuse_served};
 pub use options::{Durability, Options};
 pub use restore::{Restored, restore};
 pub use session::{Session, Source};
@@ -106,7 +106,9 @@ pub struct Snapshot {
     /// The version of the file's schema.
     pub schema_version: u32,
     /// The WAL is at its limit and cannot be checkpointed: writes are refused.
-    pub refuses_writes: bool,
+    pub wal_is_stuck: bool,
+    /// Another program keeps the write lock: writes wait for it, and are refused after seconds.
+    pub is_locked_out: bool,
     /// Nothing is acknowledged any more; the process is about to end.
     pub failed: bool,
 }

@@ -49,6 +49,8 @@ pub enum OpenError {
     PartOfDatabase { path: PathBuf },
     /// The directory is missing, or the path is no file.
     CannotCreate { path: PathBuf, why: String },
+    /// A directory is in the way.
+    Directory { path: PathBuf },
     /// The file or its directory may not be written.
     NotWritable { path: PathBuf, why: String },
     /// The file, or one beside it, may not be read.
@@ -136,6 +138,12 @@ impl std::fmt::Display for OpenError {
                 "cannot create {}: {why}; make the directory, or choose another file with --db",
                 path.display()
             ),
+            Self::Directory { path } => write!(
+                f,
+                "{} is a directory; name a file, such as {}, with --db",
+                path.display(),
+                path.join("litecached.db").display()
+            ),
             Self::NotWritable { path, why } => write!(
                 f,
                 "cannot write {}: {why}; give this user the right to write the file and its \
@@ -197,9 +205,22 @@ pub(super) fn claim(path: &Path) -> Result<(PathBuf, File), OpenError> {
     if rusqlite::version_number() < SQLITE_VERSION_LEAST {
         return Err(OpenError::OldSqlite { version: rusqlite::version().to_owned() });
     }
+    check_place(path)?;
+    let path = real(path);
+    let lock = lock(&path)?;
+    adopt(&lock, &path).map_err(|error| by_kind(&path, &error))?;
+    Ok((path, lock))
+}
+
+/// Whether a database can be at this path at all, by what is around it. Nothing is opened.
+///
+/// # Errors
+///
+/// It is a directory; its directory is not there, or on a network.
+pub fn check_place(path: &Path) -> Result<(), OpenError> {
     let directory = directory_of(path);
     if path.is_dir() {
-        return Err(OpenError::CannotCreate { path: path.into(), why: "it is a directory".into() });
+        return Err(OpenError::Directory { path: path.into() });
     }
     if !directory.is_dir() {
         let why = format!("{} is not a directory", directory.display());
@@ -209,12 +230,7 @@ pub(super) fn claim(path: &Path) -> Result<(PathBuf, File), OpenError> {
         return Err(OpenError::Network { path: path.into(), kind });
     }
     let path = real(path);
-    if is_part_of_database(&path) {
-        return Err(OpenError::PartOfDatabase { path });
-    }
-    let lock = lock(&path)?;
-    adopt(&lock, &path).map_err(|error| by_kind(&path, &error))?;
-    Ok((path, lock))
+    if is_part_of_database(&path) { Err(OpenError::PartOfDatabase { path }) } else { Ok(()) }
 }
 
 /// Gives a file that root has made to the owner of the database, or where there is none yet to that of

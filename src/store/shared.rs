@@ -45,6 +45,7 @@ pub(super) struct Shared {
     wal_file_bytes: AtomicU64,
     durability: Durability,
     refusing_writes: AtomicBool,
+    locked_out: AtomicBool,
     stopping: AtomicBool,
     failed: AtomicBool,
     failure_hook: Mutex<Option<FailureHook>>,
@@ -89,6 +90,7 @@ impl Shared {
             wal_file_bytes: AtomicU64::new(0),
             durability: options.durability,
             refusing_writes: AtomicBool::new(false),
+            locked_out: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             failure_hook: Mutex::new(None),
@@ -157,6 +159,17 @@ impl Shared {
         self.refusing_writes.store(refuse, Ordering::Relaxed);
     }
 
+    /// Whether another program has held the write lock for so long that writes were refused, and has
+    /// it still.
+    pub(super) fn is_locked_out(&self) -> bool {
+        self.locked_out.load(Ordering::Relaxed)
+    }
+
+    /// Says so; returns whether it is news.
+    pub(super) fn lock_out(&self, locked_out: bool) -> bool {
+        self.locked_out.swap(locked_out, Ordering::Relaxed) != locked_out
+    }
+
     /// Frames at which housekeeping is told to checkpoint: early enough that writes seldom wait.
     pub(super) fn checkpoint_frames(&self) -> u64 {
         (self.wal_bytes_max() / 4).min(CHECKPOINT_BYTES) / FRAME_BYTES
@@ -188,7 +201,8 @@ impl Shared {
             free_bytes: self.free_bytes.load(Ordering::Relaxed),
             durability: self.durability,
             schema_version: schema::VERSION,
-            refuses_writes: self.refuses_writes(),
+            wal_is_stuck: self.refuses_writes(),
+            is_locked_out: self.is_locked_out(),
             failed: self.has_failed(),
         }
     }

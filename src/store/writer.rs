@@ -173,6 +173,11 @@ impl Writer {
         self.run("BEGIN IMMEDIATE").map_err(|error| judge(&error))
     }
 
+    /// Whether no other program has the write lock.
+    pub(super) fn can_lock(&self) -> bool {
+        self.begin().is_ok() && self.run("ROLLBACK").is_ok()
+    }
+
     /// Commits `changes`, and lets the memory tier and the figures follow.
     pub(super) fn end(&self, shared: &Shared, changes: &Changes) -> Result<(), Trouble> {
         if (changes.items, changes.bytes) != (0, 0) {

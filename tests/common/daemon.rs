@@ -170,6 +170,18 @@ impl Starting {
         self.port().is_none() && self.daemon.ended().is_none()
     }
 
+    /// Sends it a signal, once it has said that it wants to hear of this one.
+    pub fn signal(&self, signal: Signal) {
+        let status = format!("/proc/{}/status", self.daemon.pid());
+        until("it catches the signal", PATIENCE, || {
+            let status = fs::read_to_string(&status).expect("a child that is not waited for");
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+            let caught = u64::from_str_radix(caught.trim(), 16).expect("the kernel writes hex");
+            (caught & (1 << (signal as u32 - 1)) != 0).then_some(())
+        });
+        self.daemon.signal(signal);
+    }
+
     /// Ends it with SIGKILL, wherever it is.
     pub fn kill(mut self) {
         self.daemon.kill();

@@ -36,13 +36,20 @@ pub(super) fn serves(context: &Context, loops: &[Arc<Inbox>]) -> Result<(), Stri
     if context.is_stopping() {
         return Err("stopping".into());
     }
-    if !context.connections.accepting.load(Ordering::Relaxed) {
+    let clients = &context.connections;
+    if !clients.accepting.load(Ordering::Relaxed)
+        || clients.current.load(Ordering::Relaxed) >= context.live.connections_max()
+    {
         return Err(
             "no client is accepted: there are as many as -c allows, or no descriptors".into()
         );
     }
-    if context.store.snapshot().refuses_writes {
+    let store = context.store.snapshot();
+    if store.wal_is_stuck {
         return Err("the write-ahead log is at its limit: writes are refused; see the log".into());
+    }
+    if store.is_locked_out {
+        return Err("another program has the database's write lock: writes are refused".into());
     }
     Ok(())
 }
