@@ -1,6 +1,7 @@
 //! `litecached serve`: from settings to a daemon, and to its end.
 
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -51,8 +52,11 @@ pub(crate) fn serve(
     for address in server.http_addresses() {
         log::info!("metrics and health on http://{address}/");
     }
-    for path in unix_sockets {
+    for path in &unix_sockets {
         log::info!("listening on {}", path.display());
+    }
+    if let Some(place) = place(&server, &unix_sockets) {
+        store.announce(&place);
     }
     log::info!(
         "database {}, durability {}",
@@ -71,6 +75,22 @@ pub(crate) fn serve(
     store.close();
     drop(pid_file);
     Ok(())
+}
+
+/// Where a tool on this machine reaches it.
+fn place(server: &Server, unix_sockets: &[PathBuf]) -> Option<String> {
+    let local = |address: &SocketAddr| match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
+        }
+        IpAddr::V6(ip) if ip.is_unspecified() => {
+            SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()))
+        }
+        _ => *address,
+    };
+    let tcp = server.addresses().iter().map(|address| local(address).to_string()).next();
+    let unix = || unix_sockets.first().map(|path| format!("unix:{}", path.display()));
+    tcp.or_else(unix)
 }
 
 /// A thread that panicked leaves a state that nobody can judge: the process ends, and is started

@@ -54,7 +54,7 @@ use shared::Shared;
 pub use backup::{BackupError, Budget, Copied, Pace, Progress, Stage, Stop, Watch, backup};
 pub use commit::{Batch, Owner, Task, Work};
 pub use migrate::{Schema, migrate, schema_of};
-pub use open::{OpenError, belongs_to_database, check_place, refuse_served};
+pub use open::{OpenError, belongs_to_database, check_place, owner, refuse_served};
 pub use options::{Durability, Options};
 pub use restore::{Restored, restore};
 pub use session::{Session, Source};
@@ -70,7 +70,7 @@ pub struct Store {
     threads: Mutex<Vec<JoinHandle<()>>>,
     cas_first: u64,
     /// Held for as long as the file is open: keeps a second daemon away.
-    _lock: std::fs::File,
+    lock: std::fs::File,
 }
 
 /// What the store knows of itself, for `stats`.
@@ -162,7 +162,7 @@ impl Store {
             readers,
             threads: Mutex::new(threads),
             cas_first,
-            _lock: opened.lock,
+            lock: opened.lock,
         }))
     }
 
@@ -227,6 +227,13 @@ impl Store {
     /// A new size of the memory tier in bytes; 0 turns it off. Takes a moment where it shrinks much.
     pub fn set_memory_bytes(&self, bytes: u64) {
         self.shared.memory.resize(bytes);
+    }
+
+    /// Says in the file's lock where it is served: whoever finds it taken is told, and tools can ask.
+    pub fn announce(&self, place: &str) {
+        if let Err(error) = open::announce(&self.lock, place) {
+            log::warn!("the lock beside the database cannot say where it is served: {error}");
+        }
     }
 
     /// Empties the memory tier. Nothing is lost: the rows are in the database.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -212,11 +212,12 @@ pub(super) fn claim(path: &Path) -> Result<(PathBuf, File), OpenError> {
     Ok((path, lock))
 }
 
-/// Whether a database can be at this path at all, by what is around it. Nothing is opened.
+/// Whether a database can be at this path at all, by what is around it. It is not
+/// opened itself.
 ///
 /// # Errors
 ///
-/// It is a directory; its directory is not there, or on a network.
+/// It is a directory, or part of a database; its directory is not there, or on a network.
 pub fn check_place(path: &Path) -> Result<(), OpenError> {
     let directory = directory_of(path);
     if path.is_dir() {
@@ -316,10 +317,29 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
+/// Says in the lock, for people and tools, where the database is served.
+pub(super) fn announce(mut lock: &File, place: &str) -> io::Result<()> {
+    let text = format!("process {} at {place}\n", std::process::id());
+    lock.set_len(0)?;
+    lock.seek(io::SeekFrom::Start(0))?;
+    lock.write_all(text.as_bytes())
+}
+
+/// Who has had this database last, and may have it still: `process N at ADDRESS` of a daemon.
+pub fn owner(path: &Path) -> Option<String> {
+    let mut owner = String::new();
+    let file = File::open(beside(&real(path), "-lock")).ok()?;
+    file.take(OWNER_BYTES_MAX).read_to_string(&mut owner).ok()?;
+    Some(owner.trim().to_owned())
+}
+
+/// What is read of a lock's text.
+const OWNER_BYTES_MAX: u64 = 256;
+
 fn locked(path: &Path, file: &File) -> OpenError {
     let mut owner = String::new();
     // The text is for people only; without it the answer is the same.
-    if file.take(64).read_to_string(&mut owner).is_err() || owner.is_empty() {
+    if file.take(OWNER_BYTES_MAX).read_to_string(&mut owner).is_err() || owner.is_empty() {
         owner = "process unknown".into();
     }
     OpenError::Locked { path: path.into(), owner: owner.trim().into() }

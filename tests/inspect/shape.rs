@@ -128,7 +128,7 @@ fn fetches_that_nobody_wrote_down_are_not_told_as_none() {
     daemon.stop();
     assert!(json(&shown(&database, &["summary", "--json"]))["fetched"].is_null());
     let said = shown(&database, &["summary"]);
-    assert!(said.contains("fetches are not written down") && !said.contains("fetched"), "{said}");
+    assert!(said.contains("when items were fetched is not written down"), "{said}");
     assert!(json(&shown(&database, &["get", "user:1", "--json"]))["accessed"].is_null());
     open_database(&database)
         .execute_batch("UPDATE item SET accessed = 1800000000 WHERE flags = 7")
@@ -234,4 +234,30 @@ fn a_million_items_take_no_more_memory_than_a_few() {
         println!("{words:?}: {most} KiB, {:?}", start.elapsed());
         assert!((1..MEMORY_KIB_MAX).contains(&most), "{words:?}: {most} KiB");
     }
+}
+
+#[test]
+fn hits_are_asked_of_the_daemon_that_serves_the_file() {
+    let folder = folder();
+    let daemon = served(folder.path());
+    let database = daemon.launch().database_path().to_owned();
+    let mut client = daemon.client();
+    assert_eq!(client.get("user:1").as_deref(), Some(&b"one"[..]));
+    assert_eq!(client.get("user:1").as_deref(), Some(&b"one"[..]));
+    assert_eq!(client.get("nobody"), None);
+    let reads = json(&shown(&database, &["summary", "--json"]))["reads"].clone();
+    assert_eq!((&reads["hits"], &reads["misses"]), (&2.into(), &1.into()), "{reads}");
+    assert_eq!(reads["process"], daemon.pid().as_raw());
+    assert!(shown(&database, &["summary"]).contains("hits: 66.6 % of 3 gets since its daemon"));
+    // Whoever finds it taken is told where it is served, too.
+    let taken = Launch::new(folder.path()).database(&database).refused();
+    assert!(taken.log.contains(&format!(" at 127.0.0.1:{}", daemon.port())), "{}", taken.log);
+    // A copy is not served, whatever lies beside it.
+    let copy = folder.path().join("copy.db");
+    fs::copy(&database, &copy).expect("it can be copied");
+    assert!(json(&shown(&copy, &["summary", "--json"]))["reads"].is_null());
+    let (process, port) = (daemon.pid().as_raw() + 1, daemon.port());
+    let lie = format!("process {process} at 127.0.0.1:{port}\n");
+    fs::write(folder.path().join("copy.db-lock"), lie).expect("it can be written");
+    assert!(json(&shown(&copy, &["summary", "--json"]))["reads"].is_null(), "another's figures");
 }

@@ -3,6 +3,7 @@
 //! The store reads, this shows: text for people, JSON or CSV for programs, the bare value for a pipe.
 
 mod check;
+mod daemon;
 mod get;
 mod keys;
 mod show;

@@ -6,6 +6,7 @@ use clap::{Arg, ArgMatches, Command};
 use serde_json::{Map, Value, json};
 
 use crate::cli::Failure;
+use crate::cli::inspect::daemon::{self, Reads};
 use crate::cli::inspect::show::{self, Out, Table};
 use crate::cli::json::put;
 use crate::store::inspect::{Bar, Group, Inspection, Summary};
@@ -31,17 +32,18 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     let top = flags.try_get_one::<u64>("top").ok().flatten().copied().unwrap_or(TOP_DEFAULT);
     let inspection = super::open(flags)?;
     let summary = inspection.summary(usize::try_from(top).unwrap_or(usize::MAX))?;
+    let reads = daemon::reads(inspection.path());
     let mut out = Out::stdout();
     // A break is an error that `end` tells.
     let _broken = if flags.get_flag("json") {
-        out.json(&as_object(&inspection, &summary))
+        out.json(&as_object(&inspection, &summary, reads))
     } else {
-        as_text(&mut out, &inspection, &summary)
+        as_text(&mut out, &inspection, &summary, reads)
     };
     out.end()
 }
 
-fn as_object(inspection: &Inspection, summary: &Summary) -> Value {
+fn as_object(inspection: &Inspection, summary: &Summary, reads: Option<Reads>) -> Value {
     let state = inspection.state();
     let group = |group: &Group| json!({ "items": group.items, "bytes": group.bytes });
     let bars = |bars: &[Bar]| -> Vec<Value> {
@@ -71,6 +73,12 @@ fn as_object(inspection: &Inspection, summary: &Summary) -> Value {
         "expired": group(&summary.expired),
         "flushed": group(&summary.flushed),
         "fetched": summary.fetched,
+        "reads": reads.map(|reads| json!({
+            "hits": reads.hits,
+            "misses": reads.misses,
+            "uptime": reads.uptime,
+            "process": reads.process,
+        })),
         "state": { "items": state.items, "bytes": state.bytes, "generation": state.generation },
         "expiry": bars(&summary.expiry),
         "age": bars(&summary.ages),
@@ -90,7 +98,26 @@ fn as_object(inspection: &Inspection, summary: &Summary) -> Value {
     })
 }
 
-fn as_text(out: &mut Out, inspection: &Inspection, summary: &Summary) -> ControlFlow<()> {
+/// What the daemon says of reads, in a line.
+fn told(reads: Option<Reads>) -> String {
+    let Some(reads) = reads else {
+        return "hits and misses: no daemon that serves this file answers".into();
+    };
+    let gets = reads.hits + reads.misses;
+    let since =
+        format!("since its daemon (process {}) started {} s ago", reads.process, reads.uptime);
+    match reads.hit_tenths() {
+        Some(tenths) => format!("hits: {}.{} % of {gets} gets {since}", tenths / 10, tenths % 10),
+        None => format!("hits: no gets {since}"),
+    }
+}
+
+fn as_text(
+    out: &mut Out,
+    inspection: &Inspection,
+    summary: &Summary,
+    reads: Option<Reads>,
+) -> ControlFlow<()> {
     let name = show::path(inspection.path());
     out.line(&format!("{name}, schema version {}", summary.schema_version))?;
     let bytes = |pages: u64| show::size(pages * summary.page_bytes);
@@ -117,8 +144,9 @@ fn as_text(out: &mut Out, inspection: &Inspection, summary: &Summary) -> Control
     table.end(out)?;
     out.line(&match summary.fetched {
         Some(items) => format!("fetched since stored: {items} items, as far as it is written down"),
-        None => "fetches are not written down; a daemon's stats has hits and misses".into(),
+        None => "when items were fetched is not written down".into(),
     })?;
+    out.line(&told(reads))?;
     for (title, bars) in [
         ("expires in", &summary.expiry),
         ("stored ago", &summary.ages),
