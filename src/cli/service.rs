@@ -72,12 +72,20 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let here = Here::look()?;
+    // Also where an image is made, and no systemd runs yet.
+    let only_say = matches!(
+        matches.subcommand(),
+        Some(("install" | "uninstall", flags)) if flags.get_flag("dry-run")
+    );
+    if !here.booted && !only_say {
+        let what = "systemd does not run this machine; have your service manager run \
+                    'litecached serve', or see with --dry-run what would be done";
+        return Err(Failure::new(Exit::Unavailable, what));
+    }
     match matches.subcommand() {
-        Some(("install", flags)) => {
-            carry_out(&here, &install(&here, flags.get_flag("socket")), flags.get_flag("dry-run"))
-        }
+        Some(("install", flags)) => carry_out(&install(&here, flags.get_flag("socket")), only_say),
         Some(("uninstall", flags)) => {
-            carry_out(&here, &uninstall(&here, flags.get_flag("purge"))?, flags.get_flag("dry-run"))
+            carry_out(&uninstall(&here, flags.get_flag("purge"))?, only_say)
         }
         Some((_, flags)) => status(flags.get_flag("json")),
         // clap has refused it.
@@ -88,6 +96,8 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
 /// What the steps depend on.
 #[derive(Debug)]
 struct Here {
+    /// systemd runs this machine.
+    booted: bool,
     /// This program's file.
     program: PathBuf,
     /// The package's unit is there.
@@ -98,11 +108,7 @@ struct Here {
 
 impl Here {
     fn look() -> Result<Self, Failure> {
-        if !Path::new("/run/systemd/system").is_dir() {
-            let what = "systemd does not run this machine, and there is nothing to install into; \
-                        have your service manager run 'litecached serve'";
-            return Err(Failure::new(Exit::Unavailable, what));
-        }
+        let booted = Path::new("/run/systemd/system").is_dir();
         let program = std::env::current_exe().map_err(|error| {
             Failure::new(
                 Exit::System,
@@ -110,9 +116,10 @@ impl Here {
             )
         })?;
         Ok(Self {
+            booted,
             program,
             packaged: PACKAGED_UNITS.iter().any(|unit| Path::new(unit).exists()),
-            socket_active: systemctl(&["is-active", "--quiet", SOCKET_UNIT]).is_ok(),
+            socket_active: booted && systemctl(&["is-active", "--quiet", SOCKET_UNIT]).is_ok(),
         })
     }
 }
@@ -137,6 +144,8 @@ enum Step {
     },
     /// No such file, or folder with all that is in it.
     Remove(PathBuf),
+    /// No folder of drop-ins that holds nothing, or nothing but ours.
+    RemoveEmpty(PathBuf),
     Run(&'static [&'static str]),
     /// The service runs, with all that has changed.
     Restart,
@@ -149,7 +158,9 @@ impl fmt::Display for Step {
                 write!(f, "write {}", path.display())
             }
             Self::Copy { from, to } => write!(f, "copy {} to {}", from.display(), to.display()),
-            Self::Remove(path) => write!(f, "remove {}", path.display()),
+            Self::Remove(path) | Self::RemoveEmpty(path) => {
+                write!(f, "remove {}", path.display())
+            }
             Self::Run(words) => write!(f, "run {}", words.join(" ")),
             Self::Restart => f.write_str("start the service, again if anything has changed"),
         }
@@ -176,7 +187,7 @@ fn install(here: &Here, socket: bool) -> Vec<Step> {
     if socket {
         steps.push(Step::Write { path: DROP_IN.into(), text: SOCKETS_ONLY.into() });
     } else {
-        steps.push(Step::Remove(DROP_IN.into()));
+        steps.extend([Step::Remove(DROP_IN.into()), Step::RemoveEmpty(DROP_INS.into())]);
     }
     steps.push(Step::Run(&["systemctl", "daemon-reload"]));
     if socket != here.socket_active {
@@ -205,6 +216,7 @@ fn uninstall(here: &Here, purge: bool) -> Result<Vec<Step>, Failure> {
     }
     let files = [OWN_SERVICE, OWN_SOCKET, DROP_IN, OWN_SYSUSERS, OWN_PROGRAM];
     steps.extend(files.iter().map(|path| Step::Remove(path.into())));
+    steps.push(Step::RemoveEmpty(DROP_INS.into()));
     if purge {
         steps.extend(
             [OWN_CONFIGURATION, STATE, RUNTIME].iter().map(|path| Step::Remove(path.into())),
@@ -214,7 +226,7 @@ fn uninstall(here: &Here, purge: bool) -> Result<Vec<Step>, Failure> {
     Ok(steps)
 }
 
-fn carry_out(here: &Here, steps: &[Step], only_say: bool) -> Result<(), Failure> {
+fn carry_out(steps: &[Step], only_say: bool) -> Result<(), Failure> {
     if !only_say && !nix::unistd::geteuid().is_root() {
         let what = "only root may change services; run it with sudo, or see what it would do with --dry-run";
         return Err(Failure::new(Exit::Permission, what));
@@ -226,10 +238,6 @@ fn carry_out(here: &Here, steps: &[Step], only_say: bool) -> Result<(), Failure>
         if !only_say {
             step.carry_out(changed)?;
         }
-    }
-    // An empty folder of drop-ins is nobody's; one that holds something stays.
-    if !only_say && !here.packaged {
-        drop(fs::remove_dir(DROP_INS));
     }
     Ok(())
 }
@@ -245,6 +253,10 @@ impl Step {
                 _ => true,
             },
             Self::Remove(path) => path.symlink_metadata().is_ok(),
+            // Before and after ours is removed the answer is the same, so that --dry-run knows it.
+            Self::RemoveEmpty(path) => fs::read_dir(path).is_ok_and(|mut files| {
+                files.all(|file| file.is_ok_and(|file| file.path() == Path::new(DROP_IN)))
+            }),
             Self::Run(_) | Self::Restart => true,
         }
     }
@@ -256,6 +268,7 @@ impl Step {
             Self::Copy { from, to } => replace(to, 0o755, |new| fs::copy(from, new).map(drop)),
             Self::Remove(path) if path.is_dir() => fs::remove_dir_all(path),
             Self::Remove(path) => fs::remove_file(path),
+            Self::RemoveEmpty(path) => fs::remove_dir(path),
             Self::Run(words) => return call(words).map(drop),
             Self::Restart if changed => return systemctl(&["restart", UNIT]).map(drop),
             Self::Restart => return systemctl(&["start", UNIT]).map(drop),
@@ -417,7 +430,7 @@ mod tests {
     use super::*;
 
     fn here(program: &str, packaged: bool, socket_active: bool) -> Here {
-        Here { program: program.into(), packaged, socket_active }
+        Here { booted: true, program: program.into(), packaged, socket_active }
     }
 
     fn said(steps: &[Step]) -> Vec<String> {
@@ -443,6 +456,7 @@ mod tests {
                 "write /etc/systemd/system/litecached.service",
                 "write /etc/systemd/system/litecached.socket",
                 "remove /etc/systemd/system/litecached.service.d/sockets-only.conf",
+                "remove /etc/systemd/system/litecached.service.d",
                 "run systemctl daemon-reload",
                 "run systemctl disable litecached.socket",
                 "run systemctl enable litecached.service",
