@@ -88,7 +88,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("uninstall", flags)) => {
             carry_out(&uninstall(&here, flags.get_flag("purge"))?, only_say)
         }
-        Some((_, flags)) => status::show(flags.get_flag("json")),
+        Some((_, flags)) => status::show(&here, flags.get_flag("json")),
         // clap has refused it.
         None => Ok(()),
     }
@@ -103,6 +103,10 @@ struct Here {
     program: PathBuf,
     /// The package's unit is there.
     packaged: bool,
+    /// So is what `install` writes without it. Beside the package it hides the package's.
+    own: bool,
+    /// The service is started at boot.
+    enabled: bool,
     /// systemd holds the sockets now.
     socket_active: bool,
 }
@@ -116,13 +120,26 @@ impl Here {
                 format!("cannot tell where this program is: {error}; run it by its path"),
             )
         })?;
+        let packaged = PACKAGED_UNITS.iter().any(|unit| Path::new(unit).exists());
         Ok(Self {
             booted,
             program,
-            packaged: PACKAGED_UNITS.iter().any(|unit| Path::new(unit).exists()),
+            packaged,
+            own: is_own(packaged),
+            enabled: booted && systemctl(&["is-enabled", "--quiet", UNIT]).is_ok(),
             socket_active: booted && systemctl(&["is-active", "--quiet", SOCKET_UNIT]).is_ok(),
         })
     }
+}
+
+/// Whether the unit in /etc is of `install`. Beside the package it may also be an operator's, by
+/// `systemctl edit --full`: that one starts the package's program. A link is a mask.
+fn is_own(packaged: bool) -> bool {
+    let unit = Path::new(OWN_SERVICE);
+    unit.symlink_metadata().is_ok_and(|file| file.is_file())
+        && (!packaged
+            || fs::read_to_string(unit)
+                .is_ok_and(|text| text.contains(&format!("\nExecStart={OWN_PROGRAM} "))))
 }
 
 /// One thing to do. Doing what is done already changes nothing.
@@ -170,7 +187,9 @@ impl fmt::Display for Step {
 
 fn install(here: &Here, socket: bool) -> Vec<Step> {
     let mut steps = Vec::new();
-    if !here.packaged {
+    if here.packaged && here.own {
+        steps.extend(give_to_package());
+    } else if !here.packaged {
         // A service sees nothing of /home and /root, where a program may have been built.
         let in_place =
             [PACKAGED_PROGRAM, OWN_PROGRAM].map(Path::new).contains(&here.program.as_path());
@@ -191,6 +210,10 @@ fn install(here: &Here, socket: bool) -> Vec<Step> {
         steps.extend([Step::Remove(DROP_IN.into()), Step::RemoveEmpty(DROP_INS.into())]);
     }
     steps.push(Step::Run(&["systemctl", "daemon-reload"]));
+    if here.packaged && here.own {
+        // The links of boot led to the unit that is gone.
+        steps.push(Step::Run(&["systemctl", "reenable", SOCKET_UNIT, UNIT]));
+    }
     if socket != here.socket_active {
         // Whoever holds the port now lets it go.
         steps.push(Step::Run(&["systemctl", "stop", SOCKET_UNIT, UNIT]));
@@ -206,18 +229,34 @@ fn install(here: &Here, socket: bool) -> Vec<Step> {
 }
 
 fn uninstall(here: &Here, purge: bool) -> Result<Vec<Step>, Failure> {
-    if here.packaged {
+    if here.packaged && !here.own {
         let what =
             "the service belongs to the package litecached; remove that: apt remove litecached";
         return Err(Failure::new(Exit::No, what));
     }
+    if here.packaged && purge {
+        let what = "configuration and database are the package's now; without --purge, what \
+                    'service install' wrote is removed, and apt purge litecached deletes the rest";
+        return Err(Failure::new(Exit::No, what));
+    }
     let mut steps = Vec::new();
-    if Path::new(OWN_SERVICE).exists() {
+    if here.packaged {
+        steps.extend(give_to_package());
+        steps.push(Step::Run(&["systemctl", "daemon-reload"]));
+        if here.socket_active {
+            steps.push(Step::Run(&["systemctl", "reenable", SOCKET_UNIT]));
+        }
+        if here.enabled {
+            steps.push(Step::Run(&["systemctl", "reenable", UNIT]));
+        }
+        steps.push(Step::Run(&["systemctl", "try-restart", UNIT]));
+        return Ok(steps);
+    }
+    if here.own {
         steps.push(Step::Run(&["systemctl", "disable", "--now", SOCKET_UNIT, UNIT]));
     }
-    let files = [OWN_SERVICE, OWN_SOCKET, DROP_IN, OWN_SYSUSERS, OWN_PROGRAM];
-    steps.extend(files.iter().map(|path| Step::Remove(path.into())));
-    steps.push(Step::RemoveEmpty(DROP_INS.into()));
+    steps.extend(give_to_package());
+    steps.extend([Step::Remove(DROP_IN.into()), Step::RemoveEmpty(DROP_INS.into())]);
     if purge {
         steps.extend(
             [OWN_CONFIGURATION, STATE, RUNTIME].iter().map(|path| Step::Remove(path.into())),
@@ -225,6 +264,13 @@ fn uninstall(here: &Here, purge: bool) -> Result<Vec<Step>, Failure> {
     }
     steps.push(Step::Run(&["systemctl", "daemon-reload"]));
     Ok(steps)
+}
+
+/// What hides files of the package, where it is installed. Who holds the sockets stays chosen.
+fn give_to_package() -> impl Iterator<Item = Step> {
+    [OWN_SERVICE, OWN_SOCKET, OWN_SYSUSERS, OWN_PROGRAM]
+        .into_iter()
+        .map(|path| Step::Remove(path.into()))
 }
 
 fn carry_out(steps: &[Step], only_say: bool) -> Result<(), Failure> {
@@ -323,7 +369,8 @@ mod tests {
     use super::*;
 
     fn here(program: &str, packaged: bool, socket_active: bool) -> Here {
-        Here { booted: true, program: program.into(), packaged, socket_active }
+        let program = program.into();
+        Here { booted: true, program, packaged, own: false, enabled: true, socket_active }
     }
 
     fn said(steps: &[Step]) -> Vec<String> {
@@ -378,6 +425,30 @@ mod tests {
         );
         let refused = uninstall(&here("/usr/bin/litecached", true, false), true).unwrap_err();
         assert!(refused.message.contains("apt remove litecached"), "{refused:?}");
+    }
+
+    #[test]
+    fn what_hides_the_package_is_removed() {
+        let own = Here { own: true, ..here("/usr/local/bin/litecached", true, false) };
+        let removed = [
+            "remove /etc/systemd/system/litecached.service",
+            "remove /etc/systemd/system/litecached.socket",
+            "remove /etc/sysusers.d/litecached.conf",
+            "remove /usr/local/bin/litecached",
+        ];
+        assert_eq!(said(&install(&own, false))[..4], removed);
+        let steps = said(&uninstall(&own, false).unwrap());
+        assert_eq!(steps[..4], removed);
+        assert_eq!(
+            steps[4..],
+            [
+                "run systemctl daemon-reload",
+                "run systemctl reenable litecached.service",
+                "run systemctl try-restart litecached.service",
+            ]
+        );
+        let refused = uninstall(&own, true).unwrap_err();
+        assert!(refused.message.contains("apt purge litecached"), "{refused:?}");
     }
 
     #[test]

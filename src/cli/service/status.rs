@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cli::{Exit, Failure, print};
 
-use super::{DATABASE, SOCKET_UNIT, UNIT, systemctl};
+use super::{DATABASE, Here, OWN_PROGRAM, OWN_SERVICE, UNIT, systemctl};
 
 /// What systemd and the disk tell of the service.
 #[derive(Debug, Default)]
@@ -23,15 +23,18 @@ struct Status {
     /// What the daemon says of itself.
     says: String,
     sockets: bool,
+    /// The unit is one of `service install`, though the package is there.
+    hides_package: bool,
     /// Bytes of the database and its log; none where they may not be looked at.
     bytes: Option<u64>,
 }
 
-pub(super) fn show(as_json: bool) -> Result<(), Failure> {
+pub(super) fn show(here: &Here, as_json: bool) -> Result<(), Failure> {
     const ASK: &str = "--property=LoadState,ActiveState,SubState,ActiveEnterTimestamp,UnitFileState,\
                        MainPID,NRestarts,StatusText";
     let mut status = Status::read(&systemctl(&["show", ASK, UNIT])?);
-    status.sockets = systemctl(&["is-active", "--quiet", SOCKET_UNIT]).is_ok();
+    status.sockets = here.socket_active;
+    status.hides_package = here.packaged && here.own;
     let size = |path: &str| fs::metadata(path).map(|file| file.len());
     status.bytes =
         size(DATABASE).ok().map(|bytes| bytes + size(&format!("{DATABASE}-wal")).unwrap_or(0));
@@ -86,11 +89,20 @@ impl Status {
             }
             None => "not there, or not for this user to see".into(),
         };
+        let hides = if self.hides_package {
+            format!(
+                "unit      {OWN_SERVICE} hides the package's and runs {OWN_PROGRAM}; \
+                 litecached service uninstall gives it to the package\n"
+            )
+        } else {
+            String::new()
+        };
         format!(
             "service   {} ({}){since}{}, {}, restarted {} times\n\
              {process}\
              sockets   held by {}\n\
-             database  {DATABASE}, {size}\n",
+             database  {DATABASE}, {size}\n\
+             {hides}",
             self.active,
             self.sub,
             self.since,
@@ -111,6 +123,7 @@ impl Status {
             "restarts": self.restarts,
             "status": self.says,
             "socket_activated": self.sockets,
+            "hides_package": self.hides_package,
             "database": DATABASE,
             "database_bytes": self.bytes,
         });
@@ -139,6 +152,8 @@ mod tests {
              database  /var/lib/litecached/litecached.db, 1.0 MiB with its log\n"
         );
         assert!(status.json().contains("\"database_bytes\":1048576"), "{}", status.json());
+        status.hides_package = true;
+        assert!(status.text().contains("hides the package's"), "{}", status.text());
         let missing = Status::read("LoadState=not-found\n");
         assert_eq!(missing.text(), "service   not installed\n");
     }
