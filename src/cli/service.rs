@@ -35,6 +35,8 @@ const PACKAGED_UNITS: [&str; 2] =
 const OWN_SERVICE: &str = "/etc/systemd/system/litecached.service";
 const OWN_SOCKET: &str = "/etc/systemd/system/litecached.socket";
 const OWN_CONFIGURATION: &str = "/etc/litecached.toml";
+/// Variables for the service, if an operator has written any.
+const DEFAULTS: &str = "/etc/default/litecached";
 const OWN_SYSUSERS: &str = "/etc/sysusers.d/litecached.conf";
 const DROP_INS: &str = "/etc/systemd/system/litecached.service.d";
 const DROP_IN: &str = "/etc/systemd/system/litecached.service.d/sockets-only.conf";
@@ -107,6 +109,8 @@ struct Here {
     own: bool,
     /// The service is started at boot.
     enabled: bool,
+    /// The database's files where an operator has put a link for its folder.
+    elsewhere: Vec<PathBuf>,
     /// systemd holds the sockets now.
     socket_active: bool,
 }
@@ -126,6 +130,7 @@ impl Here {
             program,
             packaged,
             own: is_own(packaged),
+            elsewhere: database_behind_link(Path::new(STATE)),
             enabled: booted && systemctl(&["is-enabled", "--quiet", UNIT]).is_ok(),
             socket_active: booted && systemctl(&["is-active", "--quiet", SOCKET_UNIT]).is_ok(),
         })
@@ -140,6 +145,23 @@ fn is_own(packaged: bool) -> bool {
         && (!packaged
             || fs::read_to_string(unit)
                 .is_ok_and(|text| text.contains(&format!("\nExecStart={OWN_PROGRAM} "))))
+}
+
+/// The database's files in the folder that a link leads to. What else is there is not ours to delete.
+fn database_behind_link(link: &Path) -> Vec<PathBuf> {
+    let Ok(folder) = fs::read_link(link).and_then(|_| fs::canonicalize(link)) else {
+        return Vec::new();
+    };
+    let name = Path::new(DATABASE).file_name().unwrap_or_default().as_encoded_bytes();
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|file| file.file_name().as_encoded_bytes().starts_with(name))
+        .map(|file| file.path())
+        .collect();
+    files.sort();
+    files
 }
 
 /// One thing to do. Doing what is done already changes nothing.
@@ -258,8 +280,9 @@ fn uninstall(here: &Here, purge: bool) -> Result<Vec<Step>, Failure> {
     steps.extend(give_to_package());
     steps.extend([Step::Remove(DROP_IN.into()), Step::RemoveEmpty(DROP_INS.into())]);
     if purge {
+        steps.extend(here.elsewhere.iter().cloned().map(Step::Remove));
         steps.extend(
-            [OWN_CONFIGURATION, STATE, RUNTIME].iter().map(|path| Step::Remove(path.into())),
+            [OWN_CONFIGURATION, DEFAULTS, STATE, RUNTIME].map(|path| Step::Remove(path.into())),
         );
     }
     steps.push(Step::Run(&["systemctl", "daemon-reload"]));
@@ -370,7 +393,8 @@ mod tests {
 
     fn here(program: &str, packaged: bool, socket_active: bool) -> Here {
         let program = program.into();
-        Here { booted: true, program, packaged, own: false, enabled: true, socket_active }
+        let (own, enabled, elsewhere) = (false, true, Vec::new());
+        Here { booted: true, program, packaged, own, enabled, elsewhere, socket_active }
     }
 
     fn said(steps: &[Step]) -> Vec<String> {
@@ -449,6 +473,28 @@ mod tests {
         );
         let refused = uninstall(&own, true).unwrap_err();
         assert!(refused.message.contains("apt purge litecached"), "{refused:?}");
+    }
+
+    #[test]
+    fn behind_a_link_only_the_database_is_purged() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = folder.path().canonicalize().unwrap().join("disk");
+        fs::create_dir(&disk).unwrap();
+        ["litecached.db", "litecached.db-wal", "photos"]
+            .iter()
+            .for_each(|name| fs::write(disk.join(name), "").unwrap());
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&disk, &link).unwrap();
+        let files = ["litecached.db", "litecached.db-wal"].map(|name| disk.join(name));
+        assert_eq!(database_behind_link(&link), files);
+        assert_eq!(database_behind_link(&disk), [] as [PathBuf; 0], "removed whole");
+
+        let here = Here { elsewhere: files.into(), ..here("/srv/litecached", false, false) };
+        let remove = |file: &PathBuf| format!("remove {}", file.display());
+        let steps = said(&uninstall(&here, true).unwrap());
+        assert!(here.elsewhere.iter().all(|file| steps.contains(&remove(file))), "{steps:?}");
+        let steps = said(&uninstall(&here, false).unwrap());
+        assert!(!here.elsewhere.iter().any(|file| steps.contains(&remove(file))), "{steps:?}");
     }
 
     #[test]
