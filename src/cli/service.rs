@@ -2,7 +2,7 @@
 //!
 //! What is to be done is a list of steps, made by looking and not by doing, so that `--dry-run` prints
 //! exactly what would happen. Doing it again changes nothing. Files of the package are the package's:
-//! where it is installed, only what an operator would change is changed.
+//! where it is installed, only what an operator would change is changed, and what hides them is removed.
 
 mod status;
 
@@ -103,16 +103,24 @@ struct Here {
     booted: bool,
     /// This program's file.
     program: PathBuf,
-    /// The package's unit is there.
-    packaged: bool,
-    /// So is what `install` writes without it. Beside the package it hides the package's.
-    own: bool,
+    units: Units,
     /// The service is started at boot.
     enabled: bool,
     /// The database's files where an operator has put a link for its folder.
     elsewhere: Vec<PathBuf>,
     /// systemd holds the sockets now.
     socket_active: bool,
+}
+
+/// Whose units are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Units {
+    None,
+    /// What `install` writes without the package.
+    Own,
+    Package,
+    /// Both: our own hides the package's.
+    OwnOverPackage,
 }
 
 impl Here {
@@ -128,8 +136,12 @@ impl Here {
         Ok(Self {
             booted,
             program,
-            packaged,
-            own: is_own(packaged),
+            units: match (packaged, is_own(packaged)) {
+                (false, false) => Units::None,
+                (false, true) => Units::Own,
+                (true, false) => Units::Package,
+                (true, true) => Units::OwnOverPackage,
+            },
             elsewhere: database_behind_link(Path::new(STATE)),
             enabled: booted && systemctl(&["is-enabled", "--quiet", UNIT]).is_ok(),
             socket_active: booted && systemctl(&["is-active", "--quiet", SOCKET_UNIT]).is_ok(),
@@ -209,9 +221,9 @@ impl fmt::Display for Step {
 
 fn install(here: &Here, socket: bool) -> Vec<Step> {
     let mut steps = Vec::new();
-    if here.packaged && here.own {
+    if here.units == Units::OwnOverPackage {
         steps.extend(give_to_package());
-    } else if !here.packaged {
+    } else if here.units != Units::Package {
         // A service sees nothing of /home and /root, where a program may have been built.
         let in_place =
             [PACKAGED_PROGRAM, OWN_PROGRAM].map(Path::new).contains(&here.program.as_path());
@@ -232,7 +244,7 @@ fn install(here: &Here, socket: bool) -> Vec<Step> {
         steps.extend([Step::Remove(DROP_IN.into()), Step::RemoveEmpty(DROP_INS.into())]);
     }
     steps.push(Step::Run(&["systemctl", "daemon-reload"]));
-    if here.packaged && here.own {
+    if here.units == Units::OwnOverPackage {
         // The links of boot led to the unit that is gone.
         steps.push(Step::Run(&["systemctl", "reenable", SOCKET_UNIT, UNIT]));
     }
@@ -251,18 +263,19 @@ fn install(here: &Here, socket: bool) -> Vec<Step> {
 }
 
 fn uninstall(here: &Here, purge: bool) -> Result<Vec<Step>, Failure> {
-    if here.packaged && !here.own {
+    if here.units == Units::Package {
         let what =
             "the service belongs to the package litecached; remove that: apt remove litecached";
         return Err(Failure::new(Exit::No, what));
     }
-    if here.packaged && purge {
+    let over_package = here.units == Units::OwnOverPackage;
+    if over_package && purge {
         let what = "configuration and database are the package's now; without --purge, what \
                     'service install' wrote is removed, and apt purge litecached deletes the rest";
         return Err(Failure::new(Exit::No, what));
     }
     let mut steps = Vec::new();
-    if here.packaged {
+    if over_package {
         steps.extend(give_to_package());
         steps.push(Step::Run(&["systemctl", "daemon-reload"]));
         if here.socket_active {
@@ -274,7 +287,7 @@ fn uninstall(here: &Here, purge: bool) -> Result<Vec<Step>, Failure> {
         steps.push(Step::Run(&["systemctl", "try-restart", UNIT]));
         return Ok(steps);
     }
-    if here.own {
+    if here.units == Units::Own {
         steps.push(Step::Run(&["systemctl", "disable", "--now", SOCKET_UNIT, UNIT]));
     }
     steps.extend(give_to_package());
@@ -391,10 +404,10 @@ fn call(words: &[&str]) -> Result<String, Failure> {
 mod tests {
     use super::*;
 
-    fn here(program: &str, packaged: bool, socket_active: bool) -> Here {
+    fn here(program: &str, units: Units, socket_active: bool) -> Here {
+        let (booted, enabled) = (true, true);
         let program = program.into();
-        let (own, enabled, elsewhere) = (false, true, Vec::new());
-        Here { booted: true, program, packaged, own, enabled, elsewhere, socket_active }
+        Here { booted, program, units, enabled, elsewhere: Vec::new(), socket_active }
     }
 
     fn said(steps: &[Step]) -> Vec<String> {
@@ -409,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_program_from_anywhere_is_copied_and_named() {
-        let steps = install(&here("/srv/build/litecached", false, false), false);
+        let steps = install(&here("/srv/build/litecached", Units::None, false), false);
         assert_eq!(
             said(&steps),
             [
@@ -437,7 +450,7 @@ mod tests {
     #[test]
     fn beside_the_package_only_the_sockets_are_chosen() {
         assert_eq!(
-            said(&install(&here("/usr/bin/litecached", true, false), true)),
+            said(&install(&here("/usr/bin/litecached", Units::Package, false), true)),
             [
                 "write /etc/systemd/system/litecached.service.d/sockets-only.conf",
                 "run systemctl daemon-reload",
@@ -447,13 +460,14 @@ mod tests {
                 "start the service, again if anything has changed",
             ]
         );
-        let refused = uninstall(&here("/usr/bin/litecached", true, false), true).unwrap_err();
+        let refused =
+            uninstall(&here("/usr/bin/litecached", Units::Package, false), true).unwrap_err();
         assert!(refused.message.contains("apt remove litecached"), "{refused:?}");
     }
 
     #[test]
     fn what_hides_the_package_is_removed() {
-        let own = Here { own: true, ..here("/usr/local/bin/litecached", true, false) };
+        let own = here("/usr/local/bin/litecached", Units::OwnOverPackage, false);
         let removed = [
             "remove /etc/systemd/system/litecached.service",
             "remove /etc/systemd/system/litecached.socket",
@@ -489,7 +503,7 @@ mod tests {
         assert_eq!(database_behind_link(&link), files);
         assert_eq!(database_behind_link(&disk), [] as [PathBuf; 0], "removed whole");
 
-        let here = Here { elsewhere: files.into(), ..here("/srv/litecached", false, false) };
+        let here = Here { elsewhere: files.into(), ..here("/srv/litecached", Units::None, false) };
         let remove = |file: &PathBuf| format!("remove {}", file.display());
         let steps = said(&uninstall(&here, true).unwrap());
         assert!(here.elsewhere.iter().all(|file| steps.contains(&remove(file))), "{steps:?}");
@@ -499,7 +513,7 @@ mod tests {
 
     #[test]
     fn only_a_purge_takes_the_database() {
-        let here = here("/usr/local/bin/litecached", false, false);
+        let here = here("/usr/local/bin/litecached", Units::Own, false);
         let database = "remove /var/lib/litecached".to_owned();
         assert!(!said(&uninstall(&here, false).unwrap()).contains(&database));
         assert!(said(&uninstall(&here, true).unwrap()).contains(&database));

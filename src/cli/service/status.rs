@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cli::{Exit, Failure, print};
 
-use super::{DATABASE, Here, OWN_PROGRAM, OWN_SERVICE, UNIT, systemctl};
+use super::{DATABASE, Here, OWN_PROGRAM, OWN_SERVICE, UNIT, Units, systemctl};
 
 /// What systemd and the disk tell of the service.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ pub(super) fn show(here: &Here, as_json: bool) -> Result<(), Failure> {
                        MainPID,NRestarts,StatusText";
     let mut status = Status::read(&systemctl(&["show", ASK, UNIT])?);
     status.sockets = here.socket_active;
-    status.hides_package = here.packaged && here.own;
+    status.hides_package = here.units == Units::OwnOverPackage;
     let size = |path: &str| fs::metadata(path).map(|file| file.len());
     status.bytes =
         size(DATABASE).ok().map(|bytes| bytes + size(&format!("{DATABASE}-wal")).unwrap_or(0));
