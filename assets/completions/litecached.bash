@@ -206,14 +206,14 @@ _litecached() {
                     return 0
                     ;;
                 --protocol)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "auto ascii" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
                     return 0
                     ;;
                 -B)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "auto ascii" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -264,7 +264,7 @@ _litecached() {
                     return 0
                     ;;
                 --durability)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "process power" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -385,7 +385,7 @@ _litecached() {
                     return 0
                     ;;
                 --log-level)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "error warn info debug trace" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -748,14 +748,14 @@ _litecached() {
                     return 0
                     ;;
                 --protocol)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "auto ascii" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
                     return 0
                     ;;
                 -B)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "auto ascii" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -806,7 +806,7 @@ _litecached() {
                     return 0
                     ;;
                 --durability)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "process power" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -927,7 +927,7 @@ _litecached() {
                     return 0
                     ;;
                 --log-level)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "error warn info debug trace" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -1170,14 +1170,14 @@ _litecached() {
                     return 0
                     ;;
                 --protocol)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "auto ascii" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
                     return 0
                     ;;
                 -B)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "auto ascii" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -1228,7 +1228,7 @@ _litecached() {
                     return 0
                     ;;
                 --durability)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "process power" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -1349,7 +1349,7 @@ _litecached() {
                     return 0
                     ;;
                 --log-level)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "error warn info debug trace" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -1992,14 +1992,14 @@ _litecached() {
                     return 0
                     ;;
                 --protocol)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "auto ascii" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
                     return 0
                     ;;
                 -B)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "auto ascii" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -2050,7 +2050,7 @@ _litecached() {
                     return 0
                     ;;
                 --durability)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "process power" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -2171,7 +2171,7 @@ _litecached() {
                     return 0
                     ;;
                 --log-level)
-                    COMPREPLY=("${cur}")
+                    COMPREPLY=($(compgen -W "error warn info debug trace" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi

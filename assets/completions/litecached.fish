@@ -31,11 +31,13 @@ complete -c litecached -n "__fish_litecached_needs_command" -s a -l unix-mask -d
 complete -c litecached -n "__fish_litecached_needs_command" -s U -l udp-port -d 'Only 0: there is no UDP [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s b -l listen-backlog -d 'Connections waiting to be accepted [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -l http -d 'Serve metrics and health there, over HTTP' -r -f
-complete -c litecached -n "__fish_litecached_needs_command" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f
+complete -c litecached -n "__fish_litecached_needs_command" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f -a "auto\t''
+ascii\t''"
 complete -c litecached -n "__fish_litecached_needs_command" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_needs_command" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m of the command line]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
-complete -c litecached -n "__fish_litecached_needs_command" -l durability -d 'What a reply survives: process or power [default: process]' -r -f
+complete -c litecached -n "__fish_litecached_needs_command" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
+power\t''"
 complete -c litecached -n "__fish_litecached_needs_command" -s m -l memory-limit -d 'Items in memory, in megabytes; 0 is none [default: 64]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s I -l max-item-size -d 'Largest item, 1k to 1g [default: 1m]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
@@ -43,7 +45,11 @@ complete -c litecached -n "__fish_litecached_needs_command" -s t -l threads -d '
 complete -c litecached -n "__fish_litecached_needs_command" -s R -l max-reqs-per-event -d 'Requests of a client per turn [default: 64]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s u -l user -d 'Become this user (only when started as root)' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s P -l pidfile -d 'Write the process id there' -r -F
-complete -c litecached -n "__fish_litecached_needs_command" -l log-level -d 'error, warn, info, debug, trace, or area=level [default: info]' -r -f
+complete -c litecached -n "__fish_litecached_needs_command" -l log-level -d 'error, warn, info, debug, trace, or area=level [default: info]' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
 complete -c litecached -n "__fish_litecached_needs_command" -s o -l extended -d 'idle_timeout=time, [no_]maxconns_fast' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -l config -d 'Configuration file' -r -F
 complete -c litecached -n "__fish_litecached_needs_command" -s f -l slab-growth-factor -d '' -r -f
@@ -85,11 +91,13 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -s a -l uni
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s U -l udp-port -d 'Only 0: there is no UDP [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s b -l listen-backlog -d 'Connections waiting to be accepted [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l http -d 'Serve metrics and health there, over HTTP' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand serve" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f -a "auto\t''
+ascii\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m of the command line]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand serve" -l durability -d 'What a reply survives: process or power [default: process]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
+power\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s m -l memory-limit -d 'Items in memory, in megabytes; 0 is none [default: 64]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s I -l max-item-size -d 'Largest item, 1k to 1g [default: 1m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
@@ -97,7 +105,11 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -s t -l thr
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s R -l max-reqs-per-event -d 'Requests of a client per turn [default: 64]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s u -l user -d 'Become this user (only when started as root)' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s P -l pidfile -d 'Write the process id there' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand serve" -l log-level -d 'error, warn, info, debug, trace, or area=level [default: info]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -l log-level -d 'error, warn, info, debug, trace, or area=level [default: info]' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s o -l extended -d 'idle_timeout=time, [no_]maxconns_fast' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l config -d 'Configuration file' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s f -l slab-growth-factor -d '' -r -f
@@ -132,11 +144,13 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s U -l udp-port -d 'Only 0: there is no UDP [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s b -l listen-backlog -d 'Connections waiting to be accepted [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l http -d 'Serve metrics and health there, over HTTP' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f -a "auto\t''
+ascii\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m of the command line]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l durability -d 'What a reply survives: process or power [default: process]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
+power\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s m -l memory-limit -d 'Items in memory, in megabytes; 0 is none [default: 64]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s I -l max-item-size -d 'Largest item, 1k to 1g [default: 1m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
@@ -144,7 +158,11 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s R -l max-reqs-per-event -d 'Requests of a client per turn [default: 64]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s u -l user -d 'Become this user (only when started as root)' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s P -l pidfile -d 'Write the process id there' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l log-level -d 'error, warn, info, debug, trace, or area=level [default: info]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l log-level -d 'error, warn, info, debug, trace, or area=level [default: info]' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s o -l extended -d 'idle_timeout=time, [no_]maxconns_fast' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l config -d 'Configuration file' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s f -l slab-growth-factor -d '' -r -f
@@ -174,11 +192,13 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s U -l udp-port -d 'Only 0: there is no UDP [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s b -l listen-backlog -d 'Connections waiting to be accepted [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l http -d 'Serve metrics and health there, over HTTP' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f -a "auto\t''
+ascii\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m of the command line]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l durability -d 'What a reply survives: process or power [default: process]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
+power\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s m -l memory-limit -d 'Items in memory, in megabytes; 0 is none [default: 64]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s I -l max-item-size -d 'Largest item, 1k to 1g [default: 1m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
@@ -186,7 +206,11 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s R -l max-reqs-per-event -d 'Requests of a client per turn [default: 64]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s u -l user -d 'Become this user (only when started as root)' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s P -l pidfile -d 'Write the process id there' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l log-level -d 'error, warn, info, debug, trace, or area=level [default: info]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l log-level -d 'error, warn, info, debug, trace, or area=level [default: info]' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s o -l extended -d 'idle_timeout=time, [no_]maxconns_fast' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l config -d 'Configuration file' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s f -l slab-growth-factor -d '' -r -f

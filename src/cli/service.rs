@@ -2,7 +2,9 @@
 //!
 //! What is to be done is a list of steps, made by looking and not by doing, so that `--dry-run` prints
 //! exactly what would happen. Doing it again changes nothing. Files of the package are the package's:
-//! where it is installed, only what an operator would change is changed.
+//! where it is installed, only what an operator would change is changed, and what hides them is removed.
+
+mod status;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -13,7 +15,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Program, Stdio};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use serde_json::json;
 
 use crate::cli::{Exit, Failure, file, print};
 
@@ -34,6 +35,8 @@ const PACKAGED_UNITS: [&str; 2] =
 const OWN_SERVICE: &str = "/etc/systemd/system/litecached.service";
 const OWN_SOCKET: &str = "/etc/systemd/system/litecached.socket";
 const OWN_CONFIGURATION: &str = "/etc/litecached.toml";
+/// Variables for the service, if an operator has written any.
+const DEFAULTS: &str = "/etc/default/litecached";
 const OWN_SYSUSERS: &str = "/etc/sysusers.d/litecached.conf";
 const DROP_INS: &str = "/etc/systemd/system/litecached.service.d";
 const DROP_IN: &str = "/etc/systemd/system/litecached.service.d/sockets-only.conf";
@@ -72,14 +75,22 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let here = Here::look()?;
+    // Also where an image is made, and no systemd runs yet.
+    let only_say = matches!(
+        matches.subcommand(),
+        Some(("install" | "uninstall", flags)) if flags.get_flag("dry-run")
+    );
+    if !here.booted && !only_say {
+        let what = "systemd does not run this machine; have your service manager run \
+                    'litecached serve', or see with --dry-run what would be done";
+        return Err(Failure::new(Exit::Unavailable, what));
+    }
     match matches.subcommand() {
-        Some(("install", flags)) => {
-            carry_out(&here, &install(&here, flags.get_flag("socket")), flags.get_flag("dry-run"))
-        }
+        Some(("install", flags)) => carry_out(&install(&here, flags.get_flag("socket")), only_say),
         Some(("uninstall", flags)) => {
-            carry_out(&here, &uninstall(&here, flags.get_flag("purge"))?, flags.get_flag("dry-run"))
+            carry_out(&uninstall(&here, flags.get_flag("purge"))?, only_say)
         }
-        Some((_, flags)) => status(flags.get_flag("json")),
+        Some((_, flags)) => status::show(&here, flags.get_flag("json")),
         // clap has refused it.
         None => Ok(()),
     }
@@ -88,33 +99,81 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
 /// What the steps depend on.
 #[derive(Debug)]
 struct Here {
+    /// systemd runs this machine.
+    booted: bool,
     /// This program's file.
     program: PathBuf,
-    /// The package's unit is there.
-    packaged: bool,
+    units: Units,
+    /// The service is started at boot.
+    enabled: bool,
+    /// The database's files where an operator has put a link for its folder.
+    elsewhere: Vec<PathBuf>,
     /// systemd holds the sockets now.
     socket_active: bool,
 }
 
+/// Whose units are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Units {
+    None,
+    /// What `install` writes without the package.
+    Own,
+    Package,
+    /// Both: our own hides the package's.
+    OwnOverPackage,
+}
+
 impl Here {
     fn look() -> Result<Self, Failure> {
-        if !Path::new("/run/systemd/system").is_dir() {
-            let what = "systemd does not run this machine, and there is nothing to install into; \
-                        have your service manager run 'litecached serve'";
-            return Err(Failure::new(Exit::Unavailable, what));
-        }
+        let booted = Path::new("/run/systemd/system").is_dir();
         let program = std::env::current_exe().map_err(|error| {
             Failure::new(
                 Exit::System,
                 format!("cannot tell where this program is: {error}; run it by its path"),
             )
         })?;
+        let packaged = PACKAGED_UNITS.iter().any(|unit| Path::new(unit).exists());
         Ok(Self {
+            booted,
             program,
-            packaged: PACKAGED_UNITS.iter().any(|unit| Path::new(unit).exists()),
-            socket_active: systemctl(&["is-active", "--quiet", SOCKET_UNIT]).is_ok(),
+            units: match (packaged, is_own(packaged)) {
+                (false, false) => Units::None,
+                (false, true) => Units::Own,
+                (true, false) => Units::Package,
+                (true, true) => Units::OwnOverPackage,
+            },
+            elsewhere: database_behind_link(Path::new(STATE)),
+            enabled: booted && systemctl(&["is-enabled", "--quiet", UNIT]).is_ok(),
+            socket_active: booted && systemctl(&["is-active", "--quiet", SOCKET_UNIT]).is_ok(),
         })
     }
+}
+
+/// Whether the unit in /etc is of `install`. Beside the package it may also be an operator's, by
+/// `systemctl edit --full`: that one starts the package's program. A link is a mask.
+fn is_own(packaged: bool) -> bool {
+    let unit = Path::new(OWN_SERVICE);
+    unit.symlink_metadata().is_ok_and(|file| file.is_file())
+        && (!packaged
+            || fs::read_to_string(unit)
+                .is_ok_and(|text| text.contains(&format!("\nExecStart={OWN_PROGRAM} "))))
+}
+
+/// The database's files in the folder that a link leads to. What else is there is not ours to delete.
+fn database_behind_link(link: &Path) -> Vec<PathBuf> {
+    let Ok(folder) = fs::read_link(link).and_then(|_| fs::canonicalize(link)) else {
+        return Vec::new();
+    };
+    let name = Path::new(DATABASE).file_name().unwrap_or_default().as_encoded_bytes();
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|file| file.file_name().as_encoded_bytes().starts_with(name))
+        .map(|file| file.path())
+        .collect();
+    files.sort();
+    files
 }
 
 /// One thing to do. Doing what is done already changes nothing.
@@ -137,6 +196,8 @@ enum Step {
     },
     /// No such file, or folder with all that is in it.
     Remove(PathBuf),
+    /// No folder of drop-ins that holds nothing, or nothing but ours.
+    RemoveEmpty(PathBuf),
     Run(&'static [&'static str]),
     /// The service runs, with all that has changed.
     Restart,
@@ -149,7 +210,9 @@ impl fmt::Display for Step {
                 write!(f, "write {}", path.display())
             }
             Self::Copy { from, to } => write!(f, "copy {} to {}", from.display(), to.display()),
-            Self::Remove(path) => write!(f, "remove {}", path.display()),
+            Self::Remove(path) | Self::RemoveEmpty(path) => {
+                write!(f, "remove {}", path.display())
+            }
             Self::Run(words) => write!(f, "run {}", words.join(" ")),
             Self::Restart => f.write_str("start the service, again if anything has changed"),
         }
@@ -158,7 +221,9 @@ impl fmt::Display for Step {
 
 fn install(here: &Here, socket: bool) -> Vec<Step> {
     let mut steps = Vec::new();
-    if !here.packaged {
+    if here.units == Units::OwnOverPackage {
+        steps.extend(give_to_package());
+    } else if here.units != Units::Package {
         // A service sees nothing of /home and /root, where a program may have been built.
         let in_place =
             [PACKAGED_PROGRAM, OWN_PROGRAM].map(Path::new).contains(&here.program.as_path());
@@ -176,9 +241,13 @@ fn install(here: &Here, socket: bool) -> Vec<Step> {
     if socket {
         steps.push(Step::Write { path: DROP_IN.into(), text: SOCKETS_ONLY.into() });
     } else {
-        steps.push(Step::Remove(DROP_IN.into()));
+        steps.extend([Step::Remove(DROP_IN.into()), Step::RemoveEmpty(DROP_INS.into())]);
     }
     steps.push(Step::Run(&["systemctl", "daemon-reload"]));
+    if here.units == Units::OwnOverPackage {
+        // The links of boot led to the unit that is gone.
+        steps.push(Step::Run(&["systemctl", "reenable", SOCKET_UNIT, UNIT]));
+    }
     if socket != here.socket_active {
         // Whoever holds the port now lets it go.
         steps.push(Step::Run(&["systemctl", "stop", SOCKET_UNIT, UNIT]));
@@ -194,27 +263,53 @@ fn install(here: &Here, socket: bool) -> Vec<Step> {
 }
 
 fn uninstall(here: &Here, purge: bool) -> Result<Vec<Step>, Failure> {
-    if here.packaged {
+    if here.units == Units::Package {
         let what =
             "the service belongs to the package litecached; remove that: apt remove litecached";
         return Err(Failure::new(Exit::No, what));
     }
+    let over_package = here.units == Units::OwnOverPackage;
+    if over_package && purge {
+        let what = "configuration and database are the package's now; without --purge, what \
+                    'service install' wrote is removed, and apt purge litecached deletes the rest";
+        return Err(Failure::new(Exit::No, what));
+    }
     let mut steps = Vec::new();
-    if Path::new(OWN_SERVICE).exists() {
+    if over_package {
+        steps.extend(give_to_package());
+        steps.push(Step::Run(&["systemctl", "daemon-reload"]));
+        if here.socket_active {
+            steps.push(Step::Run(&["systemctl", "reenable", SOCKET_UNIT]));
+        }
+        if here.enabled {
+            steps.push(Step::Run(&["systemctl", "reenable", UNIT]));
+        }
+        steps.push(Step::Run(&["systemctl", "try-restart", UNIT]));
+        return Ok(steps);
+    }
+    if here.units == Units::Own {
         steps.push(Step::Run(&["systemctl", "disable", "--now", SOCKET_UNIT, UNIT]));
     }
-    let files = [OWN_SERVICE, OWN_SOCKET, DROP_IN, OWN_SYSUSERS, OWN_PROGRAM];
-    steps.extend(files.iter().map(|path| Step::Remove(path.into())));
+    steps.extend(give_to_package());
+    steps.extend([Step::Remove(DROP_IN.into()), Step::RemoveEmpty(DROP_INS.into())]);
     if purge {
+        steps.extend(here.elsewhere.iter().cloned().map(Step::Remove));
         steps.extend(
-            [OWN_CONFIGURATION, STATE, RUNTIME].iter().map(|path| Step::Remove(path.into())),
+            [OWN_CONFIGURATION, DEFAULTS, STATE, RUNTIME].map(|path| Step::Remove(path.into())),
         );
     }
     steps.push(Step::Run(&["systemctl", "daemon-reload"]));
     Ok(steps)
 }
 
-fn carry_out(here: &Here, steps: &[Step], only_say: bool) -> Result<(), Failure> {
+/// What hides files of the package, where it is installed. Who holds the sockets stays chosen.
+fn give_to_package() -> impl Iterator<Item = Step> {
+    [OWN_SERVICE, OWN_SOCKET, OWN_SYSUSERS, OWN_PROGRAM]
+        .into_iter()
+        .map(|path| Step::Remove(path.into()))
+}
+
+fn carry_out(steps: &[Step], only_say: bool) -> Result<(), Failure> {
     if !only_say && !nix::unistd::geteuid().is_root() {
         let what = "only root may change services; run it with sudo, or see what it would do with --dry-run";
         return Err(Failure::new(Exit::Permission, what));
@@ -226,10 +321,6 @@ fn carry_out(here: &Here, steps: &[Step], only_say: bool) -> Result<(), Failure>
         if !only_say {
             step.carry_out(changed)?;
         }
-    }
-    // An empty folder of drop-ins is nobody's; one that holds something stays.
-    if !only_say && !here.packaged {
-        drop(fs::remove_dir(DROP_INS));
     }
     Ok(())
 }
@@ -245,6 +336,10 @@ impl Step {
                 _ => true,
             },
             Self::Remove(path) => path.symlink_metadata().is_ok(),
+            // Before and after ours is removed the answer is the same, so that --dry-run knows it.
+            Self::RemoveEmpty(path) => fs::read_dir(path).is_ok_and(|mut files| {
+                files.all(|file| file.is_ok_and(|file| file.path() == Path::new(DROP_IN)))
+            }),
             Self::Run(_) | Self::Restart => true,
         }
     }
@@ -256,6 +351,7 @@ impl Step {
             Self::Copy { from, to } => replace(to, 0o755, |new| fs::copy(from, new).map(drop)),
             Self::Remove(path) if path.is_dir() => fs::remove_dir_all(path),
             Self::Remove(path) => fs::remove_file(path),
+            Self::RemoveEmpty(path) => fs::remove_dir(path),
             Self::Run(words) => return call(words).map(drop),
             Self::Restart if changed => return systemctl(&["restart", UNIT]).map(drop),
             Self::Restart => return systemctl(&["start", UNIT]).map(drop),
@@ -304,120 +400,14 @@ fn call(words: &[&str]) -> Result<String, Failure> {
     Err(refused(said.lines().next().unwrap_or("it says nothing")))
 }
 
-/// What systemd and the disk tell of the service.
-#[derive(Debug, Default)]
-struct Status {
-    load: String,
-    active: String,
-    sub: String,
-    since: String,
-    enabled: String,
-    pid: u64,
-    restarts: u64,
-    /// What the daemon says of itself.
-    says: String,
-    sockets: bool,
-    /// Bytes of the database and its log; none where they may not be looked at.
-    bytes: Option<u64>,
-}
-
-fn status(as_json: bool) -> Result<(), Failure> {
-    const ASK: &str = "--property=LoadState,ActiveState,SubState,ActiveEnterTimestamp,UnitFileState,\
-                       MainPID,NRestarts,StatusText";
-    let mut status = Status::read(&systemctl(&["show", ASK, UNIT])?);
-    status.sockets = systemctl(&["is-active", "--quiet", SOCKET_UNIT]).is_ok();
-    let size = |path: &str| fs::metadata(path).map(|file| file.len());
-    status.bytes =
-        size(DATABASE).ok().map(|bytes| bytes + size(&format!("{DATABASE}-wal")).unwrap_or(0));
-    print(&if as_json { status.json() } else { status.text() })?;
-    match status.active.as_str() {
-        "active" | "reloading" => Ok(()),
-        _ if status.load == "not-found" => {
-            Err(Failure::new(Exit::No, "the service is not installed; litecached service install"))
-        }
-        other => Err(Failure::new(
-            Exit::No,
-            format!("the service is {other}; see journalctl -u {UNIT}, or systemctl start {UNIT}"),
-        )),
-    }
-}
-
-impl Status {
-    /// Of `NAME=value` lines.
-    fn read(lines: &str) -> Self {
-        let mut status = Self::default();
-        for (name, value) in lines.lines().filter_map(|line| line.split_once('=')) {
-            let text = || value.to_owned();
-            match name {
-                "LoadState" => status.load = text(),
-                "ActiveState" => status.active = text(),
-                "SubState" => status.sub = text(),
-                "ActiveEnterTimestamp" => status.since = text(),
-                "UnitFileState" => status.enabled = text(),
-                "MainPID" => status.pid = value.parse().unwrap_or(0),
-                "NRestarts" => status.restarts = value.parse().unwrap_or(0),
-                "StatusText" => status.says = text(),
-                _ => {}
-            }
-        }
-        status
-    }
-
-    fn text(&self) -> String {
-        if self.load == "not-found" {
-            return "service   not installed\n".into();
-        }
-        let since = if self.since.is_empty() { "" } else { " since " };
-        let process = match self.pid {
-            0 => String::new(),
-            pid => format!("process   {pid}\nsays      {}\n", self.says),
-        };
-        let size = match self.bytes {
-            // Tenths, rounded up: an empty database has some pages.
-            Some(bytes) => {
-                let tenths = bytes.saturating_mul(10).div_ceil(1 << 20);
-                format!("{}.{} MiB with its log", tenths / 10, tenths % 10)
-            }
-            None => "not there, or not for this user to see".into(),
-        };
-        format!(
-            "service   {} ({}){since}{}, {}, restarted {} times\n\
-             {process}\
-             sockets   held by {}\n\
-             database  {DATABASE}, {size}\n",
-            self.active,
-            self.sub,
-            self.since,
-            self.enabled,
-            self.restarts,
-            if self.sockets { "systemd (litecached.socket)" } else { "the daemon" },
-        )
-    }
-
-    fn json(&self) -> String {
-        let object = json!({
-            "installed": self.load != "not-found",
-            "state": self.active,
-            "substate": self.sub,
-            "since": self.since,
-            "enabled": self.enabled,
-            "pid": self.pid,
-            "restarts": self.restarts,
-            "status": self.says,
-            "socket_activated": self.sockets,
-            "database": DATABASE,
-            "database_bytes": self.bytes,
-        });
-        format!("{object}\n")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn here(program: &str, packaged: bool, socket_active: bool) -> Here {
-        Here { program: program.into(), packaged, socket_active }
+    fn here(program: &str, units: Units, socket_active: bool) -> Here {
+        let (booted, enabled) = (true, true);
+        let program = program.into();
+        Here { booted, program, units, enabled, elsewhere: Vec::new(), socket_active }
     }
 
     fn said(steps: &[Step]) -> Vec<String> {
@@ -433,7 +423,7 @@ mod tests {
 
     #[test]
     fn a_program_from_anywhere_is_copied_and_named() {
-        let steps = install(&here("/srv/build/litecached", false, false), false);
+        let steps = install(&here("/srv/build/litecached", Units::None, false), false);
         assert_eq!(
             said(&steps),
             [
@@ -444,6 +434,7 @@ mod tests {
                 "write /etc/systemd/system/litecached.service",
                 "write /etc/systemd/system/litecached.socket",
                 "remove /etc/systemd/system/litecached.service.d/sockets-only.conf",
+                "remove /etc/systemd/system/litecached.service.d",
                 "run systemctl daemon-reload",
                 "run systemctl disable litecached.socket",
                 "run systemctl enable litecached.service",
@@ -460,7 +451,7 @@ mod tests {
     #[test]
     fn beside_the_package_only_the_sockets_are_chosen() {
         assert_eq!(
-            said(&install(&here("/usr/bin/litecached", true, false), true)),
+            said(&install(&here("/usr/bin/litecached", Units::Package, false), true)),
             [
                 "write /etc/systemd/system/litecached.service.d/sockets-only.conf",
                 "run systemctl daemon-reload",
@@ -470,36 +461,62 @@ mod tests {
                 "start the service, again if anything has changed",
             ]
         );
-        let refused = uninstall(&here("/usr/bin/litecached", true, false), true).unwrap_err();
+        let refused =
+            uninstall(&here("/usr/bin/litecached", Units::Package, false), true).unwrap_err();
         assert!(refused.message.contains("apt remove litecached"), "{refused:?}");
     }
 
     #[test]
-    fn only_a_purge_takes_the_database() {
-        let here = here("/usr/local/bin/litecached", false, false);
-        let database = "remove /var/lib/litecached".to_owned();
-        assert!(!said(&uninstall(&here, false).unwrap()).contains(&database));
-        assert!(said(&uninstall(&here, true).unwrap()).contains(&database));
+    fn what_hides_the_package_is_removed() {
+        let own = here("/usr/local/bin/litecached", Units::OwnOverPackage, false);
+        let removed = [
+            "remove /etc/systemd/system/litecached.service",
+            "remove /etc/systemd/system/litecached.socket",
+            "remove /etc/sysusers.d/litecached.conf",
+            "remove /usr/local/bin/litecached",
+        ];
+        assert_eq!(said(&install(&own, false))[..4], removed);
+        let steps = said(&uninstall(&own, false).unwrap());
+        assert_eq!(steps[..4], removed);
+        assert_eq!(
+            steps[4..],
+            [
+                "run systemctl daemon-reload",
+                "run systemctl reenable litecached.service",
+                "run systemctl try-restart litecached.service",
+            ]
+        );
+        let refused = uninstall(&own, true).unwrap_err();
+        assert!(refused.message.contains("apt purge litecached"), "{refused:?}");
     }
 
     #[test]
-    fn the_status_is_read_and_said() {
-        let mut status = Status::read(
-            "LoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\n\
-             ActiveEnterTimestamp=Sun 2026-11-22 12:00:00 UTC\nMainPID=7\nNRestarts=2\n\
-             StatusText=Serving 1 item on 127.0.0.1:60000, 99.0 % hits = good\n",
-        );
-        status.bytes = Some(1 << 20);
-        assert_eq!(
-            status.text(),
-            "service   active (running) since Sun 2026-11-22 12:00:00 UTC, enabled, restarted 2 times\n\
-             process   7\n\
-             says      Serving 1 item on 127.0.0.1:60000, 99.0 % hits = good\n\
-             sockets   held by the daemon\n\
-             database  /var/lib/litecached/litecached.db, 1.0 MiB with its log\n"
-        );
-        assert!(status.json().contains("\"database_bytes\":1048576"), "{}", status.json());
-        let missing = Status::read("LoadState=not-found\n");
-        assert_eq!(missing.text(), "service   not installed\n");
+    fn behind_a_link_only_the_database_is_purged() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = folder.path().canonicalize().unwrap().join("disk");
+        fs::create_dir(&disk).unwrap();
+        ["litecached.db", "litecached.db-wal", "photos"]
+            .iter()
+            .for_each(|name| fs::write(disk.join(name), "").unwrap());
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&disk, &link).unwrap();
+        let files = ["litecached.db", "litecached.db-wal"].map(|name| disk.join(name));
+        assert_eq!(database_behind_link(&link), files);
+        assert_eq!(database_behind_link(&disk), [] as [PathBuf; 0], "removed whole");
+
+        let here = Here { elsewhere: files.into(), ..here("/srv/litecached", Units::None, false) };
+        let remove = |file: &PathBuf| format!("remove {}", file.display());
+        let steps = said(&uninstall(&here, true).unwrap());
+        assert!(here.elsewhere.iter().all(|file| steps.contains(&remove(file))), "{steps:?}");
+        let steps = said(&uninstall(&here, false).unwrap());
+        assert!(!here.elsewhere.iter().any(|file| steps.contains(&remove(file))), "{steps:?}");
+    }
+
+    #[test]
+    fn only_a_purge_takes_the_database() {
+        let here = here("/usr/local/bin/litecached", Units::Own, false);
+        let database = "remove /var/lib/litecached".to_owned();
+        assert!(!said(&uninstall(&here, false).unwrap()).contains(&database));
+        assert!(said(&uninstall(&here, true).unwrap()).contains(&database));
     }
 }

@@ -80,7 +80,10 @@ pub(crate) const ROWS: [Row; 40] = [
         .or("1024", ""),
     row(Id::Http, NO_SHORT, "http", Listening, "Serve metrics and health there, over HTTP")
         .takes("addr"),
-    row(Id::Protocol, 'B', "protocol", Listening, "auto or ascii").takes("name").or("auto", ""),
+    row(Id::Protocol, 'B', "protocol", Listening, "auto or ascii")
+        .takes("name")
+        .words(&["auto", "ascii"])
+        .or("auto", ""),
     row(Id::Db, 'e', "db", Storage, "Database file")
         .takes("file")
         .alias("memory-file")
@@ -95,6 +98,7 @@ pub(crate) const ROWS: [Row; 40] = [
         .live().more("Writes wait there for a checkpoint, and are refused while another program's read transaction keeps the log from starting over; one transaction more is the most it grows"),
     row(Id::Durability, NO_SHORT, "durability", Storage, "What a reply survives: process or power")
         .takes("level")
+        .words(&["process", "power"])
         .or("process", "").more("process: any crash of the process, and of what a power cut takes all but about the last second. power: a power cut, too, as each reply waits for a sync"),
     row(Id::Memory, 'm', "memory-limit", Storage, "Items in memory, in megabytes; 0 is none")
         .takes("num")
@@ -133,6 +137,7 @@ pub(crate) const ROWS: [Row; 40] = [
         "error, warn, info, debug, trace, or area=level",
     )
     .list("level")
+    .words(&["error", "warn", "info", "debug", "trace"])
     .or("info", "")
     .live().more("Several separated by commas: info,store=debug. Areas: cli, config, protocol, request (a line for each command), server, store. -v raises what has no level of its own"),
     row(Id::Extended, 'o', "extended", Process, "idle_timeout=time, [no_]maxconns_fast")

@@ -9,8 +9,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use clap::builder::ValueParser;
-use clap::{Arg, ArgAction, ArgMatches, ValueHint};
+use clap::builder::{PossibleValue, TypedValueParser, ValueParser};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use super::options::{Id, ROWS};
 use super::row::{Fate, Kind, Row};
@@ -165,10 +165,36 @@ fn flag(row: &'static Row) -> Arg {
         Kind::Value(name) | Kind::List(name) => flag
             .action(ArgAction::Append)
             .value_name(name)
-            .value_parser(ValueParser::os_string())
+            .value_parser(match row.words {
+                [] => ValueParser::os_string(),
+                words => ValueParser::new(Suggested(words)),
+            })
+            .hide_possible_values(true)
             .value_hint(if name == "file" { ValueHint::FilePath } else { ValueHint::Other })
             .num_args(1)
             .allow_hyphen_values(true),
+    }
+}
+
+/// Takes any text, as the rest of the configuration judges it with a message of its own, and tells
+/// shells which words to complete.
+#[derive(Debug, Clone, Copy)]
+struct Suggested(&'static [&'static str]);
+
+impl TypedValueParser for Suggested {
+    type Value = OsString;
+
+    fn parse_ref(
+        &self,
+        _: &Command,
+        _: Option<&Arg>,
+        text: &OsStr,
+    ) -> Result<OsString, clap::Error> {
+        Ok(text.to_owned())
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(PossibleValue::new)))
     }
 }
 
@@ -200,7 +226,20 @@ pub(crate) fn footer() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Command;
+    use crate::config::settings::tests::settings;
+
+    #[test]
+    fn shells_complete_what_is_accepted() {
+        let completed: Vec<_> = ROWS.iter().filter(|row| !row.words.is_empty()).collect();
+        let names: Vec<_> = completed.iter().map(|row| row.name).collect();
+        assert_eq!(names, ["protocol", "durability", "log-level"]);
+        for row in completed {
+            row.words.iter().for_each(|word| drop(settings(&format!("--{} {word}", row.name))));
+            assert!(row.words.contains(&row.default), "{row}");
+            let values = flag(row).get_possible_values();
+            assert!(values.iter().map(PossibleValue::get_name).eq(row.words.iter().copied()));
+        }
+    }
 
     fn raw(words: &[&str]) -> Raw {
         let command = Command::new("test").no_binary_name(true).args(flags());

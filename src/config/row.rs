@@ -70,6 +70,8 @@ pub(crate) struct Row {
     pub(crate) alias: Option<&'static str>,
     pub(crate) group: Group,
     pub(crate) kind: Kind,
+    /// The words that a shell completes; empty where any text may stand.
+    pub(crate) words: &'static [&'static str],
     pub(crate) fate: Fate,
     /// The default as a user would write it; empty where there is none.
     pub(crate) default: &'static str,
@@ -124,6 +126,7 @@ pub(super) const fn row(
         alias: None,
         group,
         kind: Kind::Switch,
+        words: &[],
         fate: Fate::Acts,
         default: "",
         default_note: "",
@@ -141,6 +144,10 @@ impl Row {
 
     pub(super) const fn list(self, value: &'static str) -> Self {
         Self { kind: Kind::List(value), ..self }
+    }
+
+    pub(super) const fn words(self, words: &'static [&'static str]) -> Self {
+        Self { words, ..self }
     }
 
     pub(super) const fn counted(self) -> Self {
