@@ -34,7 +34,7 @@ complete -c litecached -n "__fish_litecached_needs_command" -l http -d 'Serve me
 complete -c litecached -n "__fish_litecached_needs_command" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f -a "auto\t''
 ascii\t''"
 complete -c litecached -n "__fish_litecached_needs_command" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
-complete -c litecached -n "__fish_litecached_needs_command" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m of the command line]' -r -f
+complete -c litecached -n "__fish_litecached_needs_command" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or the flag -m]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
 power\t''"
@@ -94,7 +94,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -l http -d 
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f -a "auto\t''
 ascii\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand serve" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m of the command line]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or the flag -m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
 power\t''"
@@ -147,7 +147,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f -a "auto\t''
 ascii\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m of the command line]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or the flag -m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
 power\t''"
@@ -195,7 +195,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f -a "auto\t''
 ascii\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m of the command line]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or the flag -m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
 power\t''"
