@@ -33,7 +33,7 @@ complete -c litecached -n "__fish_litecached_needs_command" -s b -l listen-backl
 complete -c litecached -n "__fish_litecached_needs_command" -l http -d 'Serve metrics and health there, over HTTP' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
-complete -c litecached -n "__fish_litecached_needs_command" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m of the command line]' -r -f
+complete -c litecached -n "__fish_litecached_needs_command" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m as a flag]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -l durability -d 'What a reply survives: process or power [default: process]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s m -l memory-limit -d 'Items in memory, in megabytes; 0 is none [default: 64]' -r -f
@@ -87,7 +87,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -s b -l lis
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l http -d 'Serve metrics and health there, over HTTP' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand serve" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m of the command line]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m as a flag]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l durability -d 'What a reply survives: process or power [default: process]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s m -l memory-limit -d 'Items in memory, in megabytes; 0 is none [default: 64]' -r -f
@@ -134,7 +134,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l http -d 'Serve metrics and health there, over HTTP' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m of the command line]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m as a flag]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l durability -d 'What a reply survives: process or power [default: process]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s m -l memory-limit -d 'Items in memory, in megabytes; 0 is none [default: 64]' -r -f
@@ -176,7 +176,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l http -d 'Serve metrics and health there, over HTTP' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m of the command line]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or -m as a flag]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l durability -d 'What a reply survives: process or power [default: process]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s m -l memory-limit -d 'Items in memory, in megabytes; 0 is none [default: 64]' -r -f

@@ -87,7 +87,7 @@ pub(crate) const ROWS: [Row; 40] = [
         .or("litecached.db", "in $STATE_DIRECTORY if set").more("A relative path begins at the working directory"),
     row(Id::MaxDisk, NO_SHORT, "max-disk", Storage, "Item budget on disk; 0 is no limit")
         .takes("size")
-        .or("10g", "or -m of the command line")
+        .or("10g", "or -m as a flag")
         .live().more("Keys, values and 59 bytes each. Beyond it a set is refused until something is deleted or expires"),
     row(Id::WalMax, NO_SHORT, "wal-max", Storage, "WAL size beyond which writes are refused")
         .takes("size")
