@@ -538,6 +538,19 @@ fn ready_is_who_takes_writes_and_clients() {
 }
 
 #[test]
+fn every_metric_is_in_the_readme() {
+    let readme = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(readme).expect("there is a README");
+    let (_, text) = Server::start("").page("/metrics");
+    let names = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
+    let is_told = |name: &&str| {
+        readme.contains(&format!("`{name}`")) || readme.contains(&format!("`{name}{{"))
+    };
+    let missing: Vec<_> = names.filter(|name| !is_told(name)).collect();
+    assert!(missing.is_empty() && text.len() > 1_000, "{missing:?}");
+}
+
+#[test]
 fn whoever_turns_clients_away_is_not_ready() {
     let server = Server::start("-c 2");
     assert_eq!(server.page("/readyz").0, 200);

@@ -54,7 +54,7 @@ const SIGNALS: [(&str, &str); 3] = [
     ),
     (
         "SIGHUP",
-        "Read the configuration file again. What can be changed while serving is changed and said; what \
+        "Read the configuration file again, at once or as soon as it serves. What can be changed while serving is changed and said; what \
          takes a restart is said. If anything in the file is wrong, nothing changes.",
     ),
     ("SIGKILL", "Loses nothing that was acknowledged. The next start needs no repair."),

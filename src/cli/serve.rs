@@ -13,7 +13,7 @@ use crate::cli::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::{Layers, Settings, Shown};
 use crate::server::{Listeners, Server, StartError, notify};
-use crate::store::{OpenError, Store};
+use crate::store::{self, OpenError, Store};
 
 /// Serves until a signal or a client's `shutdown` ends it. `running` is what `layers` say now.
 pub(crate) fn serve(
@@ -35,6 +35,9 @@ pub(crate) fn serve(
     let unix_sockets: Vec<_> = listeners.paths().map(std::path::Path::to_owned).collect();
     let clock = Clock::system();
     notify::status(&format!("Opening {}", settings.store.path.display()));
+    if let Some(bytes) = store::bytes_to_change(&settings.store.path) {
+        notify::changing(bytes);
+    }
     let store = Store::open(&settings.store, &clock)?;
     store.when_failed(|_| {
         // Whatever was acknowledged is in the database; nothing that was not is to be answered.

@@ -28,6 +28,21 @@ const ANSWERS_PER_TIMEOUT: u32 = 4;
 /// How long whoever finds no address holds back.
 const HOLD_BACK: Duration = Duration::from_secs(2);
 
+/// Slowest that a disk is believed to copy a file and change the copy.
+const CHANGED_BYTES_PER_SECOND: u64 = 2 << 20;
+
+/// A file of this size is copied and changed before it serves, which may take longer than a start.
+pub fn changing(bytes: u64) {
+    tell(&[NotifyState::ExtendTimeoutUsec(patience_us(bytes))]);
+}
+
+/// An hour and some minutes at most: more cannot be said.
+fn patience_us(bytes: u64) -> u32 {
+    const LEAST_SECONDS: u64 = 90;
+    let seconds = LEAST_SECONDS + bytes / CHANGED_BYTES_PER_SECOND;
+    u32::try_from(seconds.saturating_mul(1_000_000)).unwrap_or(u32::MAX)
+}
+
 /// What is being done before it serves.
 pub fn status(what: &str) {
     tell(&[NotifyState::Status(what)]);
@@ -200,6 +215,13 @@ fn place(addresses: &[Address]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_gets_the_time_that_it_may_need() {
+        assert_eq!(patience_us(0), 90_000_000);
+        assert_eq!(patience_us(1 << 30), (90 + 512) * 1_000_000);
+        assert_eq!(patience_us(u64::MAX), u32::MAX);
+    }
 
     #[test]
     fn the_state_is_a_short_sentence() {

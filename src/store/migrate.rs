@@ -3,6 +3,8 @@
 //! The same steps as when the daemon opens the file, under the same lock and with the same backup
 //! before; here they can be asked for without serving, and looked at without doing.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::store::backup::before_version;
@@ -41,6 +43,24 @@ pub fn schema_of(path: &Path) -> Result<Schema, OpenError> {
 pub fn migrate(path: &Path) -> Result<Schema, OpenError> {
     migrate_with(path, schema::STEPS)
 }
+
+/// Bytes of a file that serving would copy and change first; none where its form is this program's.
+/// For an estimate: the file's head is read as it is, whatever a log beside it says.
+pub fn bytes_to_change(path: &Path) -> Option<u64> {
+    change_with(path, schema::known(schema::STEPS))
+}
+
+fn change_with(path: &Path, known: u32) -> Option<u64> {
+    let file = File::open(path).ok()?;
+    let mut version = [0; 4];
+    file.read_exact_at(&mut version, VERSION_AT).ok()?;
+    let version = u32::from_be_bytes(version);
+    let changes = version > 0 && version < known;
+    changes.then(|| file.metadata().map_or(0, |found| found.len()))
+}
+
+/// Where SQLite keeps `user_version` in a file.
+const VERSION_AT: u64 = 60;
 
 fn schema_with(path: &Path, steps: &[Step]) -> Result<Schema, OpenError> {
     let known = schema::known(steps);
@@ -161,6 +181,18 @@ mod tests {
             }
             assert_eq!(fs::read(&path).unwrap(), before);
         }
+    }
+
+    #[test]
+    fn what_takes_long_is_known_before() {
+        let (_folder, path) = frozen();
+        let length = path.metadata().unwrap().len();
+        assert_eq!(change_with(&path, 1), None, "it is this program's");
+        assert_eq!(change_with(&path, 2), Some(length));
+        fs::write(&path, "").unwrap();
+        assert_eq!(change_with(&path, 2), None, "new");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(change_with(&path, 2), None, "not there");
     }
 
     #[test]

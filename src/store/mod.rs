@@ -53,7 +53,7 @@ use shared::Shared;
 
 pub use backup::{BackupError, Budget, Copied, Pace, Progress, Stage, Stop, Watch, backup};
 pub use commit::{Batch, Owner, Task, Work};
-pub use migrate::{Schema, migrate, schema_of};
+pub use migrate::{Schema, bytes_to_change, migrate, schema_of};
 pub use open::{OpenError, belongs_to_database, check_place, owner, refuse_served};
 pub use options::{Durability, Options};
 pub use restore::{Restored, restore};

@@ -79,10 +79,15 @@ fn judge(request: &Request<'_, '_>, is_local: bool) -> Result<Asked, Status> {
     else {
         return Err(Status::Malformed);
     };
-    match host(request.headers)? {
+    // What is named in the target counts, whatever `Host` says (RFC 9112, 3.2.2).
+    let (authority, target) = absolute(target).unwrap_or((None, target));
+    match host(request.headers)?.map(|host| authority.unwrap_or(host)) {
         Some(host) if is_local && !is_literal(host) => return Err(Status::Misdirected),
         None if version == 1 => return Err(Status::Malformed),
         _ => {}
+    }
+    if method == "CONNECT" || (method, target) == ("OPTIONS", "*") {
+        return Err(Status::NotAllowed);
     }
     let page = match target.split('?').next().unwrap_or(target) {
         "/" => Page::Index,
@@ -96,6 +101,16 @@ fn judge(request: &Request<'_, '_>, is_local: bool) -> Result<Asked, Status> {
         "HEAD" => Ok(Asked { page, with_body: false }),
         _ => Err(Status::NotAllowed),
     }
+}
+
+/// Host and path of `http://127.0.0.1/metrics`, as it is sent to a proxy. None where it is a path.
+fn absolute(target: &str) -> Option<(Option<&str>, &str)> {
+    const SCHEME: &str = "http://";
+    let scheme = target.get(..SCHEME.len())?;
+    let rest = scheme.eq_ignore_ascii_case(SCHEME).then(|| &target[SCHEME.len()..])?;
+    let path = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(path);
+    Some((Some(authority), if path.starts_with('/') { path } else { "/" }))
 }
 
 /// The one `Host`.
@@ -181,6 +196,15 @@ mod tests {
             ),
             ("POST /metrics HTTP/1.1|Host: [::1]||", Err(Status::NotAllowed)),
             ("OPTIONS / HTTP/1.1|Host: [::1]||", Err(Status::NotAllowed)),
+            ("OPTIONS * HTTP/1.1|Host: [::1]||", Err(Status::NotAllowed)),
+            ("CONNECT 127.0.0.1:1 HTTP/1.1|Host: [::1]||", Err(Status::NotAllowed)),
+            ("GET http://127.0.0.1/healthz HTTP/1.1|Host: [::1]||", page(Page::Health)),
+            ("GET HTTP://localhost:9/readyz?x HTTP/1.1|Host: a.example||", page(Page::Ready)),
+            ("GET http://[::1] HTTP/1.1|Host: [::1]||", page(Page::Index)),
+            ("GET http://evil.example/ HTTP/1.1|Host: [::1]||", Err(Status::Misdirected)),
+            ("GET http://[::1]/key HTTP/1.1|Host: [::1]||", Err(Status::NotFound)),
+            ("GET https://[::1]/ HTTP/1.1|Host: [::1]||", Err(Status::NotFound)),
+            ("GET http://[::1]/ HTTP/1.1||", Err(Status::Malformed)),
             ("GET /metrics/ HTTP/1.1|Host: [::1]||", Err(Status::NotFound)),
             ("POST /key HTTP/1.1|Host: [::1]||", Err(Status::NotFound)),
             ("GET /%2e%2e/ HTTP/1.1|Host: [::1]||", Err(Status::NotFound)),
