@@ -202,9 +202,8 @@ fn a_rehearsal_says_what_would_happen() {
         assert_eq!(sums(&dry), sums(&done(at, &words)), "{conflict}");
     }
 
-    // Room for three small items: the budget counts what is there, and what would be replaced. Which ones
-    // of a batch find room is not fixed, for it is committed in the order of their hashes.
-    for (conflict, is_fixed) in [("skip", true), ("replace", false)] {
+    // Room for three small items: the budget counts what is there, and what would be replaced.
+    for conflict in ["skip", "replace"] {
         let database = format!("small-{conflict}.db");
         done(at, &["import", "--from", "lines", "first", "--db", &database]);
         let words = ["import", "--from", "lines", "in", "--json", "--max-disk", "190"];
@@ -212,8 +211,29 @@ fn a_rehearsal_says_what_would_happen() {
         let (dry, dry_err) = refused(at, 73, &[&words[..], &["--dry-run"]].concat());
         let (wet, wet_err) = refused(at, 73, &words);
         assert!(dry_err.contains("the database is full"), "{dry_err}");
-        assert!(!is_fixed || (sums(&dry), dry_err) == (sums(&wet), wet_err), "{dry}{wet}");
+        assert_eq!((sums(&dry), dry_err), (sums(&wet), wet_err), "{conflict}");
     }
+}
+
+#[test]
+fn what_a_full_database_has_taken_is_the_beginning_of_the_source() {
+    let folder = folder();
+    let at = folder.path();
+    write_items(&at.join("in"), 3_000);
+    let words = ["import", "--from", "jsonl", "in", "--max-disk", "100k", "--json"];
+    let (dry, dry_err) = refused(at, 73, &[&words[..], &["--dry-run"]].concat());
+    let (wet, wet_err) = refused(at, 73, &words);
+    assert_eq!(dry_err, wet_err);
+    let imported = report(&wet)["imported"].as_u64().expect("a count");
+    assert_eq!(report(&dry)["imported"], imported, "{dry}{wet}");
+    assert!(wet_err.contains(&format!("line {}:", imported + 1)), "{wet_err}");
+    let seen = items(&at.join("litecached.db"));
+    assert_eq!(seen.len() as u64, imported);
+    assert!((0..imported).all(|number| seen.contains_key(format!("k{number}").as_bytes())));
+    // One that is full takes what is no larger than what it replaces, up to the first that is new.
+    let again = [&words[..], &["--on-conflict", "replace"]].concat();
+    let (out, err) = refused(at, 73, &again);
+    assert_eq!((report(&out)["imported"].as_u64(), err), (Some(imported), wet_err), "{out}");
 }
 
 #[test]
