@@ -112,7 +112,7 @@ fn an_export_that_is_ended_leaves_nothing() {
     write_items(&at.join("in"), 150_000);
     done(at, &["import", "--from", "jsonl", "in"]);
     let out = folder_in(at, "out");
-    for (number, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+    for (number, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
         let output = until("a signal is faster than an export", PATIENCE, || {
             let child = spawn(at, &["export", "--to", "jsonl", "out/items"]);
             until("it has begun", PATIENCE, || (!names(&out).is_empty()).then_some(()));
@@ -147,7 +147,7 @@ fn an_export_that_is_ended_leaves_nothing() {
 
 #[test]
 fn an_import_that_is_interrupted_says_how_far_it_came() {
-    for (number, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+    for (number, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
         let folder = folder();
         let at = folder.path();
         let mut child = spawn(at, &["import", "--from", "lines", "-", "--json"]);
@@ -179,6 +179,28 @@ fn an_import_that_is_interrupted_says_how_far_it_came() {
         assert_eq!(again["skipped"], told["imported"], "{again}");
         assert_eq!(items(&database).len(), 20_000);
     }
+}
+
+#[test]
+fn what_is_not_to_hear_of_its_terminal_s_end_goes_on() {
+    let folder = folder();
+    let at = folder.path();
+    let mut child = Command::new("nohup")
+        .args([env!("CARGO_BIN_EXE_litecached"), "import", "--from", "lines", "-"])
+        .current_dir(at)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("nohup is one of the core utilities");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all("k 1 YQ==\n".repeat(5_000).as_bytes()).expect("it reads");
+    let database = at.join("litecached.db");
+    until("it has begun", PATIENCE, || database.exists().then_some(()));
+    signal(&child, Signal::SIGHUP);
+    drop(stdin);
+    let (out, err) = texts(&child.wait_with_output().expect("it ends"));
+    assert!(out.contains("imported 5000 items"), "{out}{err}");
 }
 
 #[test]
