@@ -139,7 +139,11 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     let failure = match finished {
         Ok(()) => None,
         Err(Stop::Closed) => return Ok(()),
-        Err(Stop::Failed(failure)) if is_kept => Some(failure),
+        // Where a server was not waited for any longer, the signal says how that ends.
+        Err(Stop::Failed(failure)) if is_kept => match interrupt.exit() {
+            Some(exit) if failure.exit == Exit::Interrupted => Some(Failure { exit, ..failure }),
+            _ => Some(failure),
+        },
         Err(Stop::Failed(failure)) => return Err(failure),
     };
     let is_json = flags.get_flag("json");

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use super::wire::interrupt;
 use super::{Exit, Failure};
 
 /// Clones see the same signals.
@@ -31,6 +32,8 @@ impl Interrupt {
                     let value = number.unsigned_abs() as usize;
                     flag::register_usize(number, Arc::clone(&signal), value)
                 })
+                // The last: who has seen it there finds the number here.
+                .and_then(|_| interrupt::note(number))
                 .map_err(|error| {
                     let what = format!("signals cannot be watched: {error}; start again");
                     Failure::new(Exit::System, what)
