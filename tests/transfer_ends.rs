@@ -106,6 +106,18 @@ fn an_export_is_private_and_writes_into_what_is_no_file() {
 }
 
 #[test]
+fn a_pipe_that_nobody_reads_is_not_waited_for_without_end() {
+    let folder = folder();
+    let at = folder.path();
+    write_items(&at.join("in"), 3);
+    done(at, &["import", "--from", "jsonl", "in"]);
+    nix::unistd::mkfifo(&at.join("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let words = ["export", "--to", "jsonl", "pipe", "--time-budget", "1s"];
+    let (_, err) = refused(at, 75, &words);
+    assert!(err.contains("nobody reads from pipe in 1 s"), "{err}");
+}
+
+#[test]
 fn an_export_that_is_ended_leaves_nothing() {
     let folder = folder();
     let at = folder.path();
