@@ -118,6 +118,27 @@ fn a_pipe_that_nobody_reads_is_not_waited_for_without_end() {
 }
 
 #[test]
+fn an_export_whose_reader_goes_away_is_not_whole() {
+    let folder = folder();
+    let at = folder.path();
+    write_items(&at.join("in"), 20_000);
+    done(at, &["import", "--from", "jsonl", "in"]);
+    let pipe = at.join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let child = spawn(at, &["export", "--to", "jsonl", "pipe", "--json"]);
+    drop(fs::File::open(&pipe).expect("it is written into"));
+    let output = child.wait_with_output().expect("it ends");
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(74), "{out}{err}");
+    assert!(err.contains("the reader of pipe went away when ") && out.is_empty(), "{out}{err}");
+    // On stdout it is how one looks at the first few.
+    let mut child = spawn(at, &["export", "--to", "jsonl"]);
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), texts(&output).1), (Some(0), String::new()));
+}
+
+#[test]
 fn an_export_that_is_ended_leaves_nothing() {
     let folder = folder();
     let at = folder.path();

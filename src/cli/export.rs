@@ -104,7 +104,7 @@ enum Destination {
 
 /// Why an item was not written.
 enum Stop {
-    /// Nobody reads any more: that is enough.
+    /// Nobody reads any more.
     Closed,
     Failed(Failure),
 }
@@ -146,7 +146,11 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     summary.seconds = seconds;
     let failure = match finished {
         Ok(()) => None,
-        Err(Stop::Closed) => return Ok(()),
+        // On stdout, `| head -1` has got what it wanted. What was to be a whole export is none.
+        Err(Stop::Closed) => match dest {
+            None => return Ok(()),
+            Some(dest) => return Err(cut_short(dest, summary.exported)),
+        },
         // Where a server was not waited for any longer, the signal says how that ends.
         Err(Stop::Failed(failure)) if is_kept => match interrupt.exit() {
             Some(exit) if failure.exit == Exit::Interrupted => Some(Failure { exit, ..failure }),
@@ -235,6 +239,15 @@ fn write_all(
 
 fn interrupted(exit: Exit) -> Failure {
     Failure::new(exit, "interrupted; the export is not whole, start it again")
+}
+
+fn cut_short(dest: &Path, written: u64) -> Failure {
+    let what = format!(
+        "the reader of {} went away when {written} items were written; the export is not whole, \
+         start it again",
+        dest.display()
+    );
+    Failure::new(Exit::Io, what)
 }
 
 impl Out {
