@@ -215,6 +215,31 @@ fn an_import_that_is_interrupted_says_how_far_it_came() {
 }
 
 #[test]
+fn a_rehearsal_that_is_interrupted_has_stored_nothing() {
+    let folder = folder();
+    let at = folder.path();
+    let notes = folder_in(at, "notes");
+    let mut child = command(at, &["import", "--from", "lines", "-", "--dry-run"])
+        .env("TMPDIR", &notes)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all("k 1 YQ==\n".repeat(5_000).as_bytes()).expect("it reads");
+    until("it has begun", PATIENCE, || (!names(&notes).is_empty()).then_some(()));
+    signal(&child, Signal::SIGINT);
+    let output = child.wait_with_output().expect("it ends");
+    drop(stdin);
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(130), "{out}{err}");
+    assert!(out.contains("would import"), "{out}");
+    assert!(err.contains("nothing was stored") && !err.contains("is stored"), "{err}");
+    assert_eq!((names(at), names(&notes)), (vec!["notes".to_owned()], Vec::new()));
+}
+
+#[test]
 fn what_is_not_to_hear_of_its_terminal_s_end_goes_on() {
     let folder = folder();
     let at = folder.path();

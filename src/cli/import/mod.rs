@@ -211,6 +211,11 @@ impl Plan {
         // Whatever else went wrong, that is why it ended.
         report.interrupted = true;
         Err(match failure.exit {
+            Exit::No | Exit::Interrupted if self.dry_run => {
+                let what = "interrupted; nothing was stored, the report tells of what was read \
+                            before; start again for the rest";
+                Failure::new(exit, what)
+            }
             Exit::No => {
                 let what = "interrupted; what the report counts is stored, start again: what is \
                             there already is skipped";
