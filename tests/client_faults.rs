@@ -134,6 +134,21 @@ fn only_what_a_server_may_say_is_an_answer() {
 }
 
 #[test]
+fn a_server_that_does_not_let_itself_be_ended_has_refused() {
+    let folder = folder();
+    let daemon = Launch::new(folder.path()).start();
+    let memcached = Memcached::start(&["-l", "127.0.0.1"]);
+    let ours = format!("127.0.0.1:{}", daemon.port());
+    for address in [Some(&ours), memcached.as_ref().map(|server| &server.address)] {
+        let Some(address) = address else { continue };
+        let output = client(address).arg("shutdown").output().expect("it runs");
+        let (_, said) = texts(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("ERROR: shutdown not enabled"), "{said}");
+    }
+}
+
+#[test]
 fn words_that_are_missing_are_not_the_servers_affair() {
     let (address, heard) = fake(|_| "ERROR\r\n".into());
     for words in [
