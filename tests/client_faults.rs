@@ -125,6 +125,27 @@ fn only_what_a_server_may_say_is_an_answer() {
         assert!(said.contains("not memcached's protocol"), "{said}");
         assert_eq!(printed, "", "{words:?}");
     }
+    let (other, _heard) = fake(|line| match line {
+        "get a b" => "VALUE b 0 1\r\nx\r\nVALUE a 0 1\r\ny\r\nEND\r\n".into(),
+        "get aa" => "VALUE aa 0 1\r\nx\r\nVALUE b 0 1\r\ny\r\nEND\r\n".into(),
+        _ => "VALUE other 0 1\r\nx\r\nEND\r\n".into(),
+    });
+    for (words, code) in [
+        (&["get", "a"][..], 69),
+        (&["gats", "5", "a"], 69),
+        (&["--json", "get", "a"], 69),
+        (&["get", "aa"], 69),
+        (&["get", "a", "b"], 0),
+    ] {
+        let output = client(&other).args(words).output().expect("it runs");
+        let (printed, said) = texts(&output);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {output:?}");
+        assert!(
+            !printed.contains("other")
+                && (code == 0 || said.contains("other") || said.contains("VALUE b")),
+            "{said}"
+        );
+    }
     let check = Command::new(env!("CARGO_BIN_EXE_litecached")).args(["check", &address]).output();
     assert_eq!(check.expect("it runs").status.code(), Some(69));
     let script = feed(&mut client(&address), b"# nothing\nset a 1\nb\n");

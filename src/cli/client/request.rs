@@ -73,6 +73,12 @@ impl Request {
         is_free || self.command.is_none_or(|command| command.expects(line))
     }
 
+    /// Whether an item under this key may be in the answer; a meta reply does not say its key.
+    pub(crate) fn asks_for(&self, key: Option<&[u8]>) -> bool {
+        let Some(key) = key.filter(|_| self.asked() > 0) else { return true };
+        self.keys.iter().any(|asked| asked == key)
+    }
+
     /// Whether it is a meta command with a value: a server that does not know it takes the value for
     /// commands.
     pub(crate) fn is_meta_storage(&self) -> bool {
