@@ -218,6 +218,10 @@ fn a_file_is_written_whole_or_not_at_all() {
         let script = format!("get {key} > {}\n", file.display());
         let output = feed(&mut client(&address), script.as_bytes());
         assert_eq!(output.status.code(), Some(code), "{key}: {output:?}");
+        let (_, said) = texts(&output);
+        let told = format!("'get {key}' was not answered and changed nothing");
+        assert_eq!(said.contains(&told), key != "missing", "{said}");
+        assert!(!said.contains("unknown"), "{said}");
         assert_eq!(fs::read(&file).expect("it is there"), b"precious", "{key}");
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "{key}");
     }
