@@ -138,7 +138,10 @@ pub(crate) fn plan(line: Line, source: Source, now: Seconds) -> Result<Plan, Str
         ("help", [about]) => return Ok(Plan::Help(Some(about.text()))),
         ("pretty", [word]) if word.is("on") => return Ok(Plan::Pretty(true)),
         ("pretty", [word]) if word.is("off") => return Ok(Plan::Pretty(false)),
-        ("quit" | "exit" | "help" | "pretty", _) => return Err(format!("see help {name}")),
+        ("quit" | "exit" | "help" | "pretty", _) => {
+            let usage = command.map_or("", |command| command.usage);
+            return Err(format!("write {}; see help {name}", format!("{name} {usage}").trim_end()));
+        }
         ("watch", _) => return Err("watch never ends; use telnet for it".into()),
         _ => {}
     }
