@@ -51,8 +51,29 @@ fn a_signal_leaves_nothing() {
             (&summary["case"], &summary["interrupted"], &summary["ok"]),
             (&"summary".into(), &true.into(), &false.into())
         );
+        assert_eq!((&summary["failed"], &summary["cases"]), (&0.into(), &0.into()), "{rows:?}");
+        let small = (&rows[0]["case"], &rows[0]["ok"], &rows[0]["note"]);
+        assert_eq!(small, (&"small".into(), &Value::Null, &"interrupted".into()), "{rows:?}");
         assert!(texts(&output).1.starts_with("litecached: interrupted; "), "{output:?}");
     }
+}
+
+/// Who ends it is no fault of the server's.
+#[test]
+fn a_case_that_is_interrupted_has_not_failed() {
+    let folder = folder();
+    let daemon = Launch::new(folder.path()).start();
+    let address = format!("127.0.0.1:{}", daemon.port());
+    let child = check(&address, &["--rounds", "1000000"]).spawn().expect("it runs");
+    let mut wire = daemon.client();
+    until("items are there", PATIENCE, || (wire.stat("curr_items") > 10).then_some(()));
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    kill(pid, Signal::SIGINT).expect("a child can be signalled");
+    let (rows, said) = texts(&child.wait_with_output().expect("it ends"));
+    assert!(!rows.contains("FAILED") && !rows.contains("given up"), "{rows}");
+    assert!(rows.lines().any(|row| row.starts_with("small ") && row.ends_with("  interrupted")));
+    assert!(rows.trim_end().ends_with(", then interrupted"), "{rows}");
+    assert!(said.starts_with("litecached: interrupted; "), "{said}");
 }
 
 #[test]

@@ -125,12 +125,48 @@ fn only_what_a_server_may_say_is_an_answer() {
         assert!(said.contains("not memcached's protocol"), "{said}");
         assert_eq!(printed, "", "{words:?}");
     }
+    let (other, _heard) = fake(|line| match line {
+        "get a b" => "VALUE b 0 1\r\nx\r\nVALUE a 0 1\r\ny\r\nEND\r\n".into(),
+        "get aa" => "VALUE aa 0 1\r\nx\r\nVALUE b 0 1\r\ny\r\nEND\r\n".into(),
+        _ => "VALUE other 0 1\r\nx\r\nEND\r\n".into(),
+    });
+    for (words, code) in [
+        (&["get", "a"][..], 69),
+        (&["gats", "5", "a"], 69),
+        (&["--json", "get", "a"], 69),
+        (&["get", "aa"], 69),
+        (&["get", "a", "b"], 0),
+    ] {
+        let output = client(&other).args(words).output().expect("it runs");
+        let (printed, said) = texts(&output);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {output:?}");
+        assert!(
+            !printed.contains("other")
+                && (code == 0 || said.contains("other") || said.contains("VALUE b")),
+            "{said}"
+        );
+    }
     let check = Command::new(env!("CARGO_BIN_EXE_litecached")).args(["check", &address]).output();
     assert_eq!(check.expect("it runs").status.code(), Some(69));
     let script = feed(&mut client(&address), b"# nothing\nset a 1\nb\n");
     let (_, said) = texts(&script);
     assert_eq!(script.status.code(), Some(69), "{said}");
     assert!(said.starts_with("litecached: line 2: "), "{said}");
+}
+
+#[test]
+fn a_server_that_does_not_let_itself_be_ended_has_refused() {
+    let folder = folder();
+    let daemon = Launch::new(folder.path()).start();
+    let memcached = Memcached::start(&["-l", "127.0.0.1"]);
+    let ours = format!("127.0.0.1:{}", daemon.port());
+    for address in [Some(&ours), memcached.as_ref().map(|server| &server.address)] {
+        let Some(address) = address else { continue };
+        let output = client(address).arg("shutdown").output().expect("it runs");
+        let (_, said) = texts(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("ERROR: shutdown not enabled"), "{said}");
+    }
 }
 
 #[test]
@@ -182,6 +218,10 @@ fn a_file_is_written_whole_or_not_at_all() {
         let script = format!("get {key} > {}\n", file.display());
         let output = feed(&mut client(&address), script.as_bytes());
         assert_eq!(output.status.code(), Some(code), "{key}: {output:?}");
+        let (_, said) = texts(&output);
+        let told = format!("'get {key}' was not answered and changed nothing");
+        assert_eq!(said.contains(&told), key != "missing", "{said}");
+        assert!(!said.contains("unknown"), "{said}");
         assert_eq!(fs::read(&file).expect("it is there"), b"precious", "{key}");
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1, "{key}");
     }

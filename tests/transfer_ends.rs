@@ -106,13 +106,46 @@ fn an_export_is_private_and_writes_into_what_is_no_file() {
 }
 
 #[test]
+fn a_pipe_that_nobody_reads_is_not_waited_for_without_end() {
+    let folder = folder();
+    let at = folder.path();
+    write_items(&at.join("in"), 3);
+    done(at, &["import", "--from", "jsonl", "in"]);
+    nix::unistd::mkfifo(&at.join("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let words = ["export", "--to", "jsonl", "pipe", "--time-budget", "1s"];
+    let (_, err) = refused(at, 75, &words);
+    assert!(err.contains("nobody reads from pipe in 1 s"), "{err}");
+}
+
+#[test]
+fn an_export_whose_reader_goes_away_is_not_whole() {
+    let folder = folder();
+    let at = folder.path();
+    write_items(&at.join("in"), 20_000);
+    done(at, &["import", "--from", "jsonl", "in"]);
+    let pipe = at.join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let child = spawn(at, &["export", "--to", "jsonl", "pipe", "--json"]);
+    drop(fs::File::open(&pipe).expect("it is written into"));
+    let output = child.wait_with_output().expect("it ends");
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(74), "{out}{err}");
+    assert!(err.contains("the reader of pipe went away when ") && out.is_empty(), "{out}{err}");
+    // On stdout it is how one looks at the first few.
+    let mut child = spawn(at, &["export", "--to", "jsonl"]);
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), texts(&output).1), (Some(0), String::new()));
+}
+
+#[test]
 fn an_export_that_is_ended_leaves_nothing() {
     let folder = folder();
     let at = folder.path();
     write_items(&at.join("in"), 150_000);
     done(at, &["import", "--from", "jsonl", "in"]);
     let out = folder_in(at, "out");
-    for (number, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+    for (number, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
         let output = until("a signal is faster than an export", PATIENCE, || {
             let child = spawn(at, &["export", "--to", "jsonl", "out/items"]);
             until("it has begun", PATIENCE, || (!names(&out).is_empty()).then_some(()));
@@ -147,7 +180,7 @@ fn an_export_that_is_ended_leaves_nothing() {
 
 #[test]
 fn an_import_that_is_interrupted_says_how_far_it_came() {
-    for (number, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+    for (number, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
         let folder = folder();
         let at = folder.path();
         let mut child = spawn(at, &["import", "--from", "lines", "-", "--json"]);
@@ -182,6 +215,53 @@ fn an_import_that_is_interrupted_says_how_far_it_came() {
 }
 
 #[test]
+fn a_rehearsal_that_is_interrupted_has_stored_nothing() {
+    let folder = folder();
+    let at = folder.path();
+    let notes = folder_in(at, "notes");
+    let mut child = command(at, &["import", "--from", "lines", "-", "--dry-run"])
+        .env("TMPDIR", &notes)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all("k 1 YQ==\n".repeat(5_000).as_bytes()).expect("it reads");
+    until("it has begun", PATIENCE, || (!names(&notes).is_empty()).then_some(()));
+    signal(&child, Signal::SIGINT);
+    let output = child.wait_with_output().expect("it ends");
+    drop(stdin);
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(130), "{out}{err}");
+    assert!(out.contains("would import"), "{out}");
+    assert!(err.contains("nothing was stored") && !err.contains("is stored"), "{err}");
+    assert_eq!((names(at), names(&notes)), (vec!["notes".to_owned()], Vec::new()));
+}
+
+#[test]
+fn what_is_not_to_hear_of_its_terminal_s_end_goes_on() {
+    let folder = folder();
+    let at = folder.path();
+    let mut child = Command::new("nohup")
+        .args([env!("CARGO_BIN_EXE_litecached"), "import", "--from", "lines", "-"])
+        .current_dir(at)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("nohup is one of the core utilities");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all("k 1 YQ==\n".repeat(5_000).as_bytes()).expect("it reads");
+    let database = at.join("litecached.db");
+    until("it has begun", PATIENCE, || database.exists().then_some(()));
+    signal(&child, Signal::SIGHUP);
+    drop(stdin);
+    let (out, err) = texts(&child.wait_with_output().expect("it ends"));
+    assert!(out.contains("imported 5000 items"), "{out}{err}");
+}
+
+#[test]
 fn a_rehearsal_says_what_would_happen() {
     let folder = folder();
     let at = folder.path();
@@ -202,9 +282,8 @@ fn a_rehearsal_says_what_would_happen() {
         assert_eq!(sums(&dry), sums(&done(at, &words)), "{conflict}");
     }
 
-    // Room for three small items: the budget counts what is there, and what would be replaced. Which ones
-    // of a batch find room is not fixed, for it is committed in the order of their hashes.
-    for (conflict, is_fixed) in [("skip", true), ("replace", false)] {
+    // Room for three small items: the budget counts what is there, and what would be replaced.
+    for conflict in ["skip", "replace"] {
         let database = format!("small-{conflict}.db");
         done(at, &["import", "--from", "lines", "first", "--db", &database]);
         let words = ["import", "--from", "lines", "in", "--json", "--max-disk", "190"];
@@ -212,8 +291,29 @@ fn a_rehearsal_says_what_would_happen() {
         let (dry, dry_err) = refused(at, 73, &[&words[..], &["--dry-run"]].concat());
         let (wet, wet_err) = refused(at, 73, &words);
         assert!(dry_err.contains("the database is full"), "{dry_err}");
-        assert!(!is_fixed || (sums(&dry), dry_err) == (sums(&wet), wet_err), "{dry}{wet}");
+        assert_eq!((sums(&dry), dry_err), (sums(&wet), wet_err), "{conflict}");
     }
+}
+
+#[test]
+fn what_a_full_database_has_taken_is_the_beginning_of_the_source() {
+    let folder = folder();
+    let at = folder.path();
+    write_items(&at.join("in"), 3_000);
+    let words = ["import", "--from", "jsonl", "in", "--max-disk", "100k", "--json"];
+    let (dry, dry_err) = refused(at, 73, &[&words[..], &["--dry-run"]].concat());
+    let (wet, wet_err) = refused(at, 73, &words);
+    assert_eq!(dry_err, wet_err);
+    let imported = report(&wet)["imported"].as_u64().expect("a count");
+    assert_eq!(report(&dry)["imported"], imported, "{dry}{wet}");
+    assert!(wet_err.contains(&format!("line {}:", imported + 1)), "{wet_err}");
+    let seen = items(&at.join("litecached.db"));
+    assert_eq!(seen.len() as u64, imported);
+    assert!((0..imported).all(|number| seen.contains_key(format!("k{number}").as_bytes())));
+    // One that is full takes what is no larger than what it replaces, up to the first that is new.
+    let again = [&words[..], &["--on-conflict", "replace"]].concat();
+    let (out, err) = refused(at, 73, &again);
+    assert_eq!((report(&out)["imported"].as_u64(), err), (Some(imported), wet_err), "{out}");
 }
 
 #[test]

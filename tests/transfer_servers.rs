@@ -7,8 +7,14 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use common::daemon::{Launch, check_integrity};
 use common::ground::{PATIENCE, in_namespace, run, until};
@@ -98,6 +104,52 @@ impl Lines {
 
 fn say(stream: &mut TcpStream, text: &str) -> bool {
     stream.write_all(text.as_bytes()).is_ok()
+}
+
+#[test]
+fn a_server_that_says_nothing_more_is_not_waited_for_when_the_end_is_asked_for() {
+    let folder = folder();
+    let at = folder.path();
+    write_items(&at.join("in"), 1_000);
+    done(at, &["import", "--from", "jsonl", "in", "--db", "full.db"]);
+    let import = ["import", "--from", "jsonl", "in", "--json", "--to-server"];
+    let export = ["export", "--to", "memcached", "--db", "full.db", "--json"];
+    for (words, answered, name) in
+        [(import, 0, "imported"), (import, 10, "imported"), (export, 10, "exported")]
+    {
+        let (asked, heard) = channel();
+        let stored = AtomicUsize::new(0);
+        let (address, server) = fake(1, move |line, lines, stream| {
+            if line == "version" {
+                let is_told = asked.send(()).is_ok();
+                return is_told && (answered == 0 || say(stream, "VERSION 1\r\n"));
+            }
+            lines.next();
+            let number = stored.fetch_add(1, Ordering::Relaxed);
+            number >= answered || say(stream, "STORED\r\n")
+        });
+        let mut child = command(at, &[&words[..], &[&address]].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        heard.recv_timeout(PATIENCE).expect("the tool comes");
+        // It has sent what it sends before it waits for answers.
+        thread::park_timeout(Duration::from_millis(500));
+        let id = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+        kill(id, Signal::SIGINT).expect("it lives");
+        until("it ends long before its patience does", Duration::from_secs(10), || {
+            child.try_wait().expect("it is ours")
+        });
+        let output = child.wait_with_output().expect("it has ended");
+        let (out, err) = texts(&output);
+        assert_eq!(output.status.code(), Some(130), "{out}{err}");
+        let told = report(&out);
+        assert_eq!(told["interrupted"], true, "{out}");
+        assert_eq!(told[name], answered, "{out}");
+        assert!(answered == 0 || err.contains("246 more may be or not"), "{err}");
+        server.join().expect("it heard what it knows");
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ use super::transfer::{Position, Record, Refusal, jsonl, lines};
 use super::whole::Whole;
 use super::wire::{ADDRESS_FORMS, Address, patience, timeout_argument};
 use super::{Exit, Failure, NAME, file, print};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stamp};
 use crate::store::{Seen, View, ViewBudget, ViewError};
 
 /// Between two looks at the budget.
@@ -104,7 +104,7 @@ enum Destination {
 
 /// Why an item was not written.
 enum Stop {
-    /// Nobody reads any more: that is enough.
+    /// Nobody reads any more.
     Closed,
     Failed(Failure),
 }
@@ -122,9 +122,17 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     }
     // A slip in its name is said at once.
     drop(View::open(&database, Clock::system().now())?);
-    // To open a pipe may take for ever: neither a snapshot is held meanwhile, nor is Ctrl-C only noted.
-    let mut out = Out::open(format, dest, patience)?;
     let interrupt = Interrupt::watch()?;
+    // To open a pipe may take for ever: no snapshot is held meanwhile, and the time runs all the same.
+    let odd =
+        dest.filter(|dest| format != "memcached" && fs::metadata(dest).is_ok_and(|m| !m.is_file()));
+    let opening = odd.map(|dest| watch_opening(dest, budget::time_given(flags), interrupt.clone()));
+    let opening = opening.transpose()?;
+    let mut out = Out::open(format, dest, patience).map_err(|failure| match interrupt.exit() {
+        Some(exit) if failure.exit == Exit::Interrupted => interrupted(exit),
+        _ => failure,
+    })?;
+    drop(opening);
     let view = View::open(&database, Clock::system().now())?;
     let budget = view.budget(budget::time_given(flags), budget::wal_given(flags));
     let watch = watch(budget.clone(), &out, interrupt.clone())?;
@@ -138,8 +146,16 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     summary.seconds = seconds;
     let failure = match finished {
         Ok(()) => None,
-        Err(Stop::Closed) => return Ok(()),
-        Err(Stop::Failed(failure)) if is_kept => Some(failure),
+        // On stdout, `| head -1` has got what it wanted. What was to be a whole export is none.
+        Err(Stop::Closed) => match dest {
+            None => return Ok(()),
+            Some(dest) => return Err(cut_short(dest, summary.exported)),
+        },
+        // Where a server was not waited for any longer, the signal says how that ends.
+        Err(Stop::Failed(failure)) if is_kept => match interrupt.exit() {
+            Some(exit) if failure.exit == Exit::Interrupted => Some(Failure { exit, ..failure }),
+            _ => Some(failure),
+        },
         Err(Stop::Failed(failure)) => return Err(failure),
     };
     let is_json = flags.get_flag("json");
@@ -214,6 +230,15 @@ fn write_all(
 
 fn interrupted(exit: Exit) -> Failure {
     Failure::new(exit, "interrupted; the export is not whole, start it again")
+}
+
+fn cut_short(dest: &Path, written: u64) -> Failure {
+    let what = format!(
+        "the reader of {} went away when {written} items were written; the export is not whole, \
+         start it again",
+        dest.display()
+    );
+    Failure::new(Exit::Io, what)
 }
 
 impl Out {
@@ -324,6 +349,25 @@ fn unwritable(error: &io::Error) -> Stop {
     Stop::Failed(Failure::new(Exit::Io, what))
 }
 
+/// Ends the process when nobody opens the other end in time, or when the end is asked for, unless the
+/// sender is dropped before.
+fn watch_opening(dest: &Path, time: Duration, interrupt: Interrupt) -> Result<Sender<()>, Failure> {
+    let began = Stamp::now();
+    let dest = dest.to_owned();
+    look_often(move || match interrupt.exit() {
+        Some(exit) => Some(interrupted(exit)),
+        None if began.elapsed() < time => None,
+        None => {
+            let what = format!(
+                "nobody reads from {} in {} s; start its reader, or raise --time-budget",
+                dest.display(),
+                time.as_secs()
+            );
+            Some(Failure::new(Exit::Temporary, what))
+        }
+    })
+}
+
 /// Ends the process when the budget is used up, or when the end is asked for, unless the sender is dropped
 /// before.
 fn watch(budget: ViewBudget, out: &Out, interrupt: Interrupt) -> Result<Sender<()>, Failure> {
@@ -335,27 +379,38 @@ fn watch(budget: ViewBudget, out: &Out, interrupt: Interrupt) -> Result<Sender<(
     };
     // Who talks to a server looks between two items, and has something to report.
     let is_server = matches!(out.to, To::Server(_));
+    look_often(move || {
+        let failure = match (interrupt.exit().filter(|_| !is_server), budget.exceeded()) {
+            (Some(exit), _) => interrupted(exit),
+            (None, Some(why)) => {
+                let what = format!(
+                    "the snapshot was given up: {why}; export less at a time (--prefix), or \
+                     raise --time-budget or --wal-budget"
+                );
+                Failure::new(Exit::Temporary, what)
+            }
+            (None, None) => return None,
+        };
+        if let Some(path) = &unfinished
+            && let Err(error) = fs::remove_file(path)
+        {
+            log::warn!("{} could not be removed: {error}", path.display());
+        }
+        Some(failure)
+    })
+}
+
+/// Asks from time to time whether the process is to end, until the sender is dropped.
+fn look_often(
+    mut why: impl FnMut() -> Option<Failure> + Send + 'static,
+) -> Result<Sender<()>, Failure> {
     let (keep, ended) = mpsc::channel();
     let work = move || {
         while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(WATCH_EVERY) {
-            let failure = match (interrupt.exit().filter(|_| !is_server), budget.exceeded()) {
-                (Some(exit), _) => interrupted(exit),
-                (None, Some(why)) => {
-                    let what = format!(
-                        "the snapshot was given up: {why}; export less at a time (--prefix), or \
-                         raise --time-budget or --wal-budget"
-                    );
-                    Failure::new(Exit::Temporary, what)
-                }
-                (None, None) => continue,
-            };
-            if let Some(path) = &unfinished
-                && let Err(error) = fs::remove_file(path)
-            {
-                log::warn!("{} could not be removed: {error}", path.display());
+            if let Some(failure) = why() {
+                eprint_line(&format!("{NAME}: {}\n", failure.message));
+                std::process::exit(failure.exit as i32);
             }
-            eprint_line(&format!("{NAME}: {}\n", failure.message));
-            std::process::exit(failure.exit as i32);
         }
     };
     std::thread::Builder::new().name("budget".into()).spawn(work).map_err(|error| {

@@ -67,6 +67,8 @@ pub(crate) enum Exit {
     Permission = 77,
     /// 78: the configuration is wrong.
     Configuration = 78,
+    /// 129: SIGHUP ended it, in order.
+    HungUp = 129,
     /// 130: SIGINT ended it, in order.
     Interrupted = 130,
     /// 143: SIGTERM did.

@@ -150,10 +150,11 @@ impl Reader {
 pub fn refuses(line: &[u8]) -> bool {
     let word = line.split(|&byte| byte == b' ').next().unwrap_or_default();
     // `NOT STORED` is the old server's, and litecached's to those who speak its dialect.
-    let words: [&[u8]; 14] = [
+    let words: [&[u8]; 15] = [
         b"ERROR",
-        // `ERROR: shutdown not enabled`
+        // `shutdown not enabled` comes behind a colon: memcached's, then ours.
         b"ERROR:",
+        b"SERVER_ERROR:",
         b"CLIENT_ERROR",
         b"SERVER_ERROR",
         b"NOT_FOUND",

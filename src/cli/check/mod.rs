@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::client::{duration, json_argument, tell};
 use crate::cli::wire::{
-    ADDRESS_FORMS, Address, address_argument, interrupt, patience, timeout_argument,
+    ADDRESS_FORMS, Address, Trouble, address_argument, interrupt, patience, timeout_argument,
 };
 use crate::cli::{Exit, Failure, print};
 use crate::clock::{Clock, Stamp};
@@ -105,6 +105,10 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     for case in cases::CASES {
         let begun = Stamp::now();
         let outcome = (case.run)(&plan);
+        if interrupt::is_asked() && outcome.as_ref().is_err_and(|why| is_given_up(why)) {
+            print(&interrupted_row(case, begun.micros(), is_json))?;
+            break;
+        }
         count += 1;
         failed += u64::from(outcome.is_err());
         skipped += u64::from(outcome.as_ref().is_ok_and(|work| work.is_skipped));
@@ -131,7 +135,8 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     } else {
         let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} not tried") };
         let time = duration(micros);
-        print(&format!("\n{passed} of {count} cases passed in {time}{skipped}\n"))?;
+        let end = if interrupt::is_asked() { ", then interrupted" } else { "" };
+        print(&format!("\n{passed} of {count} cases passed in {time}{skipped}{end}\n"))?;
     }
     if interrupt::is_asked() {
         tell("interrupted; what was written is removed, or goes within the hour");
@@ -144,6 +149,20 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
             format!("{failed} of {count} cases failed on {}; see their rows", plan.address),
         )),
     }
+}
+
+/// Whether a case ended because the user did not want to wait, which says nothing about the server.
+fn is_given_up(why: &str) -> bool {
+    why.contains(&Trouble::GivenUp.to_string())
+}
+
+fn interrupted_row(case: &cases::Case, micros: u64, is_json: bool) -> String {
+    let name = case.name;
+    if is_json {
+        let row = json!({"case": name, "ok": null, "micros": micros, "note": "interrupted"});
+        return format!("{row}\n");
+    }
+    format!("{name:<12} {:>8} {:>9} {:>10} {:>10}  interrupted\n", "", "", duration(micros), "")
 }
 
 fn row(case: &cases::Case, outcome: &Outcome, micros: u64, is_json: bool) -> String {

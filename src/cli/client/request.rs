@@ -73,6 +73,12 @@ impl Request {
         is_free || self.command.is_none_or(|command| command.expects(line))
     }
 
+    /// Whether an item under this key may be in the answer; a meta reply does not say its key.
+    pub(crate) fn asks_for(&self, key: Option<&[u8]>) -> bool {
+        let Some(key) = key.filter(|_| self.asked() > 0) else { return true };
+        self.keys.iter().any(|asked| asked == key)
+    }
+
     /// Whether it is a meta command with a value: a server that does not know it takes the value for
     /// commands.
     pub(crate) fn is_meta_storage(&self) -> bool {
@@ -132,7 +138,10 @@ pub(crate) fn plan(line: Line, source: Source, now: Seconds) -> Result<Plan, Str
         ("help", [about]) => return Ok(Plan::Help(Some(about.text()))),
         ("pretty", [word]) if word.is("on") => return Ok(Plan::Pretty(true)),
         ("pretty", [word]) if word.is("off") => return Ok(Plan::Pretty(false)),
-        ("quit" | "exit" | "help" | "pretty", _) => return Err(format!("see help {name}")),
+        ("quit" | "exit" | "help" | "pretty", _) => {
+            let usage = command.map_or("", |command| command.usage);
+            return Err(format!("write {}; see help {name}", format!("{name} {usage}").trim_end()));
+        }
         ("watch", _) => return Err("watch never ends; use telnet for it".into()),
         _ => {}
     }

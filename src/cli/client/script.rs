@@ -105,10 +105,13 @@ pub(crate) fn script(
             }
             Err(Trouble::Lost(why)) => {
                 failed += 1;
-                tell(&format!(
-                    "line {here}: the connection was lost ({why}); whether '{}' happened is unknown",
-                    request.shown()
-                ));
+                let shown = request.shown();
+                let outcome = if request.is_repeatable {
+                    format!("'{shown}' was not answered and changed nothing")
+                } else {
+                    format!("whether '{shown}' happened is unknown")
+                };
+                tell(&format!("line {here}: the connection was lost ({why}); {outcome}"));
             }
             Err(trouble) if has_read_enough(&trouble) => return Ok(()),
             Err(trouble) => {

@@ -146,6 +146,10 @@ impl Session {
                     strange = Some(line.to_vec());
                     Err(std::io::ErrorKind::InvalidData.into())
                 }
+                Piece::Item(head) if !request.asks_for(head.key) => {
+                    strange = Some(head.line.to_vec());
+                    Err(std::io::ErrorKind::InvalidData.into())
+                }
                 piece => show.take(piece),
             })
         });

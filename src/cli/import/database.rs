@@ -1,7 +1,8 @@
 //! Into a database file, by the daemon's own store: the same lock, the same rules, the same bounds.
 //!
 //! One batch at a time is on its way. What must stay true: an item is reported as imported only after
-//! the commit that holds it.
+//! the commit that holds it, and where the budget ends the import, what is stored is what the source has
+//! before that place. A batch is committed in no order of ours, so none is gathered that might not fit.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::cache::{self, Exptime, Item, KeyBuf, Mode, Op, Outcome};
 use crate::cli::transfer::{Position, Record, Refusal};
 use crate::cli::{Exit, Failure};
 use crate::clock::{Clock, Seconds, Stamp};
+use crate::limits::ITEM_HEADER_BYTES;
 use crate::store::{Batch, OpenError, Options, Owner, Session, Store, Task, Work};
 
 /// How long a commit or a checkpoint may keep us waiting.
@@ -34,6 +36,8 @@ pub(crate) struct Database {
     waiting: Vec<Waiting>,
     /// Their hashes: what is on its way cannot be read yet.
     hashes: HashSet<u64>,
+    /// Bytes of the budget that neither the database nor the batch has taken; none without a budget.
+    room: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -76,7 +80,8 @@ impl Database {
         store.when_failed(move |why| drop(alarm.send(Event::Failed(why.to_owned()))));
         let session = store.session(Arc::new(Post(post)));
         let (waiting, hashes) = (Vec::new(), HashSet::new());
-        Ok(Self { store, session, events, clock, conflict, waiting, hashes })
+        let room = room(&store);
+        Ok(Self { store, session, events, clock, conflict, waiting, hashes, room })
     }
 
     /// The item under a key, what is on its way included.
@@ -106,6 +111,8 @@ impl Database {
         report: &mut Report,
     ) -> Result<(), Failure> {
         let key = cache::Key::new(&record.key).expect("records are checked before").to_owned();
+        let bytes = record.key.len() + record.value.len();
+        let fits = self.reserve(key.as_key(), bytes + ITEM_HEADER_BYTES, report)?;
         let op = Op::Store {
             mode,
             flags: record.flags,
@@ -114,13 +121,36 @@ impl Database {
             stored: record.stored.map(Seconds),
             value: record.value.into(),
         };
-        let bytes = key.bytes().len() + op.value_bytes();
         let hash = self.store.hash(key.as_key());
         let ticket = self.waiting.len() as u64;
         self.session.queue(ticket, Task::Operate { hash, key: key.clone(), op });
         self.waiting.push(Waiting { position, key, bytes });
         self.hashes.insert(hash);
-        if self.session.is_full() { self.commit(report) } else { Ok(()) }
+        if self.session.is_full() || !fits { self.commit(report) } else { Ok(()) }
+    }
+
+    /// Takes room for an item from the budget, and commits what was gathered where it has become scarce.
+    /// Says whether there surely is room; else the item goes alone, and the store decides.
+    fn reserve(
+        &mut self,
+        key: cache::Key<'_>,
+        item_bytes: usize,
+        report: &mut Report,
+    ) -> Result<bool, Failure> {
+        let mut more = item_bytes as u64;
+        if self.room.is_some_and(|room| room < more) {
+            // What it replaces makes room, and what the batch holds may take less than was reserved.
+            let old = self.read(key, report)?;
+            let old_bytes = |item: Item| key.bytes().len() + item.value.bytes().len();
+            let old_bytes = old.map_or(0, |item| old_bytes(item) + ITEM_HEADER_BYTES);
+            more = more.saturating_sub(old_bytes as u64);
+            if self.room.is_some_and(|room| room < more) {
+                self.commit(report)?;
+            }
+        }
+        let fits = self.room.is_none_or(|room| room >= more);
+        self.room = self.room.map(|room| room.saturating_sub(more));
+        Ok(fits)
     }
 
     /// Commits what was gathered, and counts what became of it.
@@ -131,7 +161,9 @@ impl Database {
         while left {
             self.await_checkpoint()?;
             self.session.submit();
-            let batch = self.completed()?;
+            let mut batch = self.completed()?;
+            // In the order of the source, whose first failure is told.
+            batch.work.sort_unstable_by_key(|work| work.ticket);
             left = false;
             let mut ended = Ok(());
             for work in batch.work {
@@ -148,6 +180,7 @@ impl Database {
             }
             ended?;
         }
+        self.room = room(&self.store);
         Ok(())
     }
 
@@ -216,6 +249,12 @@ impl Sink for Database {
         self.store.close();
         result
     }
+}
+
+/// What the budget still has, if there is one.
+fn room(store: &Store) -> Option<u64> {
+    let snapshot = store.snapshot();
+    (snapshot.bytes_max > 0).then(|| snapshot.bytes_max.saturating_sub(snapshot.bytes))
 }
 
 /// Counts an outcome; gives the task back if it has to be tried again.

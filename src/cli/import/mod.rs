@@ -129,7 +129,7 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     let began = Stamp::now();
     let result = plan.follow(&mut report);
     report.took(began.elapsed());
-    if result.is_ok() || report.seen() > 0 {
+    if result.is_ok() || report.interrupted || report.seen() > 0 {
         print(&if plan.json { report.json() } else { report.text() })?;
     }
     result?;
@@ -206,8 +206,33 @@ impl Plan {
     }
 
     fn follow(&self, report: &mut Report) -> Result<(), Failure> {
+        let Err(failure) = self.carry_out(report) else { return Ok(()) };
+        let Some(exit) = self.interrupt.exit() else { return Err(failure) };
+        // Whatever else went wrong, that is why it ended.
+        report.interrupted = true;
+        Err(match failure.exit {
+            Exit::No | Exit::Interrupted if self.dry_run => {
+                let what = "interrupted; nothing was stored, the report tells of what was read \
+                            before; start again for the rest";
+                Failure::new(exit, what)
+            }
+            Exit::No => {
+                let what = "interrupted; what the report counts is stored, start again: what is \
+                            there already is skipped";
+                Failure::new(exit, what)
+            }
+            // A server was not waited for any longer, and may have taken more.
+            Exit::Interrupted => Failure::new(exit, format!("interrupted, {}", failure.message)),
+            _ => failure,
+        })
+    }
+
+    fn carry_out(&self, report: &mut Report) -> Result<(), Failure> {
         // The source first: a slip in its name must not create a database.
-        let source = Source::open(self)?;
+        let source = Source::open(self).map_err(|failure| match self.interrupt.exit() {
+            Some(_) => stopped(),
+            None => failure,
+        })?;
         let mut intake = Intake { plan: self, source_time: source.time(), sink: None, report };
         if self.server.is_some() || self.dry_run || self.has_database()? {
             intake.sink = Some(self.sink()?);
@@ -215,15 +240,13 @@ impl Plan {
         let result = source.read(self, &mut intake);
         // What was read before an error is kept, and its report is true.
         let finished = intake.sink.as_mut().map_or(Ok(()), |sink| sink.finish(intake.report));
-        match self.interrupt.exit() {
-            // Whatever else went wrong, that is why it ended.
-            Some(exit) if result.is_err() => {
-                report.interrupted = true;
-                let what = "interrupted; what the report counts is stored, start again: what is \
-                            there already is skipped";
-                finished.and(Err(Failure::new(exit, what)))
-            }
-            _ => result.and(finished),
+        match result {
+            // The source ended, or was broken, because of the signal.
+            Err(failure) if failure.exit != Exit::Interrupted => match self.interrupt.exit() {
+                Some(_) => finished.and(Err(stopped())),
+                None => Err(failure),
+            },
+            result => result.and(finished),
         }
     }
 
@@ -300,6 +323,11 @@ impl Intake<'_> {
 
     /// An error if the end was asked for.
     fn go_on(&self) -> Result<(), Failure> {
-        self.plan.interrupt.exit().map_or(Ok(()), |exit| Err(Failure::new(exit, "interrupted")))
+        self.plan.interrupt.exit().map_or(Ok(()), |_| Err(stopped()))
     }
+}
+
+/// The end was asked for; [`Plan::follow`] says what that means.
+fn stopped() -> Failure {
+    Failure::new(Exit::No, "interrupted")
 }

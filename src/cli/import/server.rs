@@ -40,6 +40,7 @@ impl Server {
         conflict: Conflict,
     ) -> Result<Self, Failure> {
         let mut connection = Connection::open(address, patience)?;
+        connection.hear_out();
         let asked = connection.write(b"version\r\n").and_then(|()| connection.line());
         let answer = asked.map_err(|trouble| gone(trouble, 0))?;
         if !answer.starts_with(b"VERSION ") {

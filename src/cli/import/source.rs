@@ -13,7 +13,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use indicatif::ProgressBar;
 
 use super::progress::{ITEMS_TEMPLATE, progress_bar};
-use super::{Intake, Plan, memcached};
+use super::{Intake, Plan, memcached, stopped};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::transfer::{Halt, Parsed, jsonl, key_store, lines};
 use crate::cli::wire::Address;
@@ -119,7 +119,7 @@ impl Source {
                 let interrupt = plan.interrupt.clone();
                 let keys = source.keys(items, intake.report, |count| {
                     progress.set_message(format!("{count} keys"));
-                    interrupt.exit().map_or(Ok(()), |exit| Err(Failure::new(exit, "interrupted")))
+                    interrupt.exit().map_or(Ok(()), |_| Err(stopped()))
                 })?;
                 let gone = source.read(keys, |parsed| take(parsed, intake, progress))?;
                 if gone > 0 {

@@ -50,7 +50,8 @@ impl Trouble {
     pub(crate) fn advised(self, if_lost: &str) -> Failure {
         let (exit, advice) = match &self {
             Self::Unreachable(_) => (Exit::Unavailable, "check that a server listens there"),
-            Self::Lost(_) | Self::GivenUp => (Exit::Io, if_lost),
+            Self::Lost(_) => (Exit::Io, if_lost),
+            Self::GivenUp => (Exit::Interrupted, if_lost),
             Self::Malformed(_) => (Exit::Unavailable, "check what listens there"),
             Self::Output(_) => (Exit::Io, "check where it leads"),
         };
@@ -71,6 +72,18 @@ const UNSENT_BYTES_MAX: usize = 64 << 10;
 /// that comes just before a wait would not end it.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// For how long an answer may still come when a signal has, where it is worth knowing.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What a signal does to waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signals {
+    EndWaits,
+    /// Those in which nothing has come for a while.
+    EndVainWaits,
+    Ignored,
+}
+
 /// A connection, what is to be sent on it, and what was received but not looked at.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -78,8 +91,7 @@ pub(crate) struct Connection {
     socket: Socket,
     /// How long a wait may last without a byte going either way.
     patience: Duration,
-    /// Whether a signal ends a wait.
-    heeds_signals: bool,
+    signals: Signals,
     unsent: Vec<u8>,
     received: Vec<u8>,
     from: usize,
@@ -117,7 +129,7 @@ impl Connection {
             address: address.clone(),
             socket,
             patience,
-            heeds_signals: true,
+            signals: Signals::EndWaits,
             unsent: Vec::new(),
             received: vec![0; REPLY_BUFFER_BYTES],
             from: 0,
@@ -127,7 +139,12 @@ impl Connection {
 
     /// Has waits go on when a signal comes, for what has to be tidied up all the same.
     pub(crate) fn ignore_signals(&mut self) {
-        self.heeds_signals = false;
+        self.signals = Signals::Ignored;
+    }
+
+    /// Has answers still come in when a signal has, as long as they come: they say what was done.
+    pub(crate) fn hear_out(&mut self) {
+        self.signals = Signals::EndVainWaits;
     }
 
     /// Why it is of no further use: the server has ended it, or sent what nobody asked for. Does not
@@ -185,7 +202,13 @@ impl Connection {
     fn go_on(&self, error: &io::Error, start: Stamp) -> Result<(), Trouble> {
         let is_over = match error.kind() {
             ErrorKind::Interrupted => false,
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => start.elapsed() >= self.patience,
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                let is_vain = self.signals == Signals::EndVainWaits && start.elapsed() >= GRACE;
+                if is_vain && interrupt::is_asked() {
+                    return Err(Trouble::GivenUp);
+                }
+                start.elapsed() >= self.patience
+            }
             _ => true,
         };
         if is_over { Err(self.lost(error)) } else { Ok(()) }
@@ -193,7 +216,8 @@ impl Connection {
 
     /// Whether the user has had enough, also of bytes that come without end.
     fn heed(&self) -> Result<(), Trouble> {
-        if self.heeds_signals && interrupt::is_asked() { Err(Trouble::GivenUp) } else { Ok(()) }
+        let ends = self.signals == Signals::EndWaits && interrupt::is_asked();
+        if ends { Err(Trouble::GivenUp) } else { Ok(()) }
     }
 
     /// Reads a reply of one line.

@@ -1,7 +1,7 @@
 //! What a signal asks of a tool that talks to a server: to stop and tidy up.
 //!
 //! The first signal is only noted, and ends a wait for the server; a second one ends the process as if
-//! nobody had listened. A tool that never calls [`heed`] ends at the first.
+//! nobody had listened. A tool that calls neither [`heed`] nor [`note`] ends at the first.
 
 use std::ffi::c_int;
 use std::io;
@@ -22,6 +22,11 @@ pub(crate) fn heed(signals: &[c_int]) -> io::Result<()> {
         flag::register(signal, &IS_ASKED)?;
     }
     Ok(())
+}
+
+/// Has this signal noted here beside whoever else handles it.
+pub(crate) fn note(signal: c_int) -> io::Result<()> {
+    flag::register(signal, &IS_ASKED).map(drop)
 }
 
 /// Whether a signal has come.
