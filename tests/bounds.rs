@@ -58,7 +58,7 @@ fn more_connections_than_open_files_are_refused_at_the_start() {
         .with("-c 1000")
         .through(["prlimit", "--nofile=512:512"])
         .refused();
-    assert_eq!(refused.code, Some(71), "{refused:?}");
+    assert_eq!(refused.code, Some(78), "{refused:?}");
     assert!(refused.log.contains("ulimit") && refused.log.contains("1000"), "{refused:?}");
     let daemon =
         Launch::new(folder.path()).with("-c 300").through(["prlimit", "--nofile=64:512"]).start();

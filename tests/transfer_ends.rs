@@ -139,6 +139,28 @@ fn an_export_whose_reader_goes_away_is_not_whole() {
 }
 
 #[test]
+fn an_export_without_room_says_so_and_leaves_nothing() {
+    const IO: i32 = 74;
+    let folder = folder();
+    let at = folder.path();
+    write_items(&at.join("in"), 2_000);
+    done(at, &["import", "--from", "jsonl", "in"]);
+    // A device that is always full, and a limit of the file's size as a disk would have it.
+    let (_, said) = refused(at, IO, &["export", "--to", "jsonl", "/dev/full"]);
+    assert!(said.contains("No space left") && said.contains("make room"), "{said}");
+    let out = folder_in(at, "out");
+    fs::write(out.join("items"), "mine").expect("written");
+    let program = env!("CARGO_BIN_EXE_litecached");
+    let limited = format!("trap '' XFSZ; ulimit -f 16; exec {program} export --to jsonl out/items");
+    let output = Command::new("bash").args(["-c", &limited]).current_dir(at).output();
+    let output = output.expect("bash runs");
+    assert_eq!(output.status.code(), Some(IO), "{:?}", texts(&output));
+    assert!(texts(&output).1.contains("File too large"), "{:?}", texts(&output));
+    assert_eq!(names(&out), ["items"]);
+    assert_eq!(fs::read(out.join("items")).expect("there"), b"mine", "it is as it was");
+}
+
+#[test]
 fn an_export_that_is_ended_leaves_nothing() {
     let folder = folder();
     let at = folder.path();
