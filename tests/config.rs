@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use common::daemon::Launch;
+use common::ground::needs;
 use nix::unistd::geteuid;
 use tempfile::TempDir;
 
@@ -133,21 +134,21 @@ fn shells_and_man_read_what_was_made_for_them() {
     let fish = "source litecached.fish; complete -C 'litecached --max-d' | grep -q -- --max-disk";
     let bash = "source litecached.bash; complete -p litecached";
     for (shell, script) in [("bash", bash), ("zsh", zsh), ("fish", fish)] {
-        let Ok(output) =
-            Command::new(shell).args(["-c", script]).current_dir(&completions).output()
-        else {
-            eprintln!("skipped: needs the program {shell}");
+        if !needs(shell) {
             continue;
-        };
+        }
+        let output = Command::new(shell).args(["-c", script]).current_dir(&completions).output();
+        let output = output.expect("the shell runs");
         assert!(output.status.success(), "{shell}: {}", text(&output.stderr));
         assert_eq!(text(&output.stderr), "", "{shell}");
     }
+    if !needs("man") {
+        return;
+    }
     for page in fs::read_dir(assets.join("man")).expect("there are pages").flatten() {
         let command = ["--warnings", "-E", "UTF-8", "-l"];
-        let Ok(output) = Command::new("man").args(command).arg(page.path()).output() else {
-            eprintln!("skipped: needs the program man");
-            return;
-        };
+        let output = Command::new("man").args(command).arg(page.path()).output();
+        let output = output.expect("man runs");
         // The page of serve names another, which is found where pages are installed.
         let complaint = text(&output.stderr);
         let is_alias = page.file_name() == "litecached-serve.1";
