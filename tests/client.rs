@@ -11,7 +11,7 @@ use std::thread;
 
 use common::daemon::{Daemon, Launch};
 use common::ground::{PATIENCE, in_namespace, needs, run, until};
-use common::tools::Memcached;
+use common::tools::{Memcached, feed};
 
 #[test]
 fn one_command() {
@@ -349,21 +349,4 @@ fn command(tool: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_litecached"));
     command.env_remove("LITECACHED_ADDRESS").arg(tool);
     command
-}
-
-/// Runs it with this input. It may end before it has read all.
-fn feed(command: &mut Command, input: &[u8]) -> Output {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it runs");
-    let mut stdin = child.stdin.take().expect("it has an input");
-    thread::scope(|scope| {
-        thread::Builder::new()
-            .spawn_scoped(scope, move || drop(stdin.write_all(input)))
-            .expect("a thread can be had");
-        child.wait_with_output().expect("it ends")
-    })
 }

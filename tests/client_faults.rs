@@ -7,29 +7,17 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use common::daemon::Launch;
-use common::tools::{Memcached, folder, texts};
+use common::tools::{Memcached, feed, folder, texts};
 
 fn client(address: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_litecached"));
     command.env_remove("LITECACHED_ADDRESS").args(["client", "-a", address]);
     command
-}
-
-fn feed(command: &mut Command, input: &[u8]) -> Output {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it runs");
-    // It may end before it has read all.
-    drop(child.stdin.take().expect("it has an input").write_all(input));
-    child.wait_with_output().expect("it ends")
 }
 
 /// Answers every line by `answer` until the client goes or the answer ends with a blank, which breaks

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
@@ -125,4 +127,21 @@ impl Drop for Memcached {
     fn drop(&mut self) {
         self.child.kill().and_then(|()| self.child.wait()).expect("a child can be ended");
     }
+}
+
+/// Runs it with this input. It may end before it has read all.
+pub fn feed(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut stdin = child.stdin.take().expect("it has an input");
+    thread::scope(|scope| {
+        thread::Builder::new()
+            .spawn_scoped(scope, move || drop(stdin.write_all(input)))
+            .expect("a thread can be had");
+        child.wait_with_output().expect("it ends")
+    })
 }
