@@ -130,7 +130,7 @@ fn set(value: &str) -> Op {
 fn set_until(value: &str, exptime: i64) -> Op {
     let value = value.as_bytes().into();
     let exptime = Exptime(exptime);
-    Op::Store { mode: Mode::Set, flags: 0, exptime, compare: None, stored: None, value }
+    Op::Store(Store::plain(Mode::Set, 0, exptime), value)
 }
 
 fn is_stored(outcome: &Outcome) -> bool {
@@ -152,9 +152,9 @@ fn keys_that_share_a_hash_do_not_mix() {
     let stored = run(names.iter().map(|name| (name.as_str(), set(name))).collect());
     assert_eq!(stored.iter().filter(|outcome| is_stored(outcome)).count(), 8);
     assert_eq!(stored[8], Outcome::Failed(Failure::NoMemory), "a bucket has eight places");
-    assert_eq!(run(vec![("key3", Op::Delete)]), [Outcome::Deleted]);
+    assert_eq!(run(vec![("key3", Op::Delete(Delete::default()))]), [Outcome::Deleted]);
     assert!(is_stored(&run(vec![("key8", set("key8"))])[0]), "the free place is found");
-    let found = run(names.iter().map(|name| (name.as_str(), Op::Fetch)).collect());
+    let found = run(names.iter().map(|name| (name.as_str(), Op::Fetch(Fetch::default()))).collect());
     for (name, outcome) in names.iter().zip(found) {
         match outcome {
             Outcome::Hit(item) => assert_eq!(item.value.bytes(), name.as_bytes()),
@@ -365,7 +365,7 @@ fn a_transaction_is_bounded_by_what_it_moves() {
     let value = b"y"[..].into();
     let exptime = Exptime(0);
     let append =
-        Op::Store { mode: Mode::Append, flags: 0, exptime, compare: None, stored: None, value };
+        Op::Store(Store::plain(Mode::Append, 0, exptime), value);
     let outcomes = bench.run(names.iter().map(|name| (name.as_str(), append.clone())).collect());
     assert!(outcomes.iter().all(is_stored), "forty bytes came, eighty megabytes move");
     let commits = bench.store.metrics().totals().commits() - before;
