@@ -5,8 +5,8 @@
 //! behaves as absent everywhere.
 
 use crate::cache::{
-    Absence, Arithmetic, Creation, Deadline, Delete, Direction, Fetch, Head, Hit, Item, Marks, Mode,
-    Op, Outcome, Store, Value, Written,
+    Absence, Arithmetic, Creation, Deadline, Delete, Direction, Fetch, Head, Hit, Item, Marks,
+    Mode, Op, Outcome, Store, Value, Written,
 };
 use crate::clock::Seconds;
 use crate::limits::ITEM_HEADER_BYTES;

@@ -9,8 +9,8 @@ use crate::limits::VALUE_LENGTH_READABLE_MAX;
 use crate::protocol::decoder::{RequestKey, Session};
 use crate::protocol::form::Form;
 use crate::protocol::reject::Reject;
-use crate::protocol::{meta, simple};
 use crate::protocol::tokens::{Tokens, integer, unsigned};
+use crate::protocol::{meta, simple};
 
 /// What a command line asks for.
 pub(super) enum Line<'b> {

@@ -77,7 +77,9 @@ impl Meta<'_> {
 
     /// The letters of the words and what stands behind them.
     pub(super) fn flags(&self) -> impl Iterator<Item = (u8, &[u8])> {
-        Tokens::new(&self.words).filter_map(|word| word.split_first()).map(|(&flag, rest)| (flag, rest))
+        Tokens::new(&self.words)
+            .filter_map(|word| word.split_first())
+            .map(|(&flag, rest)| (flag, rest))
     }
 }
 
@@ -121,7 +123,9 @@ impl Flags {
                     wrong = wrong.or(Some(Reject::BadFormat));
                 }
                 b'J' if flags.take(letter, token).is_none() => wrong = Some(Reject::InvalidInitial),
-                b'D' if flags.take(letter, token).is_none() => wrong = Some(Reject::InvalidDeltaValue),
+                b'D' if flags.take(letter, token).is_none() => {
+                    wrong = Some(Reject::InvalidDeltaValue)
+                }
                 b'N' | b'T' | b'R' | b'C' | b'E' if flags.take(letter, token).is_none() => {
                     wrong = Some(Reject::BadToken);
                 }
@@ -231,56 +235,74 @@ fn operate<'b>(
 
 /// `mg key flags`.
 pub(super) fn get(line: &[u8]) -> Line<'_> {
-    operate(line, Command::Get, |why| why, |flags| {
-        Ok(Op::Fetch(Fetch {
-            unnoticed: flags.unnoticed,
-            touch: flags.touch,
-            claims: true,
-            recache: flags.recache,
-            touch_first: flags.touch_before_recache,
-            create: flags.creation(),
-        }))
-    })
+    operate(
+        line,
+        Command::Get,
+        |why| why,
+        |flags| {
+            Ok(Op::Fetch(Fetch {
+                unnoticed: flags.unnoticed,
+                touch: flags.touch,
+                claims: true,
+                recache: flags.recache,
+                touch_first: flags.touch_before_recache,
+                create: flags.creation(),
+            }))
+        },
+    )
 }
 
 /// `me key [b]`.
 pub(super) fn debug(line: &[u8]) -> Line<'_> {
-    operate(line, Command::Debug, |_| Reject::BadFormat, |_| {
-        Ok(Op::Fetch(Fetch { unnoticed: true, ..Fetch::default() }))
-    })
+    operate(
+        line,
+        Command::Debug,
+        |_| Reject::BadFormat,
+        |_| Ok(Op::Fetch(Fetch { unnoticed: true, ..Fetch::default() })),
+    )
 }
 
 /// `md key flags`.
 pub(super) fn delete(line: &[u8]) -> Line<'_> {
-    operate(line, Command::Delete, |why| why, |flags| {
-        Ok(Op::Delete(Delete {
-            compare: flags.compare,
-            invalidate: flags.invalidate,
-            empty: flags.empty,
-            touch: flags.touch,
-            cas: flags.cas,
-        }))
-    })
+    operate(
+        line,
+        Command::Delete,
+        |why| why,
+        |flags| {
+            Ok(Op::Delete(Delete {
+                compare: flags.compare,
+                invalidate: flags.invalidate,
+                empty: flags.empty,
+                touch: flags.touch,
+                cas: flags.cas,
+            }))
+        },
+    )
 }
 
 /// `ma key flags`.
 pub(super) fn arithmetic(line: &[u8]) -> Line<'_> {
-    operate(line, Command::Arithmetic, |_| Reject::InvalidOrDuplicateFlag, |flags| {
-        let direction = match flags.mode {
-            None | Some(b'I' | b'+') => Direction::Up,
-            Some(b'D' | b'-') => Direction::Down,
-            Some(_) => return Err(Reject::InvalidArithmeticMode),
-        };
-        Ok(Op::Arithmetic(Arithmetic {
-            direction,
-            delta: flags.delta.unwrap_or(1),
-            // memcached: 0 is no condition here.
-            compare: flags.compare.filter(|&cas| cas != 0),
-            cas: flags.cas,
-            touch: flags.touch,
-            create: flags.creation().map(|creation| (flags.initial, creation)),
-        }))
-    })
+    operate(
+        line,
+        Command::Arithmetic,
+        |_| Reject::InvalidOrDuplicateFlag,
+        |flags| {
+            let direction = match flags.mode {
+                None | Some(b'I' | b'+') => Direction::Up,
+                Some(b'D' | b'-') => Direction::Down,
+                Some(_) => return Err(Reject::InvalidArithmeticMode),
+            };
+            Ok(Op::Arithmetic(Arithmetic {
+                direction,
+                delta: flags.delta.unwrap_or(1),
+                // memcached: 0 is no condition here.
+                compare: flags.compare.filter(|&cas| cas != 0),
+                cas: flags.cas,
+                touch: flags.touch,
+                create: flags.creation().map(|creation| (flags.initial, creation)),
+            }))
+        },
+    )
 }
 
 /// `ms key length flags`, with a value behind it.

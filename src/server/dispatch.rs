@@ -8,8 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::cache::{
-    Absence, Arithmetic, Delete, Direction, Failure, Fetch, Key, Mode, Op, Outcome, Store,
-    Written,
+    Absence, Arithmetic, Delete, Direction, Failure, Fetch, Key, Mode, Op, Outcome, Store, Written,
 };
 use crate::clock::{Seconds, Stamp};
 use crate::limits::{HELD_BYTES_MAX, OUTPUT_BYTES_HIGH};

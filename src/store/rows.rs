@@ -204,8 +204,10 @@ impl Rows<'_> {
                     marks
                 ])?;
                 let value = found.existing.as_ref().and_then(|existing| existing.value.clone());
-                let entry = value
-                    .map(|value| Entry { generation: found.generation, item: Item { head, value } });
+                let entry = value.map(|value| Entry {
+                    generation: found.generation,
+                    item: Item { head, value },
+                });
                 changes.row(hash, key, entry);
             }
             Effect::Remove => {

@@ -61,12 +61,7 @@ impl Session {
 
     /// Reads a key: a [`Outcome::Hit`], a [`Outcome::Miss`], or a failure that the log explains. `None`
     /// if the answer changes what is stored: then it is an operation for the batch.
-    pub fn fetch(
-        &mut self,
-        key: Key<'_>,
-        fetch: Fetch,
-        now: Seconds,
-    ) -> Option<(Outcome, Source)> {
+    pub fn fetch(&mut self, key: Key<'_>, fetch: Fetch, now: Seconds) -> Option<(Outcome, Source)> {
         if fetch.touch.is_some() {
             return None;
         }

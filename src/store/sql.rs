@@ -90,6 +90,8 @@ mod tests {
             (super::FIND, "SEARCH item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
             (super::FIND_WHOLE, "SEARCH item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
             (super::UPDATE, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
+            (super::HEAD, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
+            (super::ACCESSED, "SEARCH item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
             (super::DELETE, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
             (super::EXPIRED, "SEARCH item USING INDEX item_exptime (exptime>? AND exptime<?)"),
             (super::STRETCH, "SEARCH item USING INTEGER PRIMARY KEY (rowid>?)"),

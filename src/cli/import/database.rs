@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::Sink;
 use super::conflict::{Conflict, Existing, Verdict};
 use super::report::Report;
-use crate::cache::{self, Fetch, Exptime, Item, KeyBuf, Mode, Op, Outcome};
+use crate::cache::{self, Exptime, Fetch, Item, KeyBuf, Mode, Op, Outcome};
 use crate::cli::transfer::{Position, Record, Refusal};
 use crate::cli::{Exit, Failure};
 use crate::clock::{Clock, Seconds, Stamp};

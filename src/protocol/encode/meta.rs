@@ -179,13 +179,7 @@ fn stored(
     line.end(out);
 }
 
-fn counted(
-    meta: &Meta<'_>,
-    key: Key<'_>,
-    number: u64,
-    written: &Written,
-    out: &mut impl Output,
-) {
+fn counted(meta: &Meta<'_>, key: Key<'_>, number: u64, written: &Written, out: &mut impl Output) {
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(number).as_bytes();
     let mut line = Line::new(if meta.value { b"VA " } else { b"HD" });
