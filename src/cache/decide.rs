@@ -72,7 +72,7 @@ pub fn decide(existing: Option<&Existing>, op: &Op, context: Context) -> Decisio
         (Op::Touch { .. } | Op::Delete(_), None) => Decision::answer(Outcome::NotFound),
         (Op::Touch { exptime }, Some(found)) => {
             let head = Head { deadline: exptime.deadline(context.now), ..found.head };
-            let outcome = Outcome::Touched(written(&head, false, context));
+            let outcome = Outcome::Touched(written(&head, existing, context));
             Decision { outcome, effect: change(head, context) }
         }
         (Op::Delete(how), Some(found)) => delete(found, *how, context),
@@ -93,13 +93,15 @@ fn put(item: Item, context: Context) -> Effect {
     if item.head.deadline.is_past(context.now) { Effect::Remove } else { Effect::Put(item) }
 }
 
-fn written(head: &Head, created: bool, context: Context) -> Written {
+fn written(head: &Head, existing: Option<&Existing>, context: Context) -> Written {
     Written {
         cas: head.cas,
         value_bytes: head.value_bytes,
         flags: head.flags,
         seconds_left: head.deadline.seconds_left(context.now),
-        created,
+        seconds_left_before: existing
+            .and_then(|existing| existing.head.deadline.seconds_left(context.now)),
+        created: existing.is_none(),
     }
 }
 
@@ -149,10 +151,13 @@ fn store(existing: Option<&Existing>, how: &Store, value: &Value, context: Conte
     let mut stale = false;
     if let (Some(compare), false) = (how.compare, how.mode == Mode::Add) {
         match existing {
+            None if joins && how.create.is_some() => {}
             None if joins => return Decision::answer(Outcome::NotStored),
             None => return Decision::answer(Outcome::NotFound),
             Some(found) if found.head.cas == compare => {}
-            Some(found) if how.invalidate && !joins && compare < found.head.cas => stale = true,
+            Some(found) if how.invalidate && !joins && (1..found.head.cas).contains(&compare) => {
+                stale = true;
+            }
             Some(_) => return Decision::answer(Outcome::Exists),
         }
     }
@@ -197,7 +202,7 @@ fn store(existing: Option<&Existing>, how: &Store, value: &Value, context: Conte
             (Head { flags, deadline, marks: marks.renewed(), value_bytes, ..fresh }, joined)
         }
     };
-    let outcome = Outcome::Stored(written(&head, existing.is_none(), context));
+    let outcome = Outcome::Stored(written(&head, existing, context));
     Decision { outcome, effect: put(Item { head, value }, context) }
 }
 
@@ -213,10 +218,11 @@ fn delete(found: &Existing, how: Delete, context: Context) -> Decision {
     }
     head.cas = how.cas.unwrap_or(head.cas);
     let touched = how.touch.map(|exptime| exptime.deadline(context.now));
-    let effect = if how.empty {
+    let effect = if let Some(flags) = how.empty {
         let deadline = touched.unwrap_or(Deadline::NEVER);
         let marks = if how.invalidate { head.marks } else { head.marks.renewed() };
-        let head = Head { flags: 0, deadline, marks, value_bytes: 0, ..head };
+        let accessed = Seconds::default();
+        let head = Head { flags, deadline, marks, accessed, value_bytes: 0, ..head };
         put(Item { head, value: Value::from(&b""[..]) }, context)
     } else if how.invalidate {
         change(Head { deadline: touched.unwrap_or(head.deadline), ..head }, context)
@@ -232,15 +238,18 @@ fn count_from_nothing(how: &Arithmetic, context: Context) -> Decision {
     };
     let creation = Creation { cas: creation.cas.or(how.cas), ..creation };
     let item = created(creation, number.to_string().into_bytes().into(), context);
-    let outcome = Outcome::Number(number, written(&item.head, true, context));
+    let outcome = Outcome::Number(number, written(&item.head, None, context));
     Decision { outcome, effect: put(item, context) }
 }
 
 fn arithmetic(found: &Existing, how: &Arithmetic, context: Context) -> Decision {
+    let old = whole(found).bytes();
+    if old.is_empty() {
+        return Decision::answer(Outcome::NotNumeric);
+    }
     if how.compare.is_some_and(|compare| compare != found.head.cas) {
         return Decision::answer(Outcome::Exists);
     }
-    let old = whole(found).bytes();
     let Some(number) = number_in(old) else {
         return Decision::answer(Outcome::NotNumeric);
     };
@@ -260,7 +269,7 @@ fn arithmetic(found: &Existing, how: &Arithmetic, context: Context) -> Decision 
         value_bytes: text.len() as u64,
         ..found.head
     };
-    let outcome = Outcome::Number(number, written(&head, false, context));
+    let outcome = Outcome::Number(number, written(&head, Some(found), context));
     Decision { outcome, effect: put(Item { head, value: text.into() }, context) }
 }
 

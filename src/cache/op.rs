@@ -114,8 +114,8 @@ pub struct Delete {
     pub compare: Option<u64>,
     /// Keep the item and mark it stale (`I`).
     pub invalidate: bool,
-    /// Keep the item without its value and client flags (`x`).
-    pub empty: bool,
+    /// Keep the item without its value, and with these client flags (`x`).
+    pub empty: Option<u32>,
     /// The expiry of what is kept.
     pub touch: Option<Exptime>,
     /// The cas of what is kept, where the client names one (`E`).

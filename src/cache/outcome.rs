@@ -66,6 +66,8 @@ pub struct Written {
     pub flags: u32,
     /// Seconds it has left; `None` never expires.
     pub seconds_left: Option<u64>,
+    /// The same before the operation; `None` too where there was nothing.
+    pub seconds_left_before: Option<u64>,
     /// There was nothing before.
     pub created: bool,
 }

@@ -11,14 +11,14 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 use crate::cache::{
-    Arithmetic, Creation, Delete, Direction, Exptime, Fetch, Key, Mode, Op, Outcome, Store,
+    Arithmetic, Creation, Delete, Direction, Exptime, Fetch, Key, KeyBuf, Mode, Op, Outcome, Store,
 };
 use crate::limits::KEY_BYTES_MAX;
-use crate::protocol::classic::{Line, StoreLine, exptime, reject, value_length};
+use crate::protocol::classic::{Line, StoreLine, reject, value_length};
 use crate::protocol::decoder::RequestKey;
 use crate::protocol::form::Form;
 use crate::protocol::reject::Reject;
-use crate::protocol::tokens::{Tokens, unsigned};
+use crate::protocol::tokens::{Tokens, integer, unsigned};
 
 /// Words of a line, the command and the key included (memcached: `MFLAG_MAX_OPT_LENGTH`).
 const WORDS_MAX: usize = 20;
@@ -45,6 +45,8 @@ pub struct Meta<'b> {
     pub(super) value: bool,
     /// The key was sent in base64 (`b`).
     pub(super) binary_key: bool,
+    /// Bytes of the value that was sent (`ms`).
+    pub(super) sent_bytes: u64,
 }
 
 /// A meta command.
@@ -85,6 +87,7 @@ impl Meta<'_> {
 
 /// What the flags of a line say.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a letter of its own")]
 struct Flags {
     binary_key: bool,
     quiet: bool,
@@ -97,7 +100,8 @@ struct Flags {
     recache: Option<Exptime>,
     compare: Option<u64>,
     cas: Option<u64>,
-    client_flags: u32,
+    /// The client's own 32 bits (`F`).
+    stored_as: u32,
     mode: Option<u8>,
     initial: u64,
     delta: Option<u64>,
@@ -108,31 +112,41 @@ struct Flags {
 }
 
 impl Flags {
-    /// Reads flags. An unknown or repeated letter ends it; a bad number is told at the end, the last
-    /// one of them (memcached).
-    fn read<'b>(words: impl Iterator<Item = &'b [u8]>) -> Result<Self, Reject> {
+    /// Reads the flags behind a key. An unknown or repeated letter ends it; a bad number or key is told
+    /// at the end, the last one of them (memcached).
+    fn read<'b>(
+        sent: &'b [u8],
+        words: impl Iterator<Item = &'b [u8]>,
+    ) -> Result<(Self, RequestKey<'b>), Reject> {
         let mut flags = Self::default();
+        let mut key = Key::new(sent).map(RequestKey::Here);
         let mut seen = 0u128;
         let mut wrong = None;
         for word in words {
             let Some((&letter, token)) = word.split_first() else { continue };
-            let bit = 1u128.checked_shl(u32::from(letter)).filter(|bit| seen & bit == 0);
-            seen |= bit.ok_or(Reject::DuplicateFlag)?;
+            let bit = 1u128.checked_shl(u32::from(letter)).ok_or(Reject::InvalidFlag)?;
+            if seen & bit != 0 {
+                return Err(Reject::DuplicateFlag);
+            }
+            seen |= bit;
             match letter {
-                b'F' if flags.take(letter, token).is_none() => {
-                    wrong = wrong.or(Some(Reject::BadFormat));
+                b'F' | b'J' | b'D' | b'N' | b'T' | b'R' | b'C' | b'E' => {
+                    if flags.take(letter, token).is_none() {
+                        wrong = match letter {
+                            b'F' => wrong.or(Some(Reject::BadFormat)),
+                            b'J' => Some(Reject::InvalidInitial),
+                            b'D' => Some(Reject::InvalidDeltaValue),
+                            _ => Some(Reject::BadToken),
+                        };
+                    }
                 }
-                b'J' if flags.take(letter, token).is_none() => wrong = Some(Reject::InvalidInitial),
-                b'D' if flags.take(letter, token).is_none() => {
-                    wrong = Some(Reject::InvalidDeltaValue)
+                b'b' => {
+                    flags.binary_key = true;
+                    key = decode_key(sent).map(RequestKey::Kept);
+                    wrong = if key.is_none() { Some(Reject::UndecodableKey) } else { wrong };
                 }
-                b'N' | b'T' | b'R' | b'C' | b'E' if flags.take(letter, token).is_none() => {
-                    wrong = Some(Reject::BadToken);
-                }
-                b'F' | b'J' | b'D' | b'N' | b'T' | b'R' | b'C' | b'E' => {}
                 b'M' => flags.mode = Some(token.first().copied().unwrap_or(0)),
-                b'O' => flags.opaque_too_long = word.len() >= OPAQUE_BYTES_MAX,
-                b'b' => flags.binary_key = true,
+                b'O' => flags.opaque_too_long = word.len() > OPAQUE_BYTES_MAX,
                 b'q' => flags.quiet = true,
                 b'v' => flags.value = true,
                 b'u' => flags.unnoticed = true,
@@ -142,26 +156,29 @@ impl Flags {
                 _ => return Err(Reject::InvalidFlag),
             }
         }
-        wrong.map_or(Ok(flags), Err)
+        match (wrong, key) {
+            (Some(wrong), _) => Err(wrong),
+            (None, Some(key)) => Ok((flags, key)),
+            (None, None) => Err(Reject::BadFormat),
+        }
     }
 
     /// Takes a number behind its letter; `None` if it is none.
     fn take(&mut self, letter: u8, token: &[u8]) -> Option<()> {
         match letter {
-            // memcached takes any unsigned number here and keeps its lower 32 bits.
-            #[allow(clippy::cast_possible_truncation, reason = "memcached cuts it to 32 bits")]
-            b'F' => self.client_flags = unsigned(token)? as u32,
-            b'J' => self.initial = unsigned(token)?,
-            b'D' => self.delta = Some(unsigned(token)?),
-            b'C' => self.compare = Some(unsigned(token)?),
-            b'E' => self.cas = Some(unsigned(token)?),
-            b'N' => self.create = Some(exptime(token)?),
+            b'F' => self.stored_as = u32::try_from(digits(token)?).ok()?,
+            b'J' => self.initial = digits(token)?,
+            b'D' => self.delta = Some(digits(token)?),
+            b'C' => self.compare = Some(digits(token)?),
+            // 0 is as good as none: no item has it.
+            b'E' => self.cas = Some(digits(token)?).filter(|&cas| cas != 0),
+            b'N' => self.create = Some(time(token)?),
             b'R' => {
-                self.recache = Some(exptime(token)?);
+                self.recache = Some(time(token)?);
                 self.touch_before_recache = self.touch.is_some();
             }
             _ => {
-                self.touch = Some(exptime(token)?);
+                self.touch = Some(time(token)?);
                 self.touch_behind_create = self.create.is_some();
             }
         }
@@ -174,15 +191,40 @@ impl Flags {
         Some(Creation { exptime, cas: self.cas, binary_key: self.binary_key })
     }
 
-    fn form<'b>(&self, command: Command, words: &'b [u8]) -> Form<'b> {
+    fn form<'b>(&self, command: Command, words: &'b [u8], sent_bytes: u64) -> Form<'b> {
         Form::Meta(Meta {
             command,
             words: Cow::Borrowed(words),
             quiet: self.quiet,
             value: self.value,
             binary_key: self.binary_key,
+            sent_bytes,
         })
     }
+}
+
+/// An unsigned number without a sign.
+fn digits(token: &[u8]) -> Option<u64> {
+    unsigned(token).filter(|_| token[0].is_ascii_digit())
+}
+
+/// A 32-bit number that only a minus may stand before. What is larger is refused here, not cut as in
+/// the classic commands.
+fn time(token: &[u8]) -> Option<Exptime> {
+    let number = integer(token).filter(|_| token[0] != b'+')?;
+    i32::try_from(number).ok().map(|number| Exptime(number.into()))
+}
+
+/// What a key in base64 stands for. As memcached reads it: other characters are passed over, and what
+/// follows a padded group of four is not looked at.
+fn decode_key(sent: &[u8]) -> Option<KeyBuf> {
+    let is_of_it = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    let mut text: Vec<u8> = sent.iter().copied().filter(is_of_it).collect();
+    if let Some(group) = text.chunks(4).position(|group| group.contains(&b'=')) {
+        text.truncate(group * 4 + 4);
+    }
+    let bytes = BASE64.decode(text).ok()?;
+    Key::new(&bytes).map(Key::to_owned)
 }
 
 /// The key as it was sent, and the words behind it.
@@ -199,36 +241,22 @@ fn check_count(line: &[u8]) -> Result<(), Reject> {
     if Tokens::new(line).count() > WORDS_MAX { Err(Reject::TooManyFlags) } else { Ok(()) }
 }
 
-fn key(sent: &[u8], binary: bool) -> Result<RequestKey<'_>, Reject> {
-    if binary {
-        let bytes = BASE64.decode(sent).map_err(|_| Reject::UndecodableKey)?;
-        return Key::new(&bytes)
-            .map(|key| RequestKey::Kept(key.to_owned()))
-            .ok_or(Reject::UndecodableKey);
-    }
-    Key::new(sent).map(RequestKey::Here).ok_or(Reject::BadFormat)
-}
-
 /// Puts together a line that has no data behind it.
-fn operate<'b>(
-    line: &'b [u8],
+fn operate(
+    line: &[u8],
     command: Command,
     judge: impl FnOnce(Reject) -> Reject,
     op: impl FnOnce(&Flags) -> Result<Op, Reject>,
-) -> Line<'b> {
+) -> Line<'_> {
     let parsed = (|| {
         let (sent, words) = key_and_words(line)?;
-        check_count(line)?;
-        let read = Flags::read(Tokens::new(words)).and_then(|flags| {
-            let key = key(sent, flags.binary_key)?;
-            Ok((flags, key))
-        });
+        let read = check_count(line).and_then(|()| Flags::read(sent, Tokens::new(words)));
         let (flags, key) = read.map_err(judge)?;
         let op = op(&flags)?;
         if flags.opaque_too_long {
             return Err(Reject::OpaqueTooLong);
         }
-        Ok(Line::Operate { key, op, form: flags.form(command, words) })
+        Ok(Line::Operate { key, op, form: flags.form(command, words, 0) })
     })();
     parsed.unwrap_or_else(|why| reject(why, false))
 }
@@ -252,14 +280,17 @@ pub(super) fn get(line: &[u8]) -> Line<'_> {
     )
 }
 
-/// `me key [b]`.
+/// `me key [b]`, and words that mean nothing.
 pub(super) fn debug(line: &[u8]) -> Line<'_> {
-    operate(
-        line,
-        Command::Debug,
-        |_| Reject::BadFormat,
-        |_| Ok(Op::Fetch(Fetch { unnoticed: true, ..Fetch::default() })),
-    )
+    let parsed = (|| {
+        let (sent, words) = key_and_words(line)?;
+        let binary_key = Tokens::new(words).any(|word| word == b"b");
+        let words = if binary_key { b"b".as_slice() } else { b"" };
+        let (flags, key) = Flags::read(sent, Tokens::new(words)).map_err(|_| Reject::BadFormat)?;
+        let op = Op::Fetch(Fetch { unnoticed: true, ..Fetch::default() });
+        Ok(Line::Operate { key, op, form: flags.form(Command::Debug, words, 0) })
+    })();
+    parsed.unwrap_or_else(|why| reject(why, false))
 }
 
 /// `md key flags`.
@@ -272,7 +303,7 @@ pub(super) fn delete(line: &[u8]) -> Line<'_> {
             Ok(Op::Delete(Delete {
                 compare: flags.compare,
                 invalidate: flags.invalidate,
-                empty: flags.empty,
+                empty: flags.empty.then_some(flags.stored_as),
                 touch: flags.touch,
                 cas: flags.cas,
             }))
@@ -308,14 +339,13 @@ pub(super) fn arithmetic(line: &[u8]) -> Line<'_> {
 /// `ms key length flags`, with a value behind it.
 pub(super) fn store(line: &[u8]) -> Line<'_> {
     let mut tokens = Tokens::new(line);
-    let length = tokens.nth(2).and_then(value_length);
+    let length = tokens.nth(2).filter(|word| word[0].is_ascii_digit()).and_then(value_length);
     let words = tokens.rest();
     let Some(value_bytes) = length else { return reject(Reject::BadFormat, false) };
     let parsed = (|| {
         let (sent, _) = key_and_words(line)?;
         check_count(line)?;
-        let flags = Flags::read(Tokens::new(words))?;
-        let key = key(sent, flags.binary_key)?;
+        let (flags, key) = Flags::read(sent, Tokens::new(words))?;
         let mode = match flags.mode {
             None | Some(b'S') => Mode::Set,
             Some(b'E') => Mode::Add,
@@ -327,18 +357,20 @@ pub(super) fn store(line: &[u8]) -> Line<'_> {
         if flags.opaque_too_long {
             return Err(Reject::OpaqueTooLong);
         }
+        let joins = matches!(mode, Mode::Append | Mode::Prepend);
         let how = Store {
             mode,
-            flags: flags.client_flags,
+            flags: flags.stored_as,
             exptime: flags.touch.unwrap_or_default(),
-            compare: flags.compare,
+            // memcached: 0 is no condition for what is joined.
+            compare: flags.compare.filter(|&cas| cas != 0 || !joins),
             invalidate: flags.invalidate,
             cas: flags.cas,
             create: flags.create,
             binary_key: flags.binary_key,
             stored: None,
         };
-        let form = flags.form(Command::Set, words);
+        let form = flags.form(Command::Set, words, value_bytes);
         Ok(Line::Store(StoreLine { key, how, value_bytes, form }))
     })();
     parsed.unwrap_or_else(|reject| Line::Reject {

@@ -82,6 +82,8 @@ pub(super) enum Counted {
     Down,
     Touch,
     Delete,
+    /// `md` with `I`.
+    Invalidate,
     Flush,
     TooLarge,
     /// `me`.

@@ -439,6 +439,7 @@ fn kind_of(op: &Op, form: &Form<'_>) -> (Kind, Counted) {
         }
         Op::Arithmetic(_) => (Kind::Arithmetic, Counted::Down),
         Op::Touch { .. } => (Kind::Touch, Counted::Touch),
+        Op::Delete(Delete { invalidate: true, .. }) => (Kind::Delete, Counted::Invalidate),
         Op::Delete(_) => (Kind::Delete, Counted::Delete),
         Op::Discard => (Kind::Set, Counted::TooLarge),
     }
@@ -483,7 +484,7 @@ fn outcome_name(outcome: &Outcome) -> String {
 fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
     let hit_or_miss = |hit: &Tally, miss: &Tally, error: &Tally| match outcome {
         Outcome::NotFound | Outcome::Miss(_) => miss.up(),
-        Outcome::Failed(_) | Outcome::NotNumeric => error.up(),
+        Outcome::Failed(_) | Outcome::NotNumeric | Outcome::Exists => error.up(),
         _ => hit.up(),
     };
     match outcome {
@@ -540,7 +541,12 @@ fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
         Counted::Down => {
             hit_or_miss(&counters.decr_hits, &counters.decr_misses, &counters.decr_errors);
         }
-        Counted::Delete => {
+        // memcached: what is only marked counts as no delete, and what has another cas as missed.
+        Counted::Invalidate if *outcome == Outcome::Deleted => counters.other_done.up(),
+        Counted::Delete | Counted::Invalidate if *outcome == Outcome::Exists => {
+            counters.delete_misses.up();
+        }
+        Counted::Delete | Counted::Invalidate => {
             hit_or_miss(&counters.delete_hits, &counters.delete_misses, &counters.delete_errors);
         }
         Counted::Flush if *outcome == Outcome::Flushed => counters.flush_done.up(),

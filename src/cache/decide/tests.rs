@@ -195,7 +195,7 @@ fn deleting_may_leave_something() {
     assert_eq!((head.cas, head.deadline.unix()), (70, NOW.0 + 5));
     assert_eq!(delete(Delete { touch: Some(Exptime(-1)), ..stale }).effect, Effect::Remove);
 
-    let empty = Delete { empty: true, ..plain };
+    let empty = Delete { empty: Some(0), ..plain };
     let decision = delete(empty);
     let item = put_by(&decision);
     assert_eq!((item.value.len(), item.head.flags, item.head.cas), (0, 0, 3));

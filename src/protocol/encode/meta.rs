@@ -4,7 +4,7 @@
 
 use base64::Engine as _;
 
-use crate::cache::{Hit, Key, Outcome, Written};
+use crate::cache::{Deadline, Hit, Key, Outcome, Written};
 use crate::limits::{ITEM_HEADER_BYTES, KEY_BYTES_MAX};
 use crate::protocol::encode::{Output, classic};
 use crate::protocol::meta::{BASE64, Command, Meta};
@@ -130,10 +130,11 @@ fn fetched(meta: &Meta<'_>, key: Key<'_>, hit: &Hit, out: &mut impl Output) {
     if value {
         line.number(head.value_bytes);
     }
-    let mut deadline = head.deadline;
+    let mut deadline = if hit.created { Deadline::NEVER } else { head.deadline };
     for (flag, token) in meta.flags() {
         match flag {
             b'T' => deadline = hit.deadline,
+            b'N' if hit.created => deadline = hit.deadline,
             b'O' => line.opaque(token),
             b'k' => line.echoed_key(key, head.marks.is_binary_key()),
             b's' => line.flag_number(b's', head.value_bytes),
@@ -172,7 +173,11 @@ fn stored(
             b'O' => line.opaque(token),
             b'k' => line.echoed_key(key, meta.binary_key),
             b'c' => line.flag_number(b'c', written.map_or(0, |written| written.cas)),
-            b's' => line.flag_number(b's', written.map_or(0, |written| written.value_bytes)),
+            // What was sent, where nothing was stored (1.6.45).
+            b's' => {
+                let bytes = written.map_or(meta.sent_bytes, |written| written.value_bytes);
+                line.flag_number(b's', bytes);
+            }
             _ => {}
         }
     }
@@ -186,12 +191,15 @@ fn counted(meta: &Meta<'_>, key: Key<'_>, number: u64, written: &Written, out: &
     if meta.value {
         line.number(digits.len() as u64);
     }
+    let mut seconds_left = written.seconds_left_before;
     for (flag, token) in meta.flags() {
         match flag {
             b'O' => line.opaque(token),
             b'k' => line.echoed_key(key, meta.binary_key),
             b'c' => line.flag_number(b'c', written.cas),
-            b't' => line.time_left(written.seconds_left),
+            b'T' => seconds_left = written.seconds_left,
+            b'N' if written.created => seconds_left = written.seconds_left,
+            b't' => line.time_left(seconds_left),
             _ => {}
         }
     }
