@@ -13,9 +13,10 @@ use std::sync::{Mutex, PoisonError};
 use common::in_process::InProcess;
 use common::runner::{self, Mode};
 use common::script::{self, Script};
-use common::target::Memcached;
+use common::target::{Memcached, Target};
 
-/// In `~ not in`: a memcached elsewhere, in any mode; with a mode's name behind it, in that one.
+/// In `~ not in`: a memcached elsewhere, in any mode; with a mode's name behind it, in that one; with
+/// a version behind it, those that begin so.
 const MEMCACHED_MODE: &str = "memcached";
 
 /// One mode at a time may use the memcached elsewhere: all share its keys.
@@ -94,14 +95,37 @@ fn run_elsewhere(script: &Script, mode: Mode, seed: u64) -> Result<(), String> {
     }
     let _alone = MEMCACHED.lock().unwrap_or_else(PoisonError::into_inner);
     let mut memcached = Memcached::from_environment().expect("its address is in the environment");
+    if let Some(version) = memcached.memcached_version()
+        && script
+            .excluded
+            .iter()
+            .filter_map(|name| excluded_version(name))
+            .any(|excluded| version.starts_with(excluded))
+    {
+        return Ok(());
+    }
     memcached.empty();
     runner::run(script, mode, seed, &mut memcached)
+}
+
+/// The version in a name of `~ not in`, if there is one.
+fn excluded_version(name: &str) -> Option<&str> {
+    let rest = name.strip_prefix(MEMCACHED_MODE)?.strip_prefix('-')?;
+    rest.starts_with(|first: char| first.is_ascii_digit()).then_some(rest)
+}
+
+#[test]
+fn an_excluded_version_is_told_from_a_mode() {
+    assert_eq!(excluded_version("memcached-1.6.18"), Some("1.6.18"));
+    assert_eq!(excluded_version("memcached-pipelined"), None);
+    assert_eq!(excluded_version("memcached"), None);
+    assert_eq!(excluded_version("restarted"), None);
 }
 
 #[test]
 fn excluded_modes_exist() {
     for script in scripts() {
-        for name in &script.excluded {
+        for name in script.excluded.iter().filter(|name| excluded_version(name).is_none()) {
             let mode = name
                 .strip_prefix(MEMCACHED_MODE)
                 .map_or(name.as_str(), |rest| rest.strip_prefix('-').unwrap_or("whole"));

@@ -32,7 +32,8 @@
 //!     ~ half-close a             sends the end of file on `a` and goes on reading
 //!     ~ start with -F            for the whole script: memcached's flags for the daemon
 //!     ~ not in MODE: reason      for the whole script: MODE is one of the runner's,
-//!                                or `memcached`, or both: `memcached-pipelined`
+//!                                or `memcached`, or both: `memcached-pipelined`, or a version
+//!                                of it: `memcached-1.6.18`
 //!     ~ memcached-differs: why   the next command is answered otherwise by memcached; what it
 //!     <! ERROR                   answers follows our own reply on `<!` lines (or `<!close>`).
 //!                                Without them the command is not sent there.
