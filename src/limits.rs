@@ -14,6 +14,10 @@ pub const LINE_BYTES_MAX: usize = 2_048;
 /// end, and rounding. With a key of 1 byte the largest value of the default size is 1,048,516 there.
 pub const ITEM_HEADER_BYTES: usize = 59;
 
+/// A SASL message. A login names a user twice and a password, of 250 bytes or so each; a longer message is
+/// dropped.
+pub const SASL_BYTES_MAX: usize = 1 << 10;
+
 /// Default of `-I`: the largest item, key and header included.
 pub const ITEM_BYTES_DEFAULT: u64 = 1 << 20;
 /// Least `-I`, as in memcached.
@@ -102,6 +106,7 @@ pub const KEYS_PER_BUCKET: i64 = 8;
 
 const _: () = assert!(KEYS_PER_BUCKET.count_ones() == 1);
 const _: () = assert!(READ_BUFFER_BYTES > 2 * LINE_BYTES_MAX + KEY_BYTES_MAX);
+const _: () = assert!(READ_BUFFER_BYTES > SASL_BYTES_MAX + 2 * KEY_BYTES_MAX);
 const _: () = assert!(WAL_BYTES_LEAST <= WAL_BYTES_DEFAULT);
 const _: () = assert!(BATCH_BYTES_MAX as u64 <= WAL_BYTES_LEAST);
 

@@ -263,6 +263,7 @@ pub struct Settings<'a> {
     pub threads: u64,
     pub requests_per_turn: u64,
     pub cas_enabled: bool,
+    pub protocol: &'a str,
     pub backlog: u32,
     pub refused_fast: bool,
     pub flush_enabled: bool,
@@ -293,7 +294,7 @@ pub fn settings(settings: &Settings<'_>, store: &Snapshot) -> Lines {
     lines.line("reqs_per_event", settings.requests_per_turn);
     lines.line("cas_enabled", yes(settings.cas_enabled));
     lines.line("tcp_backlog", settings.backlog);
-    lines.line("binding_protocol", "ascii");
+    lines.line("binding_protocol", settings.protocol);
     lines.line("auth_enabled_sasl", "no");
     lines.line("auth_enabled_ascii", "no");
     lines.line("item_size_max", store.item_bytes_max);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::limits;
-use crate::server::{self, Listen};
+use crate::server::{self, Listen, Protocol};
 
 use super::extended::{self, Extended};
 use super::facts::Facts;
@@ -80,7 +80,18 @@ impl Reading<'_> {
             idle_timeout_seconds: extended
                 .idle_timeout_seconds
                 .unwrap_or(default.idle_timeout_seconds),
+            protocol: self.protocol()?,
         })
+    }
+
+    fn protocol(&self) -> Result<Protocol, Error> {
+        let Some(written) = self.raw.last(Id::Protocol) else { return Ok(Protocol::Auto) };
+        match written.utf8()? {
+            "auto" => Ok(Protocol::Auto),
+            "ascii" => Ok(Protocol::Ascii),
+            "binary" => Ok(Protocol::Binary),
+            _ => Err(written.wrong("auto, ascii or binary")),
+        }
     }
 
     /// The default follows the machine; an explicit number is taken as it is.

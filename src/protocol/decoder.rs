@@ -1,4 +1,4 @@
-//! Turns client bytes into requests.
+//! Turns the bytes of a client who speaks text into requests.
 //!
 //! Does no I/O and asks nobody for the time: give it bytes, it says what they mean so far. Holds to
 //! one rule: however the bytes are cut, the requests come out the same. What it keeps between calls
@@ -41,14 +41,14 @@ pub enum Request<'b> {
     /// The value announced for this key is too large and will be swallowed. `discards`: what is there
     /// goes, so that nobody reads a value its owner believes overwritten.
     TooLarge { key: RequestKey<'b>, discards: bool, form: Form<'b> },
-    /// `mn`: answered `MN` when everything before it has been answered.
-    Noop,
+    /// `mn`: answered when everything before it has been answered.
+    Noop { form: Form<'b> },
     /// The retrieval line ends.
     EndOfKeys,
     /// Everything stored is gone: now, or when the exptime says.
-    FlushAll { delay: Exptime, quiet: bool },
+    FlushAll { delay: Exptime, form: Form<'b> },
     /// A command about the session or the server.
-    Session(Session<'b>),
+    Session { command: Session<'b>, form: Form<'b> },
 }
 
 /// The key of a request: part of the bytes just given, or remembered while a value arrived.
@@ -101,11 +101,18 @@ pub enum Session<'b> {
     Shutdown {
         known: bool,
     },
+    /// Which mechanisms of SASL there are.
+    SaslList,
+    /// A login by SASL, or a further step of one. No message: it is longer than any login.
+    SaslLogin {
+        mechanism: &'b [u8],
+        message: Option<&'b [u8]>,
+    },
 }
 
-/// Turns one connection's bytes into requests.
+/// Turns one connection's text into requests.
 #[derive(Debug)]
-pub struct Decoder {
+pub(super) struct Text {
     state: State,
     item_bytes_max: u64,
 }
@@ -135,20 +142,20 @@ struct Arriving {
     value: Vec<u8>,
 }
 
-impl Decoder {
-    /// A decoder for a new connection. Items over `item_bytes_max` bytes, key and header included,
+impl Text {
+    /// For a new connection. Items over `item_bytes_max` bytes, key and header included,
     /// are refused as too large.
-    pub fn new(item_bytes_max: u64) -> Self {
+    pub(super) fn new(item_bytes_max: u64) -> Self {
         Self { state: State::Command, item_bytes_max }
     }
 
     /// Changes what is refused from the next command line on.
-    pub fn set_item_bytes_max(&mut self, item_bytes_max: u64) {
+    pub(super) fn set_item_bytes_max(&mut self, item_bytes_max: u64) {
         self.item_bytes_max = item_bytes_max;
     }
 
     /// Bytes of a value that has arrived in part.
-    pub fn arriving_bytes(&self) -> usize {
+    pub(super) fn arriving_bytes(&self) -> usize {
         match &self.state {
             State::Value(arriving) => arriving.value.capacity(),
             _ => 0,
@@ -156,13 +163,13 @@ impl Decoder {
     }
 
     /// Whether the last request is complete: a connection may end here without cutting anything off.
-    pub fn is_between_requests(&self) -> bool {
+    pub(super) fn is_between_requests(&self) -> bool {
         matches!(self.state, State::Command)
     }
 
     /// Gives up the value that is arriving: what was remembered of it is freed and the rest will be
     /// swallowed. `None` if no value is arriving; else whether its client wants no reply.
-    pub fn abandon_value(&mut self) -> Option<Form<'static>> {
+    pub(super) fn abandon_value(&mut self) -> Option<Form<'static>> {
         let State::Value(arriving) = &self.state else { return None };
         let form = arriving.form.clone();
         let left = (arriving.value_bytes - arriving.value.len()) as u64;
@@ -174,7 +181,7 @@ impl Decoder {
     }
 
     /// Says what `bytes` mean: those that the last call did not use, and those that came since.
-    pub fn decode<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
+    pub(super) fn decode<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
         match &mut self.state {
             State::Command => self.command(bytes),
             State::Keys { .. } => self.key(bytes, 0),
@@ -216,12 +223,17 @@ impl Decoder {
             Line::Operate { key, op, form } => {
                 Step::Request { request: Request::Operate { key, op, form }, used: length }
             }
-            Line::Noop => Step::Request { request: Request::Noop, used: length },
-            Line::FlushAll { delay, quiet } => {
-                Step::Request { request: Request::FlushAll { delay, quiet }, used: length }
+            Line::Noop => {
+                let form = Form::Classic { quiet: false };
+                Step::Request { request: Request::Noop { form }, used: length }
             }
-            Line::Session(session) => {
-                Step::Request { request: Request::Session(session), used: length }
+            Line::FlushAll { delay, quiet } => {
+                let form = Form::Classic { quiet };
+                Step::Request { request: Request::FlushAll { delay, form }, used: length }
+            }
+            Line::Session(command) => {
+                let form = Form::Classic { quiet: false };
+                Step::Request { request: Request::Session { command, form }, used: length }
             }
             Line::Reject { reject, quiet, swallow } => {
                 if let Some(bytes) = swallow {
@@ -363,7 +375,9 @@ impl Decoder {
             Form::Simple { quiet } => (*quiet, State::SwallowLine, 0),
             Form::Classic { quiet } => (*quiet, State::Command, 2),
             Form::Meta(_) => (false, State::Command, 2),
-            Form::Retrieval { .. } => unreachable!("a retrieval has no value"),
+            Form::Retrieval { .. } | Form::Binary(_) => {
+                unreachable!("a retrieval has no value, and a frame no line end")
+            }
         };
         self.state = state;
         Step::Reject { reject: Reject::BadDataChunk, quiet, used: used + ending }
@@ -403,7 +417,7 @@ impl Decoder {
 }
 
 /// As many bytes as are left to drop, and are there.
-fn take(left: &mut u64, bytes: &[u8]) -> usize {
+pub(super) fn take(left: &mut u64, bytes: &[u8]) -> usize {
     let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
     *left -= taken as u64;
     taken
@@ -430,7 +444,7 @@ fn ending(bytes: &[u8], at: usize, simple: bool) -> Option<Ending> {
 }
 
 /// Grows a value's buffer with what has come, not with what was announced.
-fn reserve(value: &mut Vec<u8>, more: usize, value_bytes: usize) {
+pub(super) fn reserve(value: &mut Vec<u8>, more: usize, value_bytes: usize) {
     let needed = value.len() + more;
     if needed > value.capacity() {
         let grown = needed.max(value.capacity() * 2).max(VALUE_STEP_BYTES).min(value_bytes);

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::cache::Mode;
+use crate::protocol::binary::Frame;
 use crate::protocol::meta::{Command, Meta};
 
 /// How the answer to an operation is written.
@@ -15,6 +17,8 @@ pub enum Form<'b> {
     Retrieval { with_cas: bool },
     /// A line of codes and flags.
     Meta(Meta<'b>),
+    /// A frame of the binary protocol.
+    Binary(Frame),
 }
 
 impl Form<'_> {
@@ -27,6 +31,15 @@ impl Form<'_> {
             Self::Meta(meta) => {
                 Form::Meta(Meta { words: Cow::Owned(meta.words.into_owned()), ..meta })
             }
+            Self::Binary(frame) => Form::Binary(frame),
+        }
+    }
+
+    /// The mode that the opcode of a storing frame says.
+    pub fn frame_mode(&self) -> Option<Mode> {
+        match self {
+            Self::Binary(frame) => frame.mode(),
+            _ => None,
         }
     }
 
@@ -41,6 +54,7 @@ impl Form<'_> {
             Self::Classic { .. } | Self::Simple { .. } => false,
             Self::Retrieval { .. } => true,
             Self::Meta(meta) => meta.carries_value(),
+            Self::Binary(frame) => frame.carries_value(),
         }
     }
 }

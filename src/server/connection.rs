@@ -3,6 +3,7 @@
 //! What must stay true: replies leave in request order. While something of this connection waits for a
 //! commit, what comes behind it waits in `pending`, answered or not.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
@@ -51,7 +52,7 @@ pub(super) enum Slot {
     /// Waits for a commit.
     Task(Pending),
     /// Ready, but behind one that waits.
-    Ready(&'static [u8]),
+    Ready(Cow<'static, [u8]>),
     /// The end of a retrieval line, behind one of its keys that waits.
     EndOfKeys,
 }
@@ -171,12 +172,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, id: u64, card: Arc<Card>, item_bytes_max: u64) -> Self {
+    pub(super) fn new(stream: Stream, id: u64, card: Arc<Card>, decoder: Decoder) -> Self {
         Self {
             stream,
             id,
             card,
-            decoder: Decoder::new(item_bytes_max),
+            decoder,
             input: None,
             output: Output::default(),
             pending: VecDeque::new(),

@@ -3,6 +3,7 @@
 //! What must stay true: a read is answered at once only when nothing of its connection waits for a
 //! commit; else it joins the batch behind what it must see.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -121,10 +122,10 @@ impl Desk {
         if reject != Reject::TooLarge {
             self.metrics.counters.refused_client.up();
         }
-        if let Some(line) = reject.line()
+        if let Some(answer) = reject.answer()
             && !quiet
         {
-            say(connection, line);
+            say(connection, answer);
         }
         if reject.closes() {
             connection.ending = Ending::Owed;
@@ -143,7 +144,7 @@ impl Desk {
                 }
                 let (kind, counted) = kind_of(&op, &form);
                 let logged = Self::describe(|| command_line(&op, key.as_key()));
-                let op = self.without_cas(op);
+                let op = self.without_cas(op, &form);
                 let hash = self.context.store.hash(key.as_key());
                 let task = Task::Operate { hash, key: key.into_owned(), op };
                 self.queue(connection, ticket, task, form.into_owned(), kind, counted, logged);
@@ -155,40 +156,37 @@ impl Desk {
                     let task = Task::Operate { hash, key: key.into_owned(), op: Op::Discard };
                     let (form, counted) = (form.into_owned(), Counted::TooLarge);
                     self.queue(connection, ticket, task, form, Kind::Set, counted, None);
-                } else if form == (Form::Classic { quiet: false }) {
-                    say(connection, Reject::TooLarge.line().unwrap_or_default());
+                } else {
+                    say(connection, encode::too_large(&form));
                 }
             }
-            Request::Noop => {
-                say(connection, encode::MN);
+            Request::Noop { form } => {
+                say(connection, encode::noop(&form));
                 self.metrics.counters.other_done.up();
             }
             Request::EndOfKeys if connection.pending.is_empty() => end_of_keys(connection),
             Request::EndOfKeys => connection.pending.push_back(Slot::EndOfKeys),
-            Request::FlushAll { delay, quiet } => {
+            Request::FlushAll { delay, form } => {
                 self.metrics.counters.cmd_flush.up();
                 if !self.context.live.flush_enabled() {
                     self.metrics.counters.flush_errors.up();
                     self.metrics.counters.refused_client.up();
-                    if !quiet {
-                        say(connection, b"CLIENT_ERROR flush_all not allowed\r\n");
-                    }
+                    say(connection, encode::flush_refused(&form));
                     return true;
                 }
                 let logged = Self::describe(|| format!("flush_all {}", delay.0));
-                let form = Form::Classic { quiet };
                 let task = Task::Flush { delay };
                 let (kind, counted) = (Kind::Flush, Counted::Flush);
-                self.queue(connection, ticket, task, form, kind, counted, logged);
+                self.queue(connection, ticket, task, form.into_owned(), kind, counted, logged);
             }
             // What a session command shows includes what its own connection did before.
-            Request::Session(_) if !connection.pending.is_empty() => {
+            Request::Session { .. } if !connection.pending.is_empty() => {
                 connection.stalled = true;
                 return false;
             }
-            Request::Session(command) => {
+            Request::Session { command, form } => {
                 let began = Stamp::now();
-                self.command(connection, command);
+                self.command(connection, command, &form);
                 self.metrics.counters.other_done.up();
                 self.metrics.latency(Kind::Other).record(began.elapsed());
                 Self::log(connection, || session_line(command), began);
@@ -292,22 +290,25 @@ impl Desk {
         }
         while !matches!(connection.pending.front(), None | Some(Slot::Task(_))) {
             match connection.pending.pop_front() {
-                Some(Slot::Ready(line)) => connection.output.bytes(line),
+                Some(Slot::Ready(answer)) => connection.output.bytes(&answer),
                 Some(Slot::EndOfKeys) => end_of_keys(connection),
                 Some(Slot::Task(_)) | None => {}
             }
         }
     }
 
-    fn command(&mut self, connection: &mut Connection, command: Command<'_>) {
+    fn command(&mut self, connection: &mut Connection, command: Command<'_>, form: &Form<'_>) {
         let context = Arc::clone(&self.context);
         let output = &mut connection.output;
         match command {
-            Command::Version => {
-                output.bytes(format!("VERSION {}\r\n", stats::VERSION).as_bytes());
-            }
+            Command::Version => output.bytes(&encode::version(form, stats::VERSION)),
             Command::Help => output.bytes(HELP.as_bytes()),
-            Command::Quit => connection.ending = Ending::Owed,
+            Command::Quit => {
+                output.bytes(&encode::quit(form));
+                connection.ending = Ending::Owed;
+            }
+            // The gate for those who have to log in stands before this; here nobody has to.
+            Command::SaslList | Command::SaslLogin { .. } => output.bytes(&encode::no_login(form)),
             Command::Verbosity { level, quiet } => {
                 // A client may have less logged than the operator asked for, never more.
                 let level = level.min(context.live.verbosity_max());
@@ -323,7 +324,7 @@ impl Desk {
                 output.bytes(b"SERVER_ERROR: shutdown not enabled\r\n");
             }
             Command::Shutdown { known: false } => {
-                output.bytes(Reject::InvalidShutdownMode.line().unwrap_or_default());
+                output.bytes(&Reject::InvalidShutdownMode.answer().unwrap_or_default());
             }
             Command::Shutdown { known: true } => {
                 connection.ending = Ending::Owed;
@@ -331,23 +332,25 @@ impl Desk {
             }
             Command::Stats { arguments } => {
                 let mut text = Vec::new();
-                if !super::report::stats(&context, arguments, &mut text) {
-                    text = Reject::UnknownCommand.line().unwrap_or_default().to_vec();
-                }
-                output.bytes(&text);
+                let known = super::report::stats(&context, arguments, &mut text);
+                encode::stats(form, known.then_some(&text), output);
             }
         }
     }
 
-    /// With `-C` no condition on a cas holds.
-    fn without_cas(&self, mut op: Op) -> Op {
+    /// With `-C` no condition on a cas holds; memcached does not look at that of a frame that stores.
+    fn without_cas(&self, mut op: Op, form: &Form<'_>) -> Op {
         if self.context.options.cas_enabled {
             return op;
         }
-        match &mut op {
-            Op::Store(Store { compare: Some(cas), .. }, _)
-            | Op::Arithmetic(Arithmetic { compare: Some(cas), .. })
-            | Op::Delete(Delete { compare: Some(cas), .. }) => *cas = 0,
+        match (&mut op, form.frame_mode()) {
+            (Op::Store(how, _), Some(mode)) => (how.mode, how.compare) = (mode, None),
+            (
+                Op::Store(Store { compare: Some(cas), .. }, _)
+                | Op::Arithmetic(Arithmetic { compare: Some(cas), .. })
+                | Op::Delete(Delete { compare: Some(cas), .. }),
+                _,
+            ) => *cas = 0,
             _ => {}
         }
         op
@@ -372,11 +375,7 @@ impl Desk {
         if let Some(form) = connection.decoder.abandon_value() {
             self.metrics.counters.store_no_memory.up();
             self.metrics.counters.refused_memory.up();
-            match form {
-                Form::Classic { quiet: false } => say(connection, encode::NO_MEMORY_READING),
-                Form::Simple { quiet: false } => say(connection, b"NOT STORED\r\n"),
-                _ => {}
-            }
+            say(connection, encode::no_memory_reading(&form));
         } else if connection.output.len() >= OUTPUT_BYTES_HIGH {
             log::debug!("client {} does not take its replies and is let go", connection.id);
             connection.ending = Ending::Now;
@@ -415,12 +414,16 @@ fn end_of_keys(connection: &mut Connection) {
     }
 }
 
-/// Says a line in its place: now, or behind what waits for a commit.
-fn say(connection: &mut Connection, line: &'static [u8]) {
+/// Says something in its place: now, or behind what waits for a commit. Nothing takes no place.
+fn say(connection: &mut Connection, answer: impl Into<Cow<'static, [u8]>>) {
+    let answer = answer.into();
+    if answer.is_empty() {
+        return;
+    }
     if connection.pending.is_empty() {
-        connection.output.bytes(line);
+        connection.output.bytes(&answer);
     } else {
-        connection.pending.push_back(Slot::Ready(line));
+        connection.pending.push_back(Slot::Ready(answer));
     }
 }
 
@@ -468,6 +471,8 @@ fn command_line(op: &Op, key: Key<'_>) -> String {
 fn session_line(command: Command<'_>) -> String {
     match command {
         Command::Stats { arguments } => format!("stats{}", Client(arguments)),
+        // Never the message: it holds a password.
+        Command::SaslLogin { .. } => "sasl login".to_owned(),
         other => format!("{other:?}").to_lowercase(),
     }
 }

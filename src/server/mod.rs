@@ -41,7 +41,7 @@ use context::Context;
 pub use context::StopHandle;
 pub use listen::{Listeners, StartError};
 pub use live::ReloadHandle;
-pub use options::{Listen, Options};
+pub use options::{Listen, Options, Protocol};
 
 /// A server that serves. Dropping it stops it.
 #[derive(Debug)]

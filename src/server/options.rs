@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::limits;
+pub use crate::protocol::Protocol;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct Options {
     pub connections_refused_fast: bool,
     /// Close clients that send nothing for this many seconds; 0 never (`-o idle_timeout=N`).
     pub idle_timeout_seconds: u32,
+    /// Which protocols clients may speak (`-B`).
+    pub protocol: Protocol,
 }
 
 impl Default for Options {
@@ -60,6 +63,7 @@ impl Default for Options {
             cas_enabled: true,
             connections_refused_fast: true,
             idle_timeout_seconds: 0,
+            protocol: Protocol::Auto,
         }
     }
 }

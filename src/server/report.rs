@@ -105,6 +105,7 @@ fn settings(context: &Context) -> Lines {
         threads: options.threads as u64,
         requests_per_turn: context.live.requests_per_turn() as u64,
         cas_enabled: options.cas_enabled,
+        protocol: options.protocol.name(),
         backlog: options.backlog,
         refused_fast: context.live.connections_refused_fast(),
         flush_enabled: context.live.flush_enabled(),

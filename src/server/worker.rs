@@ -16,6 +16,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::Stamp;
 use crate::limits::{CONNECTIONS_PER_ROUND_MAX, READ_BUFFERS_KEPT_MAX};
+use crate::protocol::Decoder;
 use crate::server::connection::{Connection, Input, Peer};
 use crate::server::context::Context;
 use crate::server::dispatch::Desk;
@@ -182,7 +183,8 @@ impl Worker {
             return;
         }
         let item_bytes_max = self.context.store.item_bytes_max();
-        let connection = Connection::new(stream, id, card, item_bytes_max);
+        let decoder = Decoder::new(self.context.options.protocol, item_bytes_max);
+        let connection = Connection::new(stream, id, card, decoder);
         self.places[place].connection = Some(connection);
         self.open += 1;
         self.enqueue(place);
