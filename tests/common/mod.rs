@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 pub mod daemon;
+pub mod frames;
 pub mod ground;
 pub mod in_process;
 pub mod ledger;
