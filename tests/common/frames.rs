@@ -213,8 +213,16 @@ impl Expected {
             (&self.key, key_at, value_at),
             (&self.value, value_at, end),
         ] {
-            if !matches!(matched(pieces, &input[..to], from, words), Match::Whole(length) if length == to)
-            {
+            // As little as fits is what a wildcard takes, and here it is all that is left.
+            let (pieces, any) = match pieces.split_last() {
+                Some((Piece::AnyInLine, before)) => (before, true),
+                _ => (pieces, false),
+            };
+            let fits = match matched(pieces, &input[..to], from, words) {
+                Match::Whole(length) => any || length == to,
+                _ => false,
+            };
+            if !fits {
                 *words = saved;
                 return Match::Mismatch;
             }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use litecached::clock::Clock;
-use litecached::server::{Listen, Options as ServerOptions, Server};
+use litecached::server::{Listen, Options as ServerOptions, Protocol, Server};
 use litecached::store::{Options as StoreOptions, Store};
 use tempfile::TempDir;
 
@@ -44,8 +44,16 @@ impl InProcess {
             threads: 2,
             ..ServerOptions::default()
         };
-        for flag in flags {
+        let mut flags = flags.iter();
+        while let Some(flag) = flags.next() {
             match flag.as_str() {
+                "-B" => {
+                    server_options.protocol = match flags.next().map(String::as_str) {
+                        Some("ascii") => Protocol::Ascii,
+                        Some("binary") => Protocol::Binary,
+                        other => panic!("the harness does not know -B {other:?}"),
+                    }
+                }
                 "-F" => server_options.flush_enabled = false,
                 "-C" => server_options.cas_enabled = false,
                 other => panic!("the harness does not know the flag {other}"),

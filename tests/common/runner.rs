@@ -132,7 +132,7 @@ struct Connection {
     stream: TcpStream,
     unread: Vec<u8>,
     /// What is sent on it are frames.
-    binary: bool,
+    binary: Option<bool>,
     /// Something was sent and the script has not yet said what comes back.
     waits: bool,
 }
@@ -218,7 +218,9 @@ impl Talk<'_> {
         let mut words = std::mem::take(&mut self.words);
         let connection = self.connection(name)?;
         connection.waits = true;
-        connection.binary |= request.first() == Some(&0x80);
+        if let Some(first) = request.first() {
+            connection.binary.get_or_insert(*first == 0x80);
+        }
         let mut written = connection.stream.try_clone().map_err(said)?;
         let result = thread::scope(|scope| {
             // A long request is written aside: the server may stop reading until its replies are read.
@@ -271,7 +273,7 @@ impl Talk<'_> {
     /// Shows that nothing came back on `name`: the reply to a question behind it is the next.
     fn silent(&mut self, name: &str) -> Result<(), String> {
         let connection = self.connection(name).map_err(|(_, what)| what)?;
-        let (question, reply) = if connection.binary {
+        let (question, reply) = if connection.binary == Some(true) {
             let (question, reply) = frames::noop();
             (question, vec![reply])
         } else {
@@ -326,7 +328,7 @@ impl Talk<'_> {
     fn connection(&mut self, name: &str) -> Result<&mut Connection, Wrong> {
         if !self.connections.contains_key(name) {
             let stream = self.target.connect().map_err(said)?;
-            let connection = Connection { stream, unread: Vec::new(), binary: false, waits: false };
+            let connection = Connection { stream, unread: Vec::new(), binary: None, waits: false };
             self.connections.insert(name.to_owned(), connection);
         }
         Ok(self.connections.get_mut(name).expect("it was inserted when it was missing"))
