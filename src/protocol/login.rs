@@ -118,11 +118,6 @@ impl Login {
         Self(State::Binary)
     }
 
-    /// Whether a client may end here without cutting anything off.
-    pub fn is_between_requests(&self) -> bool {
-        !matches!(self.0, State::Data(_))
-    }
-
     /// Says what `bytes` mean: those that the last call did not use, and those that came since.
     pub fn decode(&mut self, bytes: &[u8]) -> Step {
         match &mut self.0 {
