@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 
 use common::daemon::{Daemon, Launch};
 use common::ground::{PATIENCE, needs, until};
-use common::tools::{command, feed, texts};
+use common::tools::{Memcached, command, feed, texts};
 use common::wire::Client;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -310,6 +310,25 @@ fn the_other_tools_log_in() {
     assert!(anna(&["check", "--clients", "3", "--rounds", "3"], b"").contains("cases passed"));
     let (mut client, _) = bench.login("anna", "secret");
     assert_eq!(client.get("a"), Some(b"b".to_vec()));
+}
+
+#[test]
+fn our_client_logs_in_to_memcached() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let users = folder.path().join("users");
+    write(&users, "anna:secret\n");
+    let Some(server) = Memcached::start(&["-l", "127.0.0.1", "-Y", &users.display().to_string()])
+    else {
+        return;
+    };
+    for (password, code, said) in [("secret", 0, ""), ("wrong", 77, "refused the login")] {
+        let words = ["client", "--user", "anna", &server.address, "set", "k", "v"];
+        let mut client = command(folder.path(), &words);
+        let output = feed(client.env("LITECACHED_PASSWORD", password), b"");
+        let (_, err) = texts(&output);
+        assert_eq!(output.status.code(), Some(code), "{err}");
+        assert!(err.contains(said), "{err}");
+    }
 }
 
 #[test]
