@@ -10,6 +10,23 @@ pub const KEY_BYTES_MAX: usize = 250;
 /// that begin with `get`, `gets`, `gat` or `gats` are exempt.
 pub const LINE_BYTES_MAX: usize = 2_048;
 
+/// Accounts of a password file (`-Y`), as in memcached. Each login is compared with all of them.
+pub const ACCOUNTS_MAX: usize = 8;
+
+/// A line of that file without its end: memcached reads it and its `\n` into 255 bytes. No user and no
+/// password is longer, so no more of what a client sends as one is kept.
+pub const ACCOUNT_BYTES_MAX: usize = 254;
+
+/// A password file: more than enough for its lines, so that one that is too long is told why.
+pub const AUTH_FILE_BYTES_MAX: u64 = 16 << 10;
+const _: () = assert!(AUTH_FILE_BYTES_MAX > ((ACCOUNTS_MAX + 1) * (ACCOUNT_BYTES_MAX + 2)) as u64);
+
+/// What a client may announce as its login, as in memcached; beyond it `auth token too long`.
+pub const LOGIN_BYTES_MAX: u32 = 16 << 10;
+
+/// A line before the login, with its newline: memcached closes on a shorter one.
+pub const LOGIN_LINE_BYTES_LEAST: usize = 6;
+
 /// What memcached counts against `-I` beside key and value: its item header with a cas id, the line
 /// end, and rounding. With a key of 1 byte the largest value of the default size is 1,048,516 there.
 pub const ITEM_HEADER_BYTES: usize = 59;

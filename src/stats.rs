@@ -193,8 +193,8 @@ fn commands(lines: &mut Lines, totals: &Totals) {
         ("touch_misses", totals.touch_misses),
         ("store_too_large", totals.store_too_large),
         ("store_no_memory", totals.store_no_memory),
-        ("auth_cmds", 0),
-        ("auth_errors", 0),
+        ("auth_cmds", totals.auth_cmds),
+        ("auth_errors", totals.auth_errors),
     ] {
         lines.line(name, value);
     }
@@ -267,6 +267,8 @@ pub struct Settings<'a> {
     pub refused_fast: bool,
     pub flush_enabled: bool,
     pub idle_timeout: u32,
+    pub login_by_text: bool,
+    pub login_by_sasl: bool,
 }
 
 /// `stats settings`.
@@ -293,9 +295,9 @@ pub fn settings(settings: &Settings<'_>, store: &Snapshot) -> Lines {
     lines.line("reqs_per_event", settings.requests_per_turn);
     lines.line("cas_enabled", yes(settings.cas_enabled));
     lines.line("tcp_backlog", settings.backlog);
-    lines.line("binding_protocol", "ascii");
-    lines.line("auth_enabled_sasl", "no");
-    lines.line("auth_enabled_ascii", "no");
+    lines.line("binding_protocol", if settings.login_by_sasl { "binary" } else { "ascii" });
+    lines.line("auth_enabled_sasl", yes(settings.login_by_sasl));
+    lines.line("auth_enabled_ascii", yes(settings.login_by_text));
     lines.line("item_size_max", store.item_bytes_max);
     lines.line("maxconns_fast", yes(settings.refused_fast));
     lines.line("hashpower_init", 0);

@@ -56,7 +56,7 @@ complete -c litecached -n "__fish_litecached_needs_command" -s f -l slab-growth-
 complete -c litecached -n "__fish_litecached_needs_command" -s n -l slab-min-size -d '' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s D -l prefix-delimiter -d '' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s N -l napi-ids -d '' -r -f
-complete -c litecached -n "__fish_litecached_needs_command" -s Y -l auth-file -d '' -r -F
+complete -c litecached -n "__fish_litecached_needs_command" -s Y -l auth-file -d 'Users who may log in, user:password a line' -r -F
 complete -c litecached -n "__fish_litecached_needs_command" -s M -l disable-evictions -d 'Answer errors when full'
 complete -c litecached -n "__fish_litecached_needs_command" -s A -l enable-shutdown -d 'Allow the shutdown command'
 complete -c litecached -n "__fish_litecached_needs_command" -s F -l disable-flush-all -d 'Refuse flush_all'
@@ -68,7 +68,7 @@ complete -c litecached -n "__fish_litecached_needs_command" -s k -l lock-memory 
 complete -c litecached -n "__fish_litecached_needs_command" -s L -l enable-largepages -d ''
 complete -c litecached -n "__fish_litecached_needs_command" -s r -l enable-coredumps -d ''
 complete -c litecached -n "__fish_litecached_needs_command" -s d -l daemon -d ''
-complete -c litecached -n "__fish_litecached_needs_command" -s S -l enable-sasl -d ''
+complete -c litecached -n "__fish_litecached_needs_command" -s S -l enable-sasl -d 'Only the binary protocol, with a login by SASL'
 complete -c litecached -n "__fish_litecached_needs_command" -s Z -l enable-ssl -d ''
 complete -c litecached -n "__fish_litecached_needs_command" -s i -l license -d 'Print the licence'
 complete -c litecached -n "__fish_litecached_needs_command" -s h -l help -d 'Print help'
@@ -116,7 +116,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -s f -l sla
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s n -l slab-min-size -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s D -l prefix-delimiter -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s N -l napi-ids -d '' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand serve" -s Y -l auth-file -d '' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -s Y -l auth-file -d 'Users who may log in, user:password a line' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s M -l disable-evictions -d 'Answer errors when full'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s A -l enable-shutdown -d 'Allow the shutdown command'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s F -l disable-flush-all -d 'Refuse flush_all'
@@ -128,7 +128,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -s k -l loc
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s L -l enable-largepages -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s r -l enable-coredumps -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s d -l daemon -d ''
-complete -c litecached -n "__fish_litecached_using_subcommand serve" -s S -l enable-sasl -d ''
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -s S -l enable-sasl -d 'Only the binary protocol, with a login by SASL'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s Z -l enable-ssl -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s i -l license -d 'Print the licence'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s h -l help -d 'Print help'
@@ -169,7 +169,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s n -l slab-min-size -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s D -l prefix-delimiter -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s N -l napi-ids -d '' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s Y -l auth-file -d '' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s Y -l auth-file -d 'Users who may log in, user:password a line' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s M -l disable-evictions -d 'Answer errors when full'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s A -l enable-shutdown -d 'Allow the shutdown command'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s F -l disable-flush-all -d 'Refuse flush_all'
@@ -181,7 +181,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s L -l enable-largepages -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s r -l enable-coredumps -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s d -l daemon -d ''
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s S -l enable-sasl -d ''
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s S -l enable-sasl -d 'Only the binary protocol, with a login by SASL'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s Z -l enable-ssl -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
@@ -217,7 +217,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s n -l slab-min-size -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s D -l prefix-delimiter -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s N -l napi-ids -d '' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s Y -l auth-file -d '' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s Y -l auth-file -d 'Users who may log in, user:password a line' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l json -d 'Answer in JSON'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l toml -d 'As a configuration file'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s M -l disable-evictions -d 'Answer errors when full'
@@ -231,12 +231,14 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s L -l enable-largepages -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s r -l enable-coredumps -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s d -l daemon -d ''
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s S -l enable-sasl -d ''
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s S -l enable-sasl -d 'Only the binary protocol, with a login by SASL'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s Z -l enable-ssl -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand client" -s a -l address -d 'The server [env: LITECACHED_ADDRESS] [default: 127.0.0.1:60000]' -r
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand client" -l user -d 'Log in as this user where a server asks for it' -r
+complete -c litecached -n "__fish_litecached_using_subcommand client" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l json -d 'Answer in JSON, an object per line'
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l pretty -d 'Show values that are JSON indented'
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l time -d 'Say on stderr how long each command took'
@@ -244,6 +246,8 @@ complete -c litecached -n "__fish_litecached_using_subcommand client" -s h -l he
 complete -c litecached -n "__fish_litecached_using_subcommand client" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s a -l address -d 'The server [env: LITECACHED_ADDRESS] [default: 127.0.0.1:60000]' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand check" -l user -d 'Log in as this user where a server asks for it' -r
+complete -c litecached -n "__fish_litecached_using_subcommand check" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s c -l clients -d 'Clients at once, 2 to 512' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s n -l rounds -d 'Requests of each client in a case' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l max-value -d 'Largest value to try [default: the server\'s item_size_max]' -r
@@ -324,6 +328,8 @@ complete -c litecached -n "__fish_litecached_using_subcommand import" -l on-conf
 replace\t''
 newer\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand import" -l user -d 'Log in as this user where a server asks for it' -r
+complete -c litecached -n "__fish_litecached_using_subcommand import" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand import" -s I -l max-item-size -d 'Largest item' -r
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l max-disk -d 'Bytes of items in the database, 0 no limit' -r
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l dry-run -d 'Only say what would happen'
@@ -338,6 +344,8 @@ complete -c litecached -n "__fish_litecached_using_subcommand export" -s e -l db
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l prefix -d 'Keys that begin with this' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l glob -d 'Keys that match: * ? [a-z] [!a-z] {this,that}, \\ before any of these' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l user -d 'Log in as this user where a server asks for it' -r
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l json -d 'Report as JSON'

@@ -3,6 +3,7 @@
 //! Every failure is one line on stderr, `litecached: <what is wrong>; <what to do>`, and an exit code
 //! that tells a supervisor its kind.
 
+mod accounts;
 mod backup;
 mod budget;
 mod check;
@@ -290,7 +291,7 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::DisplayHelp);
             let help = error.render().to_string();
             assert!(help.contains("-s, --unix-socket <file>"), "{help}");
-            for name in ["enable-ssl", "sasl", "ext_path", "proxy_config", "no_drop_privileges"] {
+            for name in ["enable-ssl", "ext_path", "proxy_config", "no_drop_privileges"] {
                 assert!(!help.contains(name), "{name}");
             }
             assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");

@@ -80,6 +80,9 @@ impl Reading<'_> {
             idle_timeout_seconds: extended
                 .idle_timeout_seconds
                 .unwrap_or(default.idle_timeout_seconds),
+            // The file is read by whoever serves.
+            accounts: None,
+            sasl: self.raw.is_on(Id::Sasl),
         })
     }
 

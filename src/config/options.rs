@@ -4,7 +4,7 @@
 //! described belongs here too, so that a name, a default text and a line of help exist once. The
 //! values themselves are judged in `settings`. Stays true: `ROWS[id as usize]` is the row of `id`.
 
-use super::row::Group::{Commands, Compatibility, Limits, Listening, Process, Storage};
+use super::row::Group::{Access, Commands, Compatibility, Limits, Listening, Process, Storage};
 use super::row::{NO_SHORT, Row, row};
 
 /// An option's name inside the program, in the order of the table.
@@ -168,18 +168,15 @@ pub(crate) const ROWS: [Row; 40] = [
         "would return at once, and litecached stays in the foreground; \
          start it from systemd, or with & in a shell",
     ),
-    row(Id::Sasl, 'S', "enable-sasl", Compatibility, "").refused(
-        "is not offered, and without it every client would be served; \
-         leave it out, and let only trusted clients reach the address",
-    ),
+    row(Id::Sasl, 'S', "enable-sasl", Access, "Only the binary protocol, with a login by SASL")
+        .more("PLAIN, against the users of --auth-file. Clients of the text protocol are ended without a word"),
     row(Id::Tls, 'Z', "enable-ssl", Compatibility, "").refused(
         "is not offered, and without it everything would be sent in the clear; \
          leave it out, and put a TLS proxy in front",
     ),
-    row(Id::AuthFile, 'Y', "auth-file", Compatibility, "").takes("file").refused(
-        "is not offered, and without it every client would be served; \
-         leave it out, and let only trusted clients reach the address",
-    ),
+    row(Id::AuthFile, 'Y', "auth-file", Access, "Users who may log in, user:password a line")
+        .takes("file")
+        .more("At most 8, of whom none may have a space or a colon in his name. Nothing is answered before a login. What is in the file is read again on SIGHUP; another file takes a restart"),
 ];
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ pub(crate) enum Group {
     Limits,
     Commands,
     Process,
+    Access,
     Compatibility,
 }
 
@@ -53,6 +54,7 @@ impl Group {
             Self::Limits => "Limits",
             Self::Commands => "Client commands",
             Self::Process => "Process",
+            Self::Access => "Who may log in",
             Self::Compatibility => "Compatibility",
         }
     }

@@ -3,12 +3,14 @@
 //! Does no I/O, asks nobody for the time, logs and counts nothing, and has never heard of the store.
 //! [`Decoder`] turns what a client sent into [`Request`]s; [`encode`] turns what became of them into
 //! replies; [`reply`] is the client's side of them. `classic` holds memcached's text commands, `meta` those
-//! of one letter per flag, `simple` the dialect of the Python server that came before.
+//! of one letter per flag, `simple` the dialect of the Python server that came before; [`login`] what may
+//! be said before a login.
 
 mod classic;
 mod decoder;
 pub mod encode;
 mod form;
+pub mod login;
 mod meta;
 mod reject;
 pub mod reply;

@@ -17,6 +17,7 @@ use crate::limits::{
     READ_BUFFER_BYTES,
 };
 use crate::metrics::Kind;
+use crate::protocol::login::Login;
 use crate::protocol::{Decoder, Form};
 use crate::server::context::Card;
 use crate::server::output::Output;
@@ -143,6 +144,8 @@ pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) id: u64,
     pub(super) card: Arc<Card>,
+    /// Its client has yet to log in: until then nothing reaches the decoder.
+    pub(super) login: Option<Login>,
     pub(super) decoder: Decoder,
     pub(super) input: Option<Input>,
     pub(super) output: Output,
@@ -176,6 +179,7 @@ impl Connection {
             stream,
             id,
             card,
+            login: None,
             decoder: Decoder::new(item_bytes_max),
             input: None,
             output: Output::default(),

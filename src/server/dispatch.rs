@@ -88,6 +88,12 @@ impl Desk {
             connection.hungry = true;
             return true;
         };
+        if connection.login.is_some() {
+            let used = self.log_in(connection, input.unused());
+            input.consume(used);
+            connection.input = Some(input);
+            return true;
+        }
         let step = connection.decoder.decode(input.unused());
         let used = match step {
             Step::NeedMore { used } => {

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use crate::auth::Accounts;
 use crate::server::Options;
 use crate::server::context::Context;
 use crate::server::inbox::{Inbox, Message};
@@ -20,6 +21,8 @@ pub(super) struct Live {
     flush_enabled: AtomicBool,
     shutdown_enabled: AtomicBool,
     connections_refused_fast: AtomicBool,
+    /// Who may log in, if clients have to. Taken for moments, to set or to copy it.
+    accounts: Mutex<Option<Arc<Accounts>>>,
     /// Why the last reload changed nothing, if it was refused. Taken for moments, to set or to copy it.
     refusal: Mutex<Option<Arc<str>>>,
 }
@@ -34,6 +37,7 @@ impl Live {
             flush_enabled: AtomicBool::new(options.flush_enabled),
             shutdown_enabled: AtomicBool::new(options.shutdown_enabled),
             connections_refused_fast: AtomicBool::new(options.connections_refused_fast),
+            accounts: Mutex::new(options.accounts.clone()),
             refusal: Mutex::default(),
         }
     }
@@ -50,6 +54,10 @@ impl Live {
 
     pub(super) fn refusal(&self) -> Option<Arc<str>> {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn accounts(&self) -> Option<Arc<Accounts>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn connections_max(&self) -> u64 {
@@ -97,6 +105,21 @@ impl ReloadHandle {
     pub fn refused(&self, why: Option<&str>) {
         let Some(context) = self.context.upgrade() else { return };
         *context.live.refusal.lock().unwrap_or_else(PoisonError::into_inner) = why.map(Arc::from);
+    }
+
+    /// Who may log in, if clients have to.
+    pub fn accounts(&self) -> Option<Arc<Accounts>> {
+        self.context.upgrade()?.live.accounts()
+    }
+
+    /// From now on these may log in, and nobody else; whoever is logged in stays. Only where clients had to
+    /// log in before.
+    pub fn set_accounts(&self, accounts: Arc<Accounts>) {
+        let Some(context) = self.context.upgrade() else { return };
+        let mut held = context.live.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() {
+            *held = Some(accounts);
+        }
     }
 
     /// From now on these hold: `connections_max`, `connections_refused_fast`, `idle_timeout_seconds`,

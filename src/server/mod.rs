@@ -7,6 +7,7 @@
 //! - `listen`, `accept`: binding or taking over sockets, accepting, the limit of connections
 //! - `worker`: the event loop
 //! - `connection`, `output`: one client: its bytes, its replies in order
+//! - `login`: what comes before, where clients have to log in
 //! - `dispatch`: a request is answered here, or becomes an operation
 //! - `inbox`: what other threads have for a loop
 //! - `notify`: what the service manager is told
@@ -22,6 +23,7 @@ mod http;
 mod inbox;
 mod listen;
 mod live;
+mod login;
 pub mod notify;
 mod options;
 mod output;

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use crate::auth::Accounts;
 use crate::limits;
 
 /// Where to listen.
@@ -43,6 +45,10 @@ pub struct Options {
     pub connections_refused_fast: bool,
     /// Close clients that send nothing for this many seconds; 0 never (`-o idle_timeout=N`).
     pub idle_timeout_seconds: u32,
+    /// Who may log in (`-Y`). None: everybody is served, and nobody is asked.
+    pub accounts: Option<Arc<Accounts>>,
+    /// `-S`: only the binary protocol, whose clients log in with SASL. Needs `accounts`.
+    pub sasl: bool,
 }
 
 impl Default for Options {
@@ -60,6 +66,8 @@ impl Default for Options {
             cas_enabled: true,
             connections_refused_fast: true,
             idle_timeout_seconds: 0,
+            accounts: None,
+            sasl: false,
         }
     }
 }

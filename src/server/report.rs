@@ -109,6 +109,8 @@ fn settings(context: &Context) -> Lines {
         refused_fast: context.live.connections_refused_fast(),
         flush_enabled: context.live.flush_enabled(),
         idle_timeout: context.live.idle_timeout_seconds(),
+        login_by_text: options.accounts.is_some() && !options.sasl,
+        login_by_sasl: options.sasl,
     };
     stats::settings(&settings, &context.store.snapshot())
 }

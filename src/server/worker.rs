@@ -182,7 +182,8 @@ impl Worker {
             return;
         }
         let item_bytes_max = self.context.store.item_bytes_max();
-        let connection = Connection::new(stream, id, card, item_bytes_max);
+        let mut connection = Connection::new(stream, id, card, item_bytes_max);
+        connection.login = self.context.login();
         self.places[place].connection = Some(connection);
         self.open += 1;
         self.enqueue(place);

@@ -166,6 +166,15 @@ fn connections(page: &mut Page, figures: &Figures) {
         "Clients let go because they sent nothing (-o idle_timeout).",
         totals.idle_kicks,
     );
+    page.labelled(
+        "litecached_logins_total",
+        "Logins of clients (auth_cmds), where they have to log in (-Y).",
+        "outcome",
+        &[
+            ("accepted", totals.auth_cmds.saturating_sub(totals.auth_errors)),
+            ("refused", totals.auth_errors),
+        ],
+    );
     page.gauge(
         "litecached_accepting",
         "1 while clients are accepted, 0 while they have to wait.",

@@ -1,8 +1,10 @@
 //! The daemon inside the test's own process, on a file of its own, with a clock moved by hand.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
+use litecached::auth::Accounts;
 use litecached::clock::Clock;
 use litecached::server::{Listen, Options as ServerOptions, Server};
 use litecached::store::{Options as StoreOptions, Store};
@@ -44,10 +46,17 @@ impl InProcess {
             threads: 2,
             ..ServerOptions::default()
         };
-        for flag in flags {
+        let mut words = flags.iter();
+        while let Some(flag) = words.next() {
             match flag.as_str() {
                 "-F" => server_options.flush_enabled = false,
                 "-C" => server_options.cas_enabled = false,
+                "-Y" => {
+                    let file = words.next().expect("-Y is followed by a file");
+                    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+                    let loaded = Accounts::read(&path).unwrap_or_else(|error| panic!("{error}"));
+                    server_options.accounts = Some(Arc::new(loaded.accounts));
+                }
                 other => panic!("the harness does not know the flag {other}"),
             }
         }
