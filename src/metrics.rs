@@ -98,6 +98,7 @@ tallies! {
     refused_client, refused_memory, failed_full, failed_wal_full, failed_busy, failed_unavailable,
     bytes_read, bytes_written,
     conn_yields, idle_kicks, memory_hits,
+    log_worker_dropped, log_worker_written, log_watcher_skipped, log_watcher_sent,
 }
 
 impl Totals {

@@ -84,6 +84,10 @@ pub enum Session<'b> {
     Stats {
         arguments: &'b [u8],
     },
+    /// What stands behind `watch`, untrimmed: the client becomes a watcher.
+    Watch {
+        words: &'b [u8],
+    },
     Verbosity {
         level: u8,
         quiet: bool,

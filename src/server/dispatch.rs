@@ -16,6 +16,7 @@ use crate::protocol::encode::{self, Output as _};
 use crate::protocol::{Form, Reject, Request, Session as Command, Step};
 use crate::server::connection::{Connection, Counted, Ending, Pending, Slot};
 use crate::server::context::Context;
+use crate::server::watch::{Lane, Reason};
 use crate::stats;
 use crate::store::{Session, Source, Task, Work};
 
@@ -32,6 +33,7 @@ pub(super) struct Desk {
     pub(super) context: Arc<Context>,
     pub(super) session: Session,
     pub(super) metrics: Arc<Thread>,
+    pub(super) lane: Lane,
     /// The time of day, looked at once a round.
     pub(super) now: Seconds,
     /// When the round began: the time of everything that waits for a commit counts from here.
@@ -45,9 +47,20 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(context: Arc<Context>, session: Session) -> Self {
         let metrics = context.metrics.thread();
+        let lane = Lane::new(&context, Arc::clone(&metrics));
         let now = context.clock.now();
         let round = Stamp::now();
-        Self { context, session, metrics, now, round, untimed: 0, timed_at: 1, timed_last: None }
+        Self {
+            context,
+            session,
+            metrics,
+            lane,
+            now,
+            round,
+            untimed: 0,
+            timed_at: 1,
+            timed_last: None,
+        }
     }
 
     /// Begins a round: looks at the clocks.
@@ -145,6 +158,7 @@ impl Desk {
             }
             Request::TooLarge { key, mode, form } => {
                 self.metrics.counters.store_too_large.up();
+                self.lane.too_large(connection.id, key, mode);
                 if mode == Mode::Set {
                     let hash = self.context.store.hash(key);
                     let task = Task::Operate { hash, key: key.to_owned(), op: Op::Discard };
@@ -173,7 +187,9 @@ impl Desk {
                 self.queue(connection, ticket, task, form, kind, counted, logged);
             }
             // What a session command shows includes what its own connection did before.
-            Request::Session(_) if !connection.pending.is_empty() => {
+            Request::Session(command)
+                if !connection.pending.is_empty() && !matches!(command, Command::Watch { .. }) =>
+            {
                 connection.stalled = true;
                 return false;
             }
@@ -201,6 +217,7 @@ impl Desk {
             }
         }
         count(&self.metrics.counters, Counted::Fetch, &outcome);
+        self.lane.fetched(connection.id, key, &outcome);
         retrieved(connection, form, key, &outcome);
         if let Some(began) = began {
             if timed {
@@ -249,6 +266,7 @@ impl Desk {
             item.head.cas = 0;
         }
         count(&self.metrics.counters, pending.counted, &outcome);
+        self.lane.operated(connection.id, work, pending.form, self.now);
         match &work.task {
             Task::Operate { key, .. } if carries_value(pending.form) => {
                 retrieved(connection, pending.form, key.as_key(), &outcome);
@@ -280,7 +298,19 @@ impl Desk {
                 output.bytes(format!("VERSION {}\r\n", stats::VERSION).as_bytes());
             }
             Command::Help => output.bytes(HELP.as_bytes()),
-            Command::Quit => connection.ending = Ending::Owed,
+            Command::Quit => {
+                connection.ending = Ending::Owed;
+                connection.reason = Reason::Normal;
+            }
+            Command::Watch { words } => {
+                // Replies that wait make it one of several commands sent together: memcached's rule.
+                let pipelined = !connection.pending.is_empty() || !output.is_empty();
+                let enabled = context.live.watch_enabled();
+                match context.watchers.admit(connection.id, words, enabled, pipelined) {
+                    Ok(watch) => connection.ending = Ending::Watching(watch),
+                    Err(line) => say(connection, line),
+                }
+            }
             Command::Verbosity { level, quiet } => {
                 // A client may have less logged than the operator asked for, never more.
                 let level = level.min(context.live.verbosity_max());
@@ -300,6 +330,7 @@ impl Desk {
             }
             Command::Shutdown { known: true } => {
                 connection.ending = Ending::Owed;
+                connection.reason = Reason::Shutdown;
                 context.request_stop();
             }
             Command::Stats { arguments } => {
@@ -432,6 +463,7 @@ fn command_line(op: &Op, key: Key<'_>) -> String {
 fn session_line(command: Command<'_>) -> String {
     match command {
         Command::Stats { arguments } => format!("stats{}", Client(arguments)),
+        Command::Watch { words } => format!("watch{}", Client(words)),
         other => format!("{other:?}").to_lowercase(),
     }
 }
@@ -518,6 +550,7 @@ touch <key> <exptime> [noreply]               give an item a new expiry\r\n\
 delete <key> [noreply]                        remove an item\r\n\
 flush_all [exptime] [noreply]                 remove everything, now or later\r\n\
 stats [settings|conns|items|slabs|sizes|latency|storage|reset]   figures\r\n\
+watch [fetchers] [mutations] [deletions] [connevents]      be told what clients do, as they do it\r\n\
 cache_memlimit <megabytes> [noreply]          change the item budget\r\n\
 verbosity <level> [noreply]                   0 quiet, 1 more, 2 every command\r\n\
 version                                       the server's version\r\n\
