@@ -48,6 +48,7 @@ impl InProcess {
             match flag.as_str() {
                 "-F" => server_options.flush_enabled = false,
                 "-C" => server_options.cas_enabled = false,
+                "-W" => server_options.watch_enabled = false,
                 other => panic!("the harness does not know the flag {other}"),
             }
         }
