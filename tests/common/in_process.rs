@@ -72,6 +72,11 @@ impl InProcess {
         Arc::clone(store)
     }
 
+    /// The server, for what only it can do.
+    pub fn server(&self) -> &Server {
+        &self.running.as_ref().expect("the daemon runs until it is dropped").0
+    }
+
     fn run(&mut self) {
         let store = Store::open(&self.store_options, &self.clock).expect("the store opens");
         let server = Server::start(&self.server_options, Arc::clone(&store), self.clock.clone())
