@@ -134,6 +134,17 @@ pub const FETCHES_REMEMBERED: usize = 1 << 16;
 /// Connections that a loop reads from before it answers them: their reads share a snapshot.
 pub const CONNECTIONS_PER_ROUND_MAX: usize = 64;
 
+/// Clients that watch at once, as in memcached (`WATCHER_LIMIT`).
+pub const WATCHERS_MAX: usize = 20;
+
+/// What a thread has noted for watchers and nobody has taken, as in memcached (`worker_logbuf_size`).
+/// Beyond it what happens is not told, and counted (`log_worker_dropped`).
+pub const WATCH_LANE_BYTES_MAX: usize = 64 << 10;
+
+/// Lines that wait to be sent to one watcher, as in memcached (`watcher_logbuf_size`). Beyond it lines
+/// are left out, and counted (`log_watcher_skipped`).
+pub const WATCH_OUTPUT_BYTES_MAX: usize = 256 << 10;
+
 /// A line of a server's reply, as our own client reads it. The longest are those of `stats`.
 pub const REPLY_LINE_BYTES_MAX: usize = 64 << 10;
 

@@ -99,6 +99,7 @@ tallies! {
     auth_cmds, auth_errors,
     bytes_read, bytes_written,
     conn_yields, idle_kicks, memory_hits,
+    log_worker_dropped, log_worker_written, log_watcher_skipped, log_watcher_sent,
 }
 
 impl Totals {

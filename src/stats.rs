@@ -83,6 +83,8 @@ pub struct Process {
     pub suspended: u64,
     /// See `accepting`.
     pub suspended_us: u64,
+    /// Clients that watch.
+    pub watchers: u64,
     /// Event loops.
     pub threads: u64,
 }
@@ -141,14 +143,13 @@ pub fn general(figures: &Figures) -> Lines {
         "lru_crawler_starts",
         "lru_maintainer_juggles",
         "malloc_fails",
-        "log_worker_dropped",
-        "log_worker_written",
-        "log_watcher_skipped",
-        "log_watcher_sent",
-        "log_watchers",
-        "unexpected_napi_ids",
-        "round_robin_fallback",
     ]);
+    lines.line("log_worker_dropped", totals.log_worker_dropped);
+    lines.line("log_worker_written", totals.log_worker_written);
+    lines.line("log_watcher_skipped", totals.log_watcher_skipped);
+    lines.line("log_watcher_sent", totals.log_watcher_sent);
+    lines.line("log_watchers", process.watchers);
+    lines.zeros(&["unexpected_napi_ids", "round_robin_fallback"]);
     lines.line("bytes", store.bytes);
     lines.line("curr_items", store.items);
     lines.line("total_items", totals.total_items());

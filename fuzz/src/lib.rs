@@ -6,7 +6,8 @@
 //! accepted is checked, and every outcome that it might have is written.
 
 use litecached::cache::{
-    Absence, Deadline, Exptime, Failure, Head, Hit, Item, Key, Marks, Op, Outcome, Value, Written,
+    Absence, Deadline, Exptime, Failure, Head, Hit, Item, Key, Marks, Op, Outcome, Store, Value,
+    Written,
 };
 use litecached::clock::Seconds;
 use litecached::limits::{ITEM_BYTES_LEAST, KEY_BYTES_MAX};
@@ -19,7 +20,7 @@ const CUTS: usize = 8;
 #[derive(Debug, PartialEq)]
 enum Said {
     Operate(Vec<u8>, Op, Form<'static>),
-    TooLarge(Vec<u8>, bool, Form<'static>),
+    TooLarge(Vec<u8>, Store, Form<'static>),
     EndOfKeys,
     Noop,
     FlushAll(Exptime, bool),
@@ -90,10 +91,10 @@ fn request_said(request: Request<'_>) -> Said {
             check_key(&key, &form);
             Said::Operate(key, op, form.into_owned())
         }
-        Request::TooLarge { key, discards, form } => {
+        Request::TooLarge { key, how, form } => {
             let key = key.as_key().bytes().to_vec();
             check_key(&key, &form);
-            Said::TooLarge(key, discards, form.into_owned())
+            Said::TooLarge(key, how, form.into_owned())
         }
         Request::EndOfKeys => Said::EndOfKeys,
         Request::Noop => Said::Noop,

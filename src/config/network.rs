@@ -72,6 +72,7 @@ impl Reading<'_> {
                 .number(Id::Verbose, 0..=VERBOSITY_MAX, "a level")?
                 .unwrap_or(default.verbosity),
             flush_enabled: !self.raw.is_on(Id::NoFlush),
+            watch_enabled: !self.raw.is_on(Id::NoWatch),
             shutdown_enabled: self.raw.is_on(Id::Shutdown),
             cas_enabled: !self.raw.is_on(Id::NoCas),
             connections_refused_fast: extended

@@ -30,6 +30,7 @@ pub(crate) enum Id {
     RequestsPerTurn,
     Shutdown,
     NoFlush,
+    NoWatch,
     NoCas,
     User,
     PidFile,
@@ -38,7 +39,6 @@ pub(crate) enum Id {
     Extended,
     Config,
     NoDump,
-    NoWatch,
     LockMemory,
     LargePages,
     CoreDumps,
@@ -122,6 +122,7 @@ pub(crate) const ROWS: [Row; 40] = [
         .live().more("After so many its neighbours have their turn"),
     row(Id::Shutdown, 'A', "enable-shutdown", Commands, "Allow the shutdown command").live(),
     row(Id::NoFlush, 'F', "disable-flush-all", Commands, "Refuse flush_all").live(),
+    row(Id::NoWatch, 'W', "disable-watch", Commands, "Refuse watch").live().more("Who watches already goes on"),
     row(Id::NoCas, 'C', "disable-cas", Commands, "Give out no cas ids"),
     row(Id::User, 'u', "user", Process, "Become this user (only when started as root)")
         .takes("user"),
@@ -145,7 +146,6 @@ pub(crate) const ROWS: [Row; 40] = [
         .live().more("idle_timeout lets clients go that send nothing for so long; no_maxconns_fast leaves clients above the limit waiting instead of refusing them; memcached's other names have no effect"),
     row(Id::Config, NO_SHORT, "config", Process, "Configuration file").takes("file").not_in_file().more("TOML, with the long names as keys; read only where it is named, and read again on SIGHUP"),
     row(Id::NoDump, 'X', "disable-dumping", Compatibility, "").moot(),
-    row(Id::NoWatch, 'W', "disable-watch", Compatibility, "").moot(),
     row(Id::LockMemory, 'k', "lock-memory", Compatibility, "")
         .ignored("the items are in a file, not only in memory"),
     row(Id::LargePages, 'L', "enable-largepages", Compatibility, "")

@@ -246,7 +246,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_does_not_exist_here_is_ignored_aloud_or_is_moot() {
-        let settings = settings("-k -L -r -f 1.25 -n 48 -f 1.5 -D : -N 2 -W -X -M -U 0 -B ascii");
+        let settings = settings("-k -L -r -f 1.25 -n 48 -f 1.5 -D : -N 2 -X -M -U 0 -B ascii");
         let flags = ["-k", "-L", "-r", "-f", "-n", "-D", "-N"];
         assert_eq!(settings.warnings.len(), flags.len(), "{:?}", settings.warnings);
         for flag in flags {

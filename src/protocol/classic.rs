@@ -87,6 +87,7 @@ pub(super) fn parse(line: &[u8]) -> Line<'_> {
         b"quit" => Line::Session(Session::Quit),
         b"help" => Line::Session(Session::Help),
         b"stats" => Line::Session(Session::Stats { arguments: &line[command.len()..] }),
+        b"watch" => Line::Session(Session::Watch { words: &line[command.len()..] }),
         b"verbosity" => verbosity(line),
         b"cache_memlimit" => cache_memlimit(line),
         b"shutdown" => {

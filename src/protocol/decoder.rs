@@ -4,7 +4,7 @@
 //! one rule: however the bytes are cut, the requests come out the same. What it keeps between calls
 //! is bounded by the largest value.
 
-use crate::cache::{Exptime, Fetch, Key, KeyBuf, Mode, Op, Store};
+use crate::cache::{Exptime, Fetch, Key, KeyBuf, Op, Store};
 use crate::limits::{ITEM_HEADER_BYTES, KEY_BYTES_MAX, LINE_BYTES_MAX, VALUE_STEP_BYTES};
 use crate::protocol::classic::{self, Line, StoreLine};
 use crate::protocol::form::Form;
@@ -38,9 +38,8 @@ pub enum Step<'b> {
 pub enum Request<'b> {
     /// An operation on a key.
     Operate { key: RequestKey<'b>, op: Op, form: Form<'b> },
-    /// The value announced for this key is too large and will be swallowed. `discards`: what is there
-    /// goes, so that nobody reads a value its owner believes overwritten.
-    TooLarge { key: RequestKey<'b>, discards: bool, form: Form<'b> },
+    /// The value announced for this key is too large and will be swallowed.
+    TooLarge { key: RequestKey<'b>, how: Store, form: Form<'b> },
     /// `mn`: answered `MN` when everything before it has been answered.
     Noop,
     /// The retrieval line ends.
@@ -87,6 +86,10 @@ pub enum Session<'b> {
     /// What stands behind `stats`, untrimmed.
     Stats {
         arguments: &'b [u8],
+    },
+    /// What stands behind `watch`, untrimmed: the client becomes a watcher.
+    Watch {
+        words: &'b [u8],
     },
     Verbosity {
         level: u8,
@@ -298,10 +301,7 @@ impl Decoder {
             } else {
                 State::Swallow { bytes: value_bytes + 2 }
             };
-            // memcached: a plain `set`, and `ms` in any mode.
-            let plain = how.mode == Mode::Set && how.compare.is_none();
-            let discards = plain || matches!(form, Form::Meta(_));
-            return Step::Request { request: Request::TooLarge { key, discards, form }, used };
+            return Step::Request { request: Request::TooLarge { key, how, form }, used };
         }
         let value_bytes =
             usize::try_from(value_bytes).expect("a value within the item limit fits in memory");

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::cache::{Mode, Store};
 use crate::protocol::meta::{Command, Meta};
 
 /// How the answer to an operation is written.
@@ -33,6 +34,13 @@ impl Form<'_> {
     /// Whether it is for `me`, which tells of an item without using it.
     pub fn is_debug(&self) -> bool {
         matches!(self, Self::Meta(meta) if meta.command == Command::Debug)
+    }
+
+    /// Whether what is there goes when the value announced is too large (memcached: for a plain `set`,
+    /// and for `ms` in any mode), so that nobody reads a value its owner believes overwritten.
+    pub fn discards_too_large(&self, how: &Store) -> bool {
+        let plain = how.mode == Mode::Set && how.compare.is_none();
+        plain || matches!(self, Self::Meta(_))
     }
 
     /// Whether its answer may carry an item's value.

@@ -22,6 +22,7 @@ use crate::protocol::{Decoder, Form};
 use crate::server::context::Card;
 use crate::server::output::Output;
 use crate::server::stream::Stream;
+use crate::server::watch::{Reason, Watch};
 
 /// Where a client came from, and to.
 #[derive(Debug, Clone)]
@@ -100,6 +101,8 @@ pub(super) enum Ending {
     Owed,
     /// At once.
     Now,
+    /// It goes on as a watcher, elsewhere.
+    Watching(Watch),
 }
 
 /// Bytes from the client that no request has used yet. Taken from the loop's pool while there are
@@ -159,6 +162,8 @@ pub(super) struct Connection {
     /// A key of the retrieval line could not be read: the error stands for the rest of the reply.
     pub(super) line_failed: bool,
     pub(super) ending: Ending,
+    /// What watchers are told of its end, unless it ends otherwise.
+    pub(super) reason: Reason,
     /// The socket may have bytes for us.
     pub(super) readable: bool,
     /// The system has told that the client's end of the stream is near: read until it is reached.
@@ -189,6 +194,7 @@ impl Connection {
             stalled: false,
             line_failed: false,
             ending: Ending::Open,
+            reason: Reason::Error,
             readable: true,
             end_in_sight: false,
             half_closed: false,
@@ -275,9 +281,15 @@ impl Connection {
         let owes_nothing = self.pending.is_empty() && self.output.is_empty();
         match self.ending {
             Ending::Now => true,
+            Ending::Watching(_) => false,
             Ending::Owed => owes_nothing,
             Ending::Open => self.half_closed && self.hungry && owes_nothing,
         }
+    }
+
+    /// Why it has ended.
+    pub(super) fn end_reason(&self) -> Reason {
+        if self.ending == Ending::Open { Reason::Normal } else { self.reason }
     }
 
     /// Sends what the client takes.

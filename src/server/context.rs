@@ -11,6 +11,7 @@ use crate::server::Options;
 use crate::server::accept::Door;
 use crate::server::connection::{Address, Peer};
 use crate::server::live::Live;
+use crate::server::watch::Watchers;
 use crate::store::Store;
 
 /// See the module.
@@ -24,6 +25,7 @@ pub(super) struct Context {
     pub(super) metrics: Registry,
     pub(super) started: Seconds,
     pub(super) connections: Connections,
+    pub(super) watchers: Arc<Watchers>,
     /// `-v` and the `verbosity` command.
     pub(super) verbosity: AtomicU8,
     /// See [`crate::limits::HELD_BYTES_MAX`].
@@ -71,6 +73,7 @@ impl Context {
                 listeners: addresses.len() as u64,
                 ..Connections::default()
             },
+            watchers: Arc::default(),
             held_bytes: AtomicU64::new(0),
             addresses,
             stop: Arc::default(),
@@ -158,6 +161,8 @@ pub(super) struct Card {
     pub(super) last_command: AtomicI64,
     /// It is in the middle of sending a value.
     pub(super) in_value: AtomicBool,
+    /// It is told what others do.
+    pub(super) watches: AtomicBool,
 }
 
 impl Connections {
@@ -168,6 +173,7 @@ impl Connections {
             peer,
             last_command: AtomicI64::new(now.0),
             in_value: AtomicBool::new(false),
+            watches: AtomicBool::new(false),
         });
         lock(&self.open).insert(id, Arc::clone(&card));
         (id, card)

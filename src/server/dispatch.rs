@@ -18,6 +18,7 @@ use crate::protocol::encode::{self, Output as _};
 use crate::protocol::{Form, Reject, Request, Session as Command, Step};
 use crate::server::connection::{Connection, Counted, Ending, Pending, Slot};
 use crate::server::context::Context;
+use crate::server::watch::{Lane, Reason};
 use crate::stats;
 use crate::store::{Session, Source, Task, Work};
 
@@ -34,6 +35,7 @@ pub(super) struct Desk {
     pub(super) context: Arc<Context>,
     pub(super) session: Session,
     pub(super) metrics: Arc<Thread>,
+    pub(super) lane: Lane,
     /// The time of day, looked at once a round.
     pub(super) now: Seconds,
     /// When the round began: the time of everything that waits for a commit counts from here.
@@ -47,9 +49,20 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(context: Arc<Context>, session: Session) -> Self {
         let metrics = context.metrics.thread();
+        let lane = Lane::new(&context, Arc::clone(&metrics));
         let now = context.clock.now();
         let round = Stamp::now();
-        Self { context, session, metrics, now, round, untimed: 0, timed_at: 1, timed_last: None }
+        Self {
+            context,
+            session,
+            metrics,
+            lane,
+            now,
+            round,
+            untimed: 0,
+            timed_at: 1,
+            timed_last: None,
+        }
     }
 
     /// Begins a round: looks at the clocks.
@@ -154,9 +167,10 @@ impl Desk {
                 let task = Task::Operate { hash, key: key.into_owned(), op };
                 self.queue(connection, ticket, task, form.into_owned(), kind, counted, logged);
             }
-            Request::TooLarge { key, discards, form } => {
+            Request::TooLarge { key, how, form } => {
                 self.metrics.counters.store_too_large.up();
-                if discards {
+                self.lane.too_large(connection.id, key.as_key(), &how);
+                if form.discards_too_large(&how) {
                     let hash = self.context.store.hash(key.as_key());
                     let task = Task::Operate { hash, key: key.into_owned(), op: Op::Discard };
                     let (form, counted) = (form.into_owned(), Counted::TooLarge);
@@ -188,7 +202,9 @@ impl Desk {
                 self.queue(connection, ticket, task, form, kind, counted, logged);
             }
             // What a session command shows includes what its own connection did before.
-            Request::Session(_) if !connection.pending.is_empty() => {
+            Request::Session(command)
+                if !connection.pending.is_empty() && !matches!(command, Command::Watch { .. }) =>
+            {
                 connection.stalled = true;
                 return false;
             }
@@ -223,6 +239,7 @@ impl Desk {
         self.hide_cas(&mut outcome);
         let (_, counted) = kind_of(&Op::Fetch(fetch), form);
         count(&self.metrics.counters, counted, &outcome);
+        self.lane.fetched(connection.id, key, &outcome);
         retrieved(connection, form, key, &outcome);
         if let Some(began) = began {
             if timed {
@@ -282,6 +299,7 @@ impl Desk {
         let mut outcome = work.outcome.clone().expect("a batch comes back with all its outcomes");
         self.hide_cas(&mut outcome);
         count(&self.metrics.counters, pending.counted, &outcome);
+        self.lane.operated(connection.id, work, &pending.form, self.now);
         match &work.task {
             Task::Operate { key, .. } if pending.form.carries_value() => {
                 retrieved(connection, &pending.form, key.as_key(), &outcome);
@@ -313,7 +331,19 @@ impl Desk {
                 output.bytes(format!("VERSION {}\r\n", stats::VERSION).as_bytes());
             }
             Command::Help => output.bytes(HELP.as_bytes()),
-            Command::Quit => connection.ending = Ending::Owed,
+            Command::Quit => {
+                connection.ending = Ending::Owed;
+                connection.reason = Reason::Normal;
+            }
+            Command::Watch { words } => {
+                // Replies that wait make it one of several commands sent together: memcached's rule.
+                let pipelined = !connection.pending.is_empty() || !output.is_empty();
+                let enabled = context.live.watch_enabled();
+                match context.watchers.admit(connection.id, words, enabled, pipelined) {
+                    Ok(watch) => connection.ending = Ending::Watching(watch),
+                    Err(line) => say(connection, line),
+                }
+            }
             Command::Verbosity { level, quiet } => {
                 // A client may have less logged than the operator asked for, never more.
                 let level = level.min(context.live.verbosity_max());
@@ -333,6 +363,7 @@ impl Desk {
             }
             Command::Shutdown { known: true } => {
                 connection.ending = Ending::Owed;
+                connection.reason = Reason::Shutdown;
                 context.request_stop();
             }
             Command::Stats { arguments } => {
@@ -474,6 +505,7 @@ fn command_line(op: &Op, key: Key<'_>) -> String {
 fn session_line(command: Command<'_>) -> String {
     match command {
         Command::Stats { arguments } => format!("stats{}", Client(arguments)),
+        Command::Watch { words } => format!("watch{}", Client(words)),
         other => format!("{other:?}").to_lowercase(),
     }
 }
@@ -575,6 +607,7 @@ touch <key> <exptime> [noreply]               give an item a new expiry\r\n\
 delete <key> [noreply]                        remove an item\r\n\
 flush_all [exptime] [noreply]                 remove everything, now or later\r\n\
 stats [settings|conns|items|slabs|sizes|latency|storage|reset]   figures\r\n\
+watch [fetchers] [mutations] [deletions] [connevents]      be told what clients do, as they do it\r\n\
 cache_memlimit <megabytes> [noreply]          change the item budget\r\n\
 verbosity <level> [noreply]                   0 quiet, 1 more, 2 every command\r\n\
 version                                       the server's version\r\n\

@@ -19,6 +19,7 @@ pub(super) struct Live {
     /// Most that a client's `verbosity` may ask for.
     verbosity_max: AtomicU8,
     flush_enabled: AtomicBool,
+    watch_enabled: AtomicBool,
     shutdown_enabled: AtomicBool,
     connections_refused_fast: AtomicBool,
     /// Who may log in, if clients have to. Taken for moments, to set or to copy it.
@@ -35,6 +36,7 @@ impl Live {
             idle_timeout_seconds: AtomicU32::new(options.idle_timeout_seconds),
             verbosity_max: AtomicU8::new(options.verbosity),
             flush_enabled: AtomicBool::new(options.flush_enabled),
+            watch_enabled: AtomicBool::new(options.watch_enabled),
             shutdown_enabled: AtomicBool::new(options.shutdown_enabled),
             connections_refused_fast: AtomicBool::new(options.connections_refused_fast),
             accounts: Mutex::new(options.accounts.clone()),
@@ -48,6 +50,7 @@ impl Live {
         self.idle_timeout_seconds.store(options.idle_timeout_seconds, Ordering::Relaxed);
         self.verbosity_max.store(options.verbosity, Ordering::Relaxed);
         self.flush_enabled.store(options.flush_enabled, Ordering::Relaxed);
+        self.watch_enabled.store(options.watch_enabled, Ordering::Relaxed);
         self.shutdown_enabled.store(options.shutdown_enabled, Ordering::Relaxed);
         self.connections_refused_fast.store(options.connections_refused_fast, Ordering::Relaxed);
     }
@@ -78,6 +81,10 @@ impl Live {
 
     pub(super) fn flush_enabled(&self) -> bool {
         self.flush_enabled.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn watch_enabled(&self) -> bool {
+        self.watch_enabled.load(Ordering::Relaxed)
     }
 
     pub(super) fn shutdown_enabled(&self) -> bool {
@@ -123,8 +130,9 @@ impl ReloadHandle {
     }
 
     /// From now on these hold: `connections_max`, `connections_refused_fast`, `idle_timeout_seconds`,
-    /// `requests_per_turn`, `flush_enabled`, `shutdown_enabled` and `verbosity`. The others take a
-    /// restart. Whoever is connected stays, also where there are more than `connections_max`.
+    /// `requests_per_turn`, `flush_enabled`, `watch_enabled`, `shutdown_enabled` and `verbosity`. The
+    /// others take a restart. Whoever is connected stays, also where there are more than
+    /// `connections_max`, and goes on watching.
     pub fn apply(&self, options: &Options) {
         let Some(context) = self.context.upgrade() else { return };
         if context.live.verbosity_max() != options.verbosity {

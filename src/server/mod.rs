@@ -10,6 +10,7 @@
 //! - `login`: what comes before, where clients have to log in
 //! - `dispatch`: a request is answered here, or becomes an operation
 //! - `inbox`: what other threads have for a loop
+//! - `watch`: clients that are told what others do, served by a thread of their own
 //! - `notify`: what the service manager is told
 //! - `report`, `process`: what `stats` and `/metrics` say
 //! - `http`: figures and health for web clients, on a thread of its own
@@ -30,6 +31,7 @@ mod output;
 mod process;
 mod report;
 mod stream;
+mod watch;
 mod worker;
 
 use std::net::SocketAddr;
@@ -44,6 +46,7 @@ pub use context::StopHandle;
 pub use listen::{Listeners, StartError};
 pub use live::ReloadHandle;
 pub use options::{Listen, Options};
+pub use watch::{Evicted, Evictions};
 
 /// A server that serves. Dropping it stops it.
 #[derive(Debug)]
@@ -53,6 +56,7 @@ pub struct Server {
     acceptor: Arc<accept::Door>,
     workers: Vec<Arc<inbox::Inbox>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    logger: Mutex<Option<JoinHandle<()>>>,
     http_addresses: Vec<SocketAddr>,
     http: Mutex<Option<(Arc<http::Bell>, JoinHandle<()>)>>,
 }
@@ -82,6 +86,8 @@ impl Server {
         let bound = listeners.bound();
         let for_http = std::mem::take(&mut listeners.http);
         let context = Arc::new(Context::new(options.clone(), store, clock, bound));
+        let logger = watch::Logger::new(Arc::clone(&context)).map_err(StartError::system)?;
+        let logger = spawn("logger", move || logger.run())?;
         let mut threads = Vec::new();
         let mut workers = Vec::new();
         for number in 0..options.threads {
@@ -110,6 +116,7 @@ impl Server {
             acceptor: door,
             workers,
             threads: Mutex::new(threads),
+            logger: Mutex::new(Some(logger)),
             http_addresses,
             http: Mutex::new(http),
         })
@@ -154,6 +161,11 @@ impl Server {
         ReloadHandle::new(Arc::downgrade(&self.context), self.workers.clone())
     }
 
+    /// For whoever removes items to make room: watchers are told of each.
+    pub fn evictions(&self) -> Evictions {
+        Evictions::new(&self.context)
+    }
+
     /// Waits until somebody asks for the end: a [`StopHandle`] or a client's `shutdown`.
     pub fn wait(&self) {
         self.context.wait_for_stop();
@@ -169,13 +181,16 @@ impl Server {
         }
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        // Behind those whose doings it tells.
+        let logger = self.logger.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let logger = logger.into_iter().inspect(|_| self.context.watchers.close());
         // The last to go: whoever asks how it goes is told that it stops, until it has.
         let http = self.http.lock().unwrap_or_else(PoisonError::into_inner).take();
         let http = http.into_iter().map(|(bell, thread)| {
             bell.close();
             thread
         });
-        for thread in threads.into_iter().chain(http) {
+        for thread in threads.into_iter().chain(logger).chain(http) {
             if thread.join().is_err() {
                 log::error!("a thread of the server panicked");
             }

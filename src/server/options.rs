@@ -36,6 +36,8 @@ pub struct Options {
     pub verbosity: u8,
     /// `-F` turns it off: `flush_all` is refused.
     pub flush_enabled: bool,
+    /// `-W` turns it off: `watch` is refused.
+    pub watch_enabled: bool,
     /// `-A`: the `shutdown` command is allowed.
     pub shutdown_enabled: bool,
     /// `-C` turns it off: `gets` shows 0 and every `cas` on an existing key answers `EXISTS`.
@@ -62,6 +64,7 @@ impl Default for Options {
             requests_per_turn: limits::REQUESTS_PER_TURN_DEFAULT,
             verbosity: 0,
             flush_enabled: true,
+            watch_enabled: true,
             shutdown_enabled: false,
             cas_enabled: true,
             connections_refused_fast: true,

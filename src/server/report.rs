@@ -59,6 +59,7 @@ fn figures(context: &Context) -> Figures {
         accepting: connections.accepting.load(Ordering::Relaxed),
         suspended: connections.suspended.load(Ordering::Relaxed),
         suspended_us: connections.suspended_us.load(Ordering::Relaxed),
+        watchers: context.watchers.count(),
         threads: context.options.threads as u64,
         ..process::times()
     };
@@ -130,7 +131,12 @@ fn connections(context: &Context) -> Lines {
         lines.line(format_args!("{id}:secs_since_last_cmd"), now - context.started.0);
     }
     context.connections.for_each(|id, card| {
-        let state = if card.in_value.load(Ordering::Relaxed) { "conn_nread" } else { "conn_read" };
+        let (watches, in_value) = (&card.watches, &card.in_value);
+        let state = match (watches.load(Ordering::Relaxed), in_value.load(Ordering::Relaxed)) {
+            (true, _) => "conn_watch",
+            (false, true) => "conn_nread",
+            (false, false) => "conn_read",
+        };
         lines.line(format_args!("{id}:addr"), &card.peer.client);
         lines.line(format_args!("{id}:listen_addr"), &card.peer.local);
         lines.line(format_args!("{id}:state"), state);

@@ -16,11 +16,12 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::Stamp;
 use crate::limits::{CONNECTIONS_PER_ROUND_MAX, READ_BUFFERS_KEPT_MAX};
-use crate::server::connection::{Connection, Input, Peer};
+use crate::server::connection::{Connection, Ending, Input, Peer};
 use crate::server::context::Context;
 use crate::server::dispatch::Desk;
 use crate::server::inbox::{Inbox, Message};
 use crate::server::stream::Stream;
+use crate::server::watch::{Reason, Watch, Watcher};
 use crate::store::{Batch, Owner};
 
 const WAKE: Token = Token(usize::MAX);
@@ -174,10 +175,12 @@ impl Worker {
             self.places.push(Place { tenancy: 0, connection: None });
             self.places.len() - 1
         });
+        self.desk.lane.connected(id, &card.peer);
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(&mut stream, Token(place), interest) {
             log::warn!("a client cannot be watched and is let go: {error}");
             self.vacant.push(place);
+            self.desk.lane.closed(id, &card.peer, Reason::Error);
             self.context.connection_ended(id);
             return;
         }
@@ -252,6 +255,10 @@ impl Worker {
     /// Sends, and sees what is to become of the connection.
     fn finish_turn(&mut self, place: usize) {
         let Some(connection) = &mut self.places[place].connection else { return };
+        if let Ending::Watching(watch) = connection.ending {
+            self.hand_over(place, watch);
+            return;
+        }
         if !connection.output.is_empty() {
             let sent = connection.send();
             self.desk.metrics.counters.bytes_written.add(sent);
@@ -259,15 +266,29 @@ impl Worker {
         connection.release_pending();
         self.desk.account(connection);
         if connection.is_finished() {
-            self.close(place);
+            let reason = connection.end_reason();
+            self.close(place, reason);
         } else if connection.has_work() {
             self.enqueue(place);
         }
     }
 
-    fn close(&mut self, place: usize) {
+    fn close(&mut self, place: usize, reason: Reason) {
+        let Some(connection) = self.vacate(place) else { return };
+        self.desk.lane.closed(connection.id, &connection.card.peer, reason);
+        self.context.connection_ended(connection.id);
+    }
+
+    /// A client that was admitted as a watcher is the logger's from here on.
+    fn hand_over(&mut self, place: usize, watch: Watch) {
+        let Some(connection) = self.vacate(place) else { return };
+        self.context.watchers.arrive(Watcher::new(connection, watch));
+    }
+
+    /// Takes a connection out of its place, where another may come.
+    fn vacate(&mut self, place: usize) -> Option<Connection> {
         let at = &mut self.places[place];
-        let Some(mut connection) = at.connection.take() else { return };
+        let mut connection = at.connection.take()?;
         at.tenancy = at.tenancy.wrapping_add(1);
         self.vacant.push(place);
         self.open -= 1;
@@ -275,7 +296,7 @@ impl Worker {
         if let Err(error) = self.poll.registry().deregister(&mut connection.stream) {
             log::debug!("a client's socket was not watched any more: {error}");
         }
-        self.context.connection_ended(connection.id);
+        Some(connection)
     }
 
     /// From now on connections end when they are owed nothing.
@@ -292,7 +313,7 @@ impl Worker {
 
     fn tick(&mut self) {
         if self.stopping.is_some() {
-            self.close_where(|connection, _| {
+            self.close_where(Reason::Shutdown, |connection, _| {
                 let owes_nothing = connection.pending.is_empty() && connection.output.is_empty();
                 owes_nothing && connection.hungry && !connection.readable
             });
@@ -300,7 +321,7 @@ impl Worker {
         let idle_timeout = i64::from(self.context.live.idle_timeout_seconds());
         if idle_timeout > 0 && self.ticked.elapsed() >= TICK {
             self.ticked = Stamp::now();
-            let kicked = self.close_where(|connection, now| {
+            let kicked = self.close_where(Reason::IdleTimeout, |connection, now| {
                 let last = connection.card.last_command.load(Ordering::Relaxed);
                 let owes_nothing = connection.pending.is_empty() && connection.output.is_empty();
                 owes_nothing && now - last > idle_timeout
@@ -309,7 +330,7 @@ impl Worker {
         }
     }
 
-    fn close_where(&mut self, ends: impl Fn(&Connection, i64) -> bool) -> u64 {
+    fn close_where(&mut self, why: Reason, ends: impl Fn(&Connection, i64) -> bool) -> u64 {
         let mut closed = 0;
         for place in 0..self.places.len() {
             if self.places[place]
@@ -317,7 +338,7 @@ impl Worker {
                 .as_ref()
                 .is_some_and(|connection| ends(connection, self.desk.now.0))
             {
-                self.close(place);
+                self.close(place, why);
                 closed += 1;
             }
         }

@@ -195,6 +195,20 @@ fn connections(page: &mut Page, figures: &Figures) {
         "Turns of clients that ended after -R requests, so that others had theirs.",
         totals.conn_yields,
     );
+    page.gauge("litecached_watchers", "Clients that watch (the watch command).", process.watchers);
+    page.labelled(
+        "litecached_watch_events_total",
+        "What happened while somebody watched for it. dropped: more than was told in time; nobody heard \
+         of it.",
+        "fate",
+        &[("written", totals.log_worker_written), ("dropped", totals.log_worker_dropped)],
+    );
+    page.labelled(
+        "litecached_watch_lines_total",
+        "Lines for watchers. skipped: the watcher did not take them in time.",
+        "fate",
+        &[("sent", totals.log_watcher_sent), ("skipped", totals.log_watcher_skipped)],
+    );
     page.counter("litecached_received_bytes_total", "Bytes read from clients.", totals.bytes_read);
     page.counter("litecached_sent_bytes_total", "Bytes sent to clients.", totals.bytes_written);
 }

@@ -75,7 +75,7 @@ pub(super) struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// Does one operation.
+    /// Does one operation. Tells what was there before, too, as far as it looked.
     pub(super) fn operate(
         &self,
         hash: u64,
@@ -83,11 +83,12 @@ impl Rows<'_> {
         op: &Op,
         cas: &mut CasBlock,
         changes: &mut Changes,
-    ) -> rusqlite::Result<Outcome> {
+    ) -> rusqlite::Result<(Outcome, Option<Result<Head, Absence>>)> {
         if op.changes() && self.shared.refuses_writes() {
-            return Ok(Outcome::Failed(Failure::WalFull));
+            return Ok((Outcome::Failed(Failure::WalFull), None));
         }
         let found = self.find(hash, key, op.needs_value())?;
+        let before = found.existing.as_ref().map(|existing| existing.head).ok_or(found.absence);
         if cas.next == cas.end {
             *cas = reserve_cas(self.db)?;
         }
@@ -125,7 +126,7 @@ impl Rows<'_> {
             }
         }
         self.apply(hash, key, &found, effect, changes)?;
-        Ok(outcome)
+        Ok((outcome, Some(before)))
     }
 
     /// Looks at the rows that share the key's hash.

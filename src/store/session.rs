@@ -139,7 +139,7 @@ impl Session {
         if let Task::Operate { op, .. } = &task {
             self.bytes += op.value_bytes();
         }
-        self.work.push(Work { ticket, task, outcome: None });
+        self.work.push(Work { ticket, task, outcome: None, before: None });
     }
 
     /// Whether the batch is as large as one transaction should be.

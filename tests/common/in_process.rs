@@ -57,6 +57,7 @@ impl InProcess {
                     let loaded = Accounts::read(&path).unwrap_or_else(|error| panic!("{error}"));
                     server_options.accounts = Some(Arc::new(loaded.accounts));
                 }
+                "-W" => server_options.watch_enabled = false,
                 other => panic!("the harness does not know the flag {other}"),
             }
         }
@@ -78,6 +79,11 @@ impl InProcess {
     pub fn store(&self) -> Arc<Store> {
         let (_, store) = self.running.as_ref().expect("the daemon runs until it is dropped");
         Arc::clone(store)
+    }
+
+    /// The server, for what only it can do.
+    pub fn server(&self) -> &Server {
+        &self.running.as_ref().expect("the daemon runs until it is dropped").0
     }
 
     fn run(&mut self) {
