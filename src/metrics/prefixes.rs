@@ -35,15 +35,15 @@ pub struct PrefixCounts {
 pub struct Prefixes {
     on: AtomicBool,
     delimiter: u8,
-    prefixes_max: usize,
+    most: usize,
     /// Taken for moments, while it is on, by each loop for each key.
     counts: Mutex<HashMap<Box<[u8]>, PrefixCounts>>,
 }
 
 impl Prefixes {
-    /// Counts for at most `prefixes_max` prefixes.
-    pub fn new(delimiter: u8, on: bool, prefixes_max: usize) -> Self {
-        Self { on: AtomicBool::new(on), delimiter, prefixes_max, counts: Mutex::default() }
+    /// Counts for at most so many prefixes.
+    pub fn new(delimiter: u8, on: bool, most: usize) -> Self {
+        Self { on: AtomicBool::new(on), delimiter, most, counts: Mutex::default() }
     }
 
     /// `stats detail on` and `off`. What was counted stays.
@@ -65,7 +65,7 @@ impl Prefixes {
     pub fn count(&self, key: &[u8], access: Access) {
         let Some(prefix) = self.prefix(key) else { return };
         let mut counts = lock(&self.counts);
-        if counts.len() >= self.prefixes_max && !counts.contains_key(prefix) {
+        if counts.len() >= self.most && !counts.contains_key(prefix) {
             return;
         }
         let entry = match counts.get_mut(prefix) {

@@ -2,10 +2,12 @@
 //!
 //! Does no I/O, asks nobody for the time, logs and counts nothing, and has never heard of the store.
 //! [`Decoder`] turns what a client sent into [`Request`]s; [`encode`] turns what became of them into
-//! replies; [`reply`] is the client's side of them. `classic` holds memcached's text commands, `simple` the dialect of the Python server that
+//! replies; [`reply`] is the client's side of them. `classic` holds memcached's text commands, `admin` those
+//! that tune it, `simple` the dialect of the Python server that
 //! came before. A decoder is chosen once per connection by its first byte: meta lines have their place
 //! beside `classic`, binary frames beside the text decoder.
 
+mod admin;
 mod classic;
 mod decoder;
 pub mod encode;
@@ -14,5 +16,6 @@ pub mod reply;
 mod simple;
 mod tokens;
 
+pub use admin::Admin;
 pub use decoder::{Decoder, Form, Request, Session, Step};
 pub use reject::Reject;

@@ -14,6 +14,7 @@ use crate::logging::{self, Client};
 use crate::metrics::{Counters, Kind, Tally, Thread};
 use crate::protocol::encode::{self, Output as _};
 use crate::protocol::{Form, Reject, Request, Session as Command, Step};
+use crate::server::admin;
 use crate::server::connection::{Connection, Counted, Ending, Pending, Slot};
 use crate::server::context::Context;
 use crate::stats;
@@ -201,6 +202,7 @@ impl Desk {
             }
         }
         count(&self.metrics.counters, Counted::Fetch, &outcome);
+        admin::detail(&self.context.prefixes, Counted::Fetch, key, &outcome);
         retrieved(connection, form, key, &outcome);
         if let Some(began) = began {
             if timed {
@@ -249,6 +251,9 @@ impl Desk {
             item.head.cas = 0;
         }
         count(&self.metrics.counters, pending.counted, &outcome);
+        if let Task::Operate { key, .. } = &work.task {
+            admin::detail(&self.context.prefixes, pending.counted, key.as_key(), &outcome);
+        }
         match &work.task {
             Task::Operate { key, .. } if carries_value(pending.form) => {
                 retrieved(connection, pending.form, key.as_key(), &outcome);
@@ -302,9 +307,13 @@ impl Desk {
                 connection.ending = Ending::Owed;
                 context.request_stop();
             }
+            Command::Admin { command, quiet } => {
+                let answer = admin::perform(&context, command);
+                output.bytes(if quiet { b"" } else { answer });
+            }
             Command::Stats { arguments } => {
                 let mut text = Vec::new();
-                if !super::report::stats(&context, arguments, &mut text) {
+                if !super::report::stats(&context, arguments, connection.id, &mut text) {
                     text = Reject::UnknownCommand.line().unwrap_or_default().to_vec();
                 }
                 output.bytes(&text);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::limits;
+use crate::stats::Parts;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,25 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// A Unix socket at this path, created with this mode (memcached `-s` and `-a`).
     Unix { path: PathBuf, mode: u32 },
+}
+
+/// Which protocols clients may speak (memcached `-B`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Whichever a client begins with.
+    Auto,
+    /// Text only.
+    Ascii,
+}
+
+impl Protocol {
+    /// As `stats settings` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto-negotiate",
+            Self::Ascii => "ascii",
+        }
+    }
 }
 
 /// The server's part of the settings. Numbers are checked by `config`; here they are taken as they are.
@@ -43,6 +63,14 @@ pub struct Options {
     pub connections_refused_fast: bool,
     /// Close clients that send nothing for this many seconds; 0 never (`-o idle_timeout=N`).
     pub idle_timeout_seconds: u32,
+    /// Which protocols clients may speak (`-B`).
+    pub protocol: Protocol,
+    /// What ends a key's prefix in `stats detail` (`-D`).
+    pub prefix_delimiter: u8,
+    /// Prefixes are counted from the start on (`-D`).
+    pub prefixes_counted: bool,
+    /// Parts of memcached that only its statistics and its commands show here (`-o`).
+    pub parts: Parts,
 }
 
 impl Default for Options {
@@ -60,6 +88,10 @@ impl Default for Options {
             cas_enabled: true,
             connections_refused_fast: true,
             idle_timeout_seconds: 0,
+            protocol: Protocol::Auto,
+            prefix_delimiter: b':',
+            prefixes_counted: false,
+            parts: Parts { lru_crawler: true, lru_maintainer: true, slab_reassign: true },
         }
     }
 }
