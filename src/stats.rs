@@ -181,8 +181,7 @@ pub fn general(figures: &Figures, shown: Shown) -> Lines {
     }
     lines.zeros(&["evictions"]);
     lines.line("reclaimed", storage.reclaimed());
-    // Whoever sweeps is what memcached calls a crawler.
-    lines.line("crawler_reclaimed", storage.reclaimed());
+    lines.line("crawler_reclaimed", storage.swept());
     lines.zeros(&["crawler_items_checked", "lrutail_reflocked"]);
     if shown.parts.lru_maintainer {
         lines.zeros(&[

@@ -527,6 +527,7 @@ touch <key> <exptime> [noreply]               give an item a new expiry\r\n\
 delete <key> [noreply]                        remove an item\r\n\
 flush_all [exptime] [noreply]                 remove everything, now or later\r\n\
 stats [settings|conns|items|slabs|sizes|latency|storage|reset]   figures\r\n\
+stats detail on|off|dump                      commands by the beginning of the key\r\n\
 cache_memlimit <megabytes> [noreply]          change the item budget\r\n\
 verbosity <level> [noreply]                   0 quiet, 1 more, 2 every command\r\n\
 version                                       the server's version\r\n\

@@ -40,7 +40,7 @@ pub fn items(figures: &Figures, maintains: bool) -> Lines {
     if maintains {
         line("evicted_active", 0);
     }
-    line("crawler_reclaimed", storage.reclaimed());
+    line("crawler_reclaimed", storage.swept());
     line("crawler_items_checked", 0);
     line("lrutail_reflocked", 0);
     if maintains {
