@@ -127,9 +127,7 @@ impl Reading<'_> {
                 .map_err(|fault| extended_fault(written, &fault))?;
             if !inert.is_empty() {
                 let names = inert.join(", ");
-                self.said
-                    .remarks
-                    .push(format!("memcached's names without effect here: -o {names}"));
+                self.said.remarks.push(format!("-o {names} has no effect here"));
             }
         }
         Ok(extended)
