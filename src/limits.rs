@@ -111,6 +111,10 @@ pub const BATCH_OPS_MAX: usize = 1_024;
 /// Bytes of values that one transaction commits before it takes no further batch.
 pub const BATCH_BYTES_MAX: usize = 8 << 20;
 
+/// Prefixes of keys that `stats detail` counts: their dump stays within about a megabyte. Keys with
+/// further ones are not counted.
+pub const PREFIXES_MAX: usize = 4_096;
+
 /// Rows that the sweeper looks at or removes in one transaction.
 pub const SWEEP_ROWS_MAX: i64 = 256;
 

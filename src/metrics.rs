@@ -5,6 +5,7 @@
 //! `/metrics` show is read here once and shown by both; a histogram's count is the sum of its buckets.
 
 mod histogram;
+mod prefixes;
 mod storage;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use histogram::{
     Buckets, Latency, Percentiles, SIZES_MAX, SizeBuckets, Sizes, TIMES_NANOS_MAX, Timed,
 };
+pub use prefixes::{Access, PrefixCounts, Prefixes};
 pub use storage::{Storage, StorageTotals};
 
 /// A number that goes up, counted by any thread.

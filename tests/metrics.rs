@@ -209,6 +209,8 @@ const BOTH: &[(&str, &str, &[&str])] = &[
 /// Names of `stats` that are no figure, always 0, compared in another way, or a sum of figures that
 /// `/metrics` cuts otherwise. Whatever else is new has to be in both.
 const ONLY_STATS: &[&str] = &[
+    "slab_reassign_last_busy_status",
+    "crawler_reclaimed",
     "pid",
     "uptime",
     "time",

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_litecached_global_optspecs
-    string join \n p/port= l/listen= s/unix-socket= a/unix-mask= U/udp-port= b/listen-backlog= http= B/protocol= e/db= max-disk= wal-max= durability= m/memory-limit= I/max-item-size= M/disable-evictions c/conn-limit= t/threads= R/max-reqs-per-event= A/enable-shutdown F/disable-flush-all W/disable-watch C/disable-cas u/user= P/pidfile= v/verbose log-level= o/extended= config= X/disable-dumping k/lock-memory L/enable-largepages r/enable-coredumps f/slab-growth-factor= n/slab-min-size= D/prefix-delimiter= N/napi-ids= d/daemon S/enable-sasl Z/enable-ssl Y/auth-file= i/license h/help V/version
+    string join \n p/port= l/listen= s/unix-socket= a/unix-mask= U/udp-port= b/listen-backlog= http= B/protocol= e/db= max-disk= wal-max= durability= m/memory-limit= I/max-item-size= M/disable-evictions c/conn-limit= t/threads= R/max-reqs-per-event= A/enable-shutdown F/disable-flush-all W/disable-watch C/disable-cas D/prefix-delimiter= u/user= P/pidfile= v/verbose log-level= o/extended= config= X/disable-dumping k/lock-memory L/enable-largepages r/enable-coredumps f/slab-growth-factor= n/slab-min-size= N/napi-ids= d/daemon S/enable-sasl Z/enable-ssl Y/auth-file= i/license h/help V/version
 end
 
 function __fish_litecached_needs_command
@@ -43,6 +43,7 @@ complete -c litecached -n "__fish_litecached_needs_command" -s I -l max-item-siz
 complete -c litecached -n "__fish_litecached_needs_command" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s t -l threads -d 'Event loops, 1 to 64 [default: 4, at most the cores]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s R -l max-reqs-per-event -d 'Requests of a client per turn [default: 64]' -r -f
+complete -c litecached -n "__fish_litecached_needs_command" -s D -l prefix-delimiter -d 'Count by key prefix, which ends at this character' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s u -l user -d 'Become this user (only when started as root)' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s P -l pidfile -d 'Write the process id there' -r -F
 complete -c litecached -n "__fish_litecached_needs_command" -l log-level -d 'error, warn, info, debug, trace, or area=level [default: info]' -r -f -a "error\t''
@@ -54,7 +55,6 @@ complete -c litecached -n "__fish_litecached_needs_command" -s o -l extended -d 
 complete -c litecached -n "__fish_litecached_needs_command" -l config -d 'Configuration file' -r -F
 complete -c litecached -n "__fish_litecached_needs_command" -s f -l slab-growth-factor -d '' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s n -l slab-min-size -d '' -r -f
-complete -c litecached -n "__fish_litecached_needs_command" -s D -l prefix-delimiter -d '' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s N -l napi-ids -d '' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s Y -l auth-file -d 'Users who may log in, user:password a line' -r -F
 complete -c litecached -n "__fish_litecached_needs_command" -s M -l disable-evictions -d 'Answer errors when full'
@@ -103,6 +103,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -s I -l max
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s t -l threads -d 'Event loops, 1 to 64 [default: 4, at most the cores]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s R -l max-reqs-per-event -d 'Requests of a client per turn [default: 64]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -s D -l prefix-delimiter -d 'Count by key prefix, which ends at this character' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s u -l user -d 'Become this user (only when started as root)' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s P -l pidfile -d 'Write the process id there' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l log-level -d 'error, warn, info, debug, trace, or area=level [default: info]' -r -f -a "error\t''
@@ -114,7 +115,6 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -s o -l ext
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l config -d 'Configuration file' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s f -l slab-growth-factor -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s n -l slab-min-size -d '' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand serve" -s D -l prefix-delimiter -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s N -l napi-ids -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s Y -l auth-file -d 'Users who may log in, user:password a line' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s M -l disable-evictions -d 'Answer errors when full'
@@ -156,6 +156,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s t -l threads -d 'Event loops, 1 to 64 [default: 4, at most the cores]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s R -l max-reqs-per-event -d 'Requests of a client per turn [default: 64]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s D -l prefix-delimiter -d 'Count by key prefix, which ends at this character' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s u -l user -d 'Become this user (only when started as root)' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s P -l pidfile -d 'Write the process id there' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l log-level -d 'error, warn, info, debug, trace, or area=level [default: info]' -r -f -a "error\t''
@@ -167,7 +168,6 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l config -d 'Configuration file' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s f -l slab-growth-factor -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s n -l slab-min-size -d '' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s D -l prefix-delimiter -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s N -l napi-ids -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s Y -l auth-file -d 'Users who may log in, user:password a line' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s M -l disable-evictions -d 'Answer errors when full'
@@ -204,6 +204,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s t -l threads -d 'Event loops, 1 to 64 [default: 4, at most the cores]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s R -l max-reqs-per-event -d 'Requests of a client per turn [default: 64]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s D -l prefix-delimiter -d 'Count by key prefix, which ends at this character' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s u -l user -d 'Become this user (only when started as root)' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s P -l pidfile -d 'Write the process id there' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l log-level -d 'error, warn, info, debug, trace, or area=level [default: info]' -r -f -a "error\t''
@@ -215,7 +216,6 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l config -d 'Configuration file' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s f -l slab-growth-factor -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s n -l slab-min-size -d '' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s D -l prefix-delimiter -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s N -l napi-ids -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s Y -l auth-file -d 'Users who may log in, user:password a line' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l json -d 'Answer in JSON'

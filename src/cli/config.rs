@@ -45,7 +45,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     };
     let raw = Layers::of_process(flags).read()?;
     let settings = Settings::from_raw(&raw, &Facts::gather())?;
-    for line in settings.warnings.iter().chain(&settings.notices) {
+    for line in settings.warnings.iter().chain(&settings.notices).chain(&settings.remarks) {
         eprintln!("{NAME}: {}", OneLine(line));
     }
     if name == "check" {

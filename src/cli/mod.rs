@@ -33,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use log::{Level, info, warn};
+use log::{Level, debug, info, warn};
 
 use crate::config::{self as settings, Blame, Facts, Id, Layers, Origin, Settings, Shown};
 use crate::logging::{self, OneLine};
@@ -175,6 +175,7 @@ fn start(signals: signals::Watch, layers: Layers) -> Result<(), Failure> {
     logging::set_levels(&settings.levels);
     settings.warnings.iter().for_each(|line| warn!("{line}"));
     settings.notices.iter().for_each(|line| info!("{line}"));
+    settings.remarks.iter().for_each(|line| debug!("{line}"));
     if let Some(path) = raw.last(Id::Config) {
         info!("configuration file {}", path.text.to_string_lossy());
     }

@@ -32,6 +32,7 @@ pub(crate) enum Id {
     NoFlush,
     NoWatch,
     NoCas,
+    PrefixDelimiter,
     User,
     PidFile,
     Verbose,
@@ -44,7 +45,6 @@ pub(crate) enum Id {
     CoreDumps,
     SlabGrowth,
     SlabMinimum,
-    PrefixDelimiter,
     NapiIds,
     Daemon,
     Sasl,
@@ -124,6 +124,8 @@ pub(crate) const ROWS: [Row; 40] = [
     row(Id::NoFlush, 'F', "disable-flush-all", Commands, "Refuse flush_all").live(),
     row(Id::NoWatch, 'W', "disable-watch", Commands, "Refuse watch").live().more("Who watches already goes on"),
     row(Id::NoCas, 'C', "disable-cas", Commands, "Give out no cas ids"),
+    row(Id::PrefixDelimiter, 'D', "prefix-delimiter", Commands, "Count by key prefix, which ends at this character")
+        .takes("char").more("Counts are shown by stats detail dump. Without it stats detail on begins to count, and prefixes end at a colon"),
     row(Id::User, 'u', "user", Process, "Become this user (only when started as root)")
         .takes("user"),
     row(Id::PidFile, 'P', "pidfile", Process, "Write the process id there").takes("file"),
@@ -158,9 +160,6 @@ pub(crate) const ROWS: [Row; 40] = [
     row(Id::SlabMinimum, 'n', "slab-min-size", Compatibility, "")
         .takes("bytes")
         .ignored("there are no slabs"),
-    row(Id::PrefixDelimiter, 'D', "prefix-delimiter", Compatibility, "")
-        .takes("char")
-        .ignored("there are no statistics by prefix"),
     row(Id::NapiIds, 'N', "napi-ids", Compatibility, "")
         .takes("num")
         .ignored("connections are spread without regard to network queues"),

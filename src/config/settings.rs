@@ -37,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) warnings: Vec<String>,
     /// What follows from what was written and might surprise, a line each.
     pub(crate) notices: Vec<String>,
+    /// What was written, has no effect, and need not bother anybody, a line each.
+    pub(crate) remarks: Vec<String>,
 }
 
 impl Settings {
@@ -49,7 +51,7 @@ impl Settings {
         check_offers(raw)?;
         let (server, of_server) = network::options(raw, facts)?;
         let (store, mut notices) = storage::options(raw, facts, server.threads)?;
-        warnings.extend(of_server);
+        warnings.extend(of_server.warnings);
         Ok(Self {
             server,
             store,
@@ -60,6 +62,7 @@ impl Settings {
             port_file: facts.port_file.clone(),
             warnings,
             notices,
+            remarks: of_server.remarks,
         })
     }
 }
@@ -118,7 +121,9 @@ fn check_login(raw: &Raw, warnings: &mut Vec<String>) -> Result<(), Error> {
 fn check_offers(raw: &Raw) -> Result<(), Error> {
     for written in raw.all(Id::UdpPort) {
         if units::number(written.utf8()?) != Some(0) {
-            return Err(written.wrong("0 or leave it out, as there is no UDP"));
+            return Err(written.wrong(
+                "0 or leave it out, as there is no UDP: its replies serve amplification attacks",
+            ));
         }
     }
     for written in raw.all(Id::Protocol) {
@@ -246,8 +251,8 @@ pub(super) mod tests {
 
     #[test]
     fn what_does_not_exist_here_is_ignored_aloud_or_is_moot() {
-        let settings = settings("-k -L -r -f 1.25 -n 48 -f 1.5 -D : -N 2 -X -M -U 0 -B ascii");
-        let flags = ["-k", "-L", "-r", "-f", "-n", "-D", "-N"];
+        let settings = settings("-k -L -r -f 1.25 -n 48 -f 1.5 -N 2 -X -M -U 0 -B ascii");
+        let flags = ["-k", "-L", "-r", "-f", "-n", "-N"];
         assert_eq!(settings.warnings.len(), flags.len(), "{:?}", settings.warnings);
         for flag in flags {
             let named = |line: &String| line.contains(&format!("({flag}) has no effect: "));

@@ -6,6 +6,7 @@
 
 use crate::cache::{Exptime, Fetch, Key, KeyBuf, Op, Store};
 use crate::limits::{ITEM_HEADER_BYTES, KEY_BYTES_MAX, LINE_BYTES_MAX, VALUE_STEP_BYTES};
+use crate::protocol::admin::Admin;
 use crate::protocol::classic::{self, Line, StoreLine};
 use crate::protocol::form::Form;
 use crate::protocol::reject::Reject;
@@ -103,6 +104,11 @@ pub enum Session<'b> {
     /// Whether its mode is one that memcached knows.
     Shutdown {
         known: bool,
+    },
+    /// A command for a part of memcached.
+    Admin {
+        command: Admin,
+        quiet: bool,
     },
 }
 

@@ -2,10 +2,12 @@
 //!
 //! Does no I/O, asks nobody for the time, logs and counts nothing, and has never heard of the store.
 //! [`Decoder`] turns what a client sent into [`Request`]s; [`encode`] turns what became of them into
-//! replies; [`reply`] is the client's side of them. `classic` holds memcached's text commands, `meta` those
+//! replies; [`reply`] is the client's side of them. `classic` holds memcached's text commands, `admin` those that
+//! tune it, `meta` those
 //! of one letter per flag, `simple` the dialect of the Python server that came before; [`login`] what may
 //! be said before a login.
 
+mod admin;
 mod classic;
 mod decoder;
 pub mod encode;
@@ -17,6 +19,7 @@ pub mod reply;
 mod simple;
 mod tokens;
 
+pub use admin::Admin;
 pub use decoder::{Decoder, Request, Session, Step};
 pub use form::Form;
 pub use reject::Reject;

@@ -16,6 +16,7 @@ use crate::logging::{self, Client};
 use crate::metrics::{Counters, Kind, Tally, Thread};
 use crate::protocol::encode::{self, Output as _};
 use crate::protocol::{Form, Reject, Request, Session as Command, Step};
+use crate::server::admin;
 use crate::server::connection::{Connection, Counted, Ending, Pending, Slot};
 use crate::server::context::Context;
 use crate::server::watch::{Lane, Reason};
@@ -240,6 +241,7 @@ impl Desk {
         let (_, counted) = kind_of(&Op::Fetch(fetch), form);
         count(&self.metrics.counters, counted, &outcome);
         self.lane.fetched(connection.id, key, &outcome);
+        admin::detail(&self.context.prefixes, counted, key, &outcome);
         retrieved(connection, form, key, &outcome);
         if let Some(began) = began {
             if timed {
@@ -300,6 +302,9 @@ impl Desk {
         self.hide_cas(&mut outcome);
         count(&self.metrics.counters, pending.counted, &outcome);
         self.lane.operated(connection.id, work, &pending.form, self.now);
+        if let Task::Operate { key, .. } = &work.task {
+            admin::detail(&self.context.prefixes, pending.counted, key.as_key(), &outcome);
+        }
         match &work.task {
             Task::Operate { key, .. } if pending.form.carries_value() => {
                 retrieved(connection, &pending.form, key.as_key(), &outcome);
@@ -366,9 +371,13 @@ impl Desk {
                 connection.reason = Reason::Shutdown;
                 context.request_stop();
             }
+            Command::Admin { command, quiet } => {
+                let answer = admin::perform(&context, command);
+                output.bytes(if quiet { b"" } else { answer });
+            }
             Command::Stats { arguments } => {
                 let mut text = Vec::new();
-                if !super::report::stats(&context, arguments, &mut text) {
+                if !super::report::stats(&context, arguments, connection.id, &mut text) {
                     text = Reject::UnknownCommand.line().unwrap_or_default().to_vec();
                 }
                 output.bytes(&text);
@@ -608,6 +617,7 @@ delete <key> [noreply]                        remove an item\r\n\
 flush_all [exptime] [noreply]                 remove everything, now or later\r\n\
 stats [settings|conns|items|slabs|sizes|latency|storage|reset]   figures\r\n\
 watch [fetchers] [mutations] [deletions] [connevents]      be told what clients do, as they do it\r\n\
+stats detail on|off|dump                      commands by the beginning of the key\r\n\
 cache_memlimit <megabytes> [noreply]          change the item budget\r\n\
 verbosity <level> [noreply]                   0 quiet, 1 more, 2 every command\r\n\
 version                                       the server's version\r\n\

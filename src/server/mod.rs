@@ -12,11 +12,13 @@
 //! - `inbox`: what other threads have for a loop
 //! - `watch`: clients that are told what others do, served by a thread of their own
 //! - `notify`: what the service manager is told
+//! - `admin`: commands for parts of memcached, and what `stats detail` counts
 //! - `report`, `process`: what `stats` and `/metrics` say
 //! - `http`: figures and health for web clients, on a thread of its own
 //! - `context`, `live`: what all threads of a server share, and what of it a reload changes
 
 mod accept;
+mod admin;
 mod connection;
 mod context;
 mod dispatch;
@@ -42,10 +44,11 @@ use crate::clock::Clock;
 use crate::store::Store;
 use context::Context;
 
+pub use crate::stats::Parts;
 pub use context::StopHandle;
 pub use listen::{Listeners, StartError};
 pub use live::ReloadHandle;
-pub use options::{Listen, Options};
+pub use options::{Listen, Options, Protocol};
 pub use watch::{Evicted, Evictions};
 
 /// A server that serves. Dropping it stops it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::auth::Accounts;
 use crate::limits;
+use crate::stats::Parts;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,25 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// A Unix socket at this path, created with this mode (memcached `-s` and `-a`).
     Unix { path: PathBuf, mode: u32 },
+}
+
+/// Which protocols clients may speak (memcached `-B`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Whichever a client begins with.
+    Auto,
+    /// Text only.
+    Ascii,
+}
+
+impl Protocol {
+    /// As `stats settings` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto-negotiate",
+            Self::Ascii => "ascii",
+        }
+    }
 }
 
 /// The server's part of the settings. Numbers are checked by `config`; here they are taken as they are.
@@ -51,6 +71,14 @@ pub struct Options {
     pub accounts: Option<Arc<Accounts>>,
     /// `-S`: only the binary protocol, whose clients log in with SASL. Needs `accounts`.
     pub sasl: bool,
+    /// Which protocols clients may speak (`-B`).
+    pub protocol: Protocol,
+    /// What ends a key's prefix in `stats detail` (`-D`).
+    pub prefix_delimiter: u8,
+    /// Prefixes are counted from the start on (`-D`).
+    pub prefixes_counted: bool,
+    /// Parts of memcached that only its statistics and its commands show here (`-o`).
+    pub parts: Parts,
 }
 
 impl Default for Options {
@@ -71,6 +99,10 @@ impl Default for Options {
             idle_timeout_seconds: 0,
             accounts: None,
             sasl: false,
+            protocol: Protocol::Auto,
+            prefix_delimiter: b':',
+            prefixes_counted: false,
+            parts: Parts { lru_crawler: true, lru_maintainer: true, slab_reassign: true },
         }
     }
 }

@@ -259,6 +259,7 @@ fn items(page: &mut Page, figures: &Figures) {
         &[
             ("expired", storage.counted.reclaimed_expired),
             ("flushed", storage.counted.reclaimed_flushed),
+            ("replaced", storage.counted.reclaimed_replaced),
         ],
     );
     page.counter(

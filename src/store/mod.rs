@@ -39,6 +39,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -70,6 +71,7 @@ pub struct Store {
     readers: Pool<SqliteConnectionManager>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     cas_first: u64,
+    path: PathBuf,
     /// Held for as long as the file is open: keeps a second daemon away.
     lock: std::fs::File,
 }
@@ -163,6 +165,7 @@ impl Store {
             readers,
             threads: Mutex::new(threads),
             cas_first,
+            path: opened.path,
             lock: opened.lock,
         }))
     }
@@ -197,6 +200,11 @@ impl Store {
     /// of these.
     pub fn cas_first(&self) -> u64 {
         self.cas_first
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Figures for `stats`.

@@ -42,6 +42,8 @@ impl CasBlock {
 pub(super) struct Changes {
     pub(super) items: i64,
     pub(super) bytes: i64,
+    /// Dead rows that a write took.
+    pub(super) replaced: u64,
     /// Bytes of values read and written.
     pub(super) moved: usize,
     /// Each changed key once, with its new row.
@@ -187,6 +189,7 @@ impl Rows<'_> {
                 if let Some(id) = found.id {
                     self.write(sql::UPDATE, id, generation, &item, None)?;
                     changes.bytes += bytes - found.item_bytes;
+                    changes.replaced += u64::from(found.existing.is_none());
                 } else {
                     let id = found.free.expect("refusal() sees to full buckets");
                     self.write(sql::INSERT, id, generation, &item, Some(key))?;

@@ -206,6 +206,9 @@ impl Writer {
         }
         shared.items.fetch_add(changes.items, Ordering::Relaxed);
         shared.bytes.fetch_add(changes.bytes, Ordering::Relaxed);
+        if changes.replaced > 0 {
+            shared.metrics.reclaimed_replaced.add(changes.replaced);
+        }
         note_wal(shared);
         Ok(())
     }

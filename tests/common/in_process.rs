@@ -46,13 +46,19 @@ impl InProcess {
             threads: 2,
             ..ServerOptions::default()
         };
-        let mut words = flags.iter();
-        while let Some(flag) = words.next() {
+        let mut flags = flags.iter();
+        while let Some(flag) = flags.next() {
+            let mut value = || flags.next().expect("the flag has a value");
             match flag.as_str() {
+                "-D" => {
+                    server_options.prefix_delimiter = value().as_bytes()[0];
+                    server_options.prefixes_counted = true;
+                }
+                "-o" => value().split(',').for_each(|name| extended(name, &mut server_options)),
                 "-F" => server_options.flush_enabled = false,
                 "-C" => server_options.cas_enabled = false,
                 "-Y" => {
-                    let file = words.next().expect("-Y is followed by a file");
+                    let file = value();
                     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
                     let loaded = Accounts::read(&path).unwrap_or_else(|error| panic!("{error}"));
                     server_options.accounts = Some(Arc::new(loaded.accounts));
@@ -100,6 +106,18 @@ impl InProcess {
             drop(server);
             store.close();
         }
+    }
+}
+
+/// A name behind `-o`.
+fn extended(name: &str, options: &mut ServerOptions) {
+    match name {
+        "no_lru_crawler" => options.parts.lru_crawler = false,
+        "no_lru_maintainer" => options.parts.lru_maintainer = false,
+        "no_slab_reassign" => options.parts.slab_reassign = false,
+        "no_maxconns_fast" => options.connections_refused_fast = false,
+        "idle_timeout=600" => options.idle_timeout_seconds = 600,
+        other => panic!("the harness does not know -o {other}"),
     }
 }
 
