@@ -266,6 +266,7 @@ pub struct Settings<'a> {
     pub backlog: u32,
     pub refused_fast: bool,
     pub flush_enabled: bool,
+    pub dump_enabled: bool,
     pub idle_timeout: u32,
 }
 
@@ -307,7 +308,7 @@ pub fn settings(settings: &Settings<'_>, store: &Snapshot) -> Lines {
     lines.line("lru_crawler_tocrawl", 0);
     lines.line("tail_repair_time", 0);
     lines.line("flush_enabled", yes(settings.flush_enabled));
-    lines.line("dump_enabled", "no");
+    lines.line("dump_enabled", yes(settings.dump_enabled));
     lines.line("hash_algorithm", "xxh3");
     lines.line("lru_maintainer_thread", "no");
     lines.line("lru_segmented", "no");

@@ -72,6 +72,8 @@ impl Reading<'_> {
                 .number(Id::Verbose, 0..=VERBOSITY_MAX, "a level")?
                 .unwrap_or(default.verbosity),
             flush_enabled: !self.raw.is_on(Id::NoFlush),
+            dump_enabled: !self.raw.is_on(Id::NoDump),
+            listing_longest: default.listing_longest,
             shutdown_enabled: self.raw.is_on(Id::Shutdown),
             cas_enabled: !self.raw.is_on(Id::NoCas),
             connections_refused_fast: extended

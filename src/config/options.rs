@@ -30,6 +30,7 @@ pub(crate) enum Id {
     RequestsPerTurn,
     Shutdown,
     NoFlush,
+    NoDump,
     NoCas,
     User,
     PidFile,
@@ -37,7 +38,6 @@ pub(crate) enum Id {
     LogLevel,
     Extended,
     Config,
-    NoDump,
     NoWatch,
     LockMemory,
     LargePages,
@@ -122,6 +122,7 @@ pub(crate) const ROWS: [Row; 40] = [
         .live().more("After so many its neighbours have their turn"),
     row(Id::Shutdown, 'A', "enable-shutdown", Commands, "Allow the shutdown command").live(),
     row(Id::NoFlush, 'F', "disable-flush-all", Commands, "Refuse flush_all").live(),
+    row(Id::NoDump, 'X', "disable-dumping", Commands, "Tell no client all keys").live().more("Refuses lru_crawler metadump, lru_crawler mgdump and stats cachedump"),
     row(Id::NoCas, 'C', "disable-cas", Commands, "Give out no cas ids"),
     row(Id::User, 'u', "user", Process, "Become this user (only when started as root)")
         .takes("user"),
@@ -144,7 +145,6 @@ pub(crate) const ROWS: [Row; 40] = [
         .list("name")
         .live().more("idle_timeout lets clients go that send nothing for so long; no_maxconns_fast leaves clients above the limit waiting instead of refusing them; memcached's other names have no effect"),
     row(Id::Config, NO_SHORT, "config", Process, "Configuration file").takes("file").not_in_file().more("TOML, with the long names as keys; read only where it is named, and read again on SIGHUP"),
-    row(Id::NoDump, 'X', "disable-dumping", Compatibility, "").moot(),
     row(Id::NoWatch, 'W', "disable-watch", Compatibility, "").moot(),
     row(Id::LockMemory, 'k', "lock-memory", Compatibility, "")
         .ignored("the items are in a file, not only in memory"),

@@ -7,6 +7,7 @@
 use crate::cache::{Direction, Exptime, Key, Mode, Op};
 use crate::limits::VALUE_LENGTH_READABLE_MAX;
 use crate::protocol::decoder::{Form, Session};
+use crate::protocol::listing;
 use crate::protocol::reject::Reject;
 use crate::protocol::simple;
 use crate::protocol::tokens::{Tokens, integer, unsigned};
@@ -80,7 +81,11 @@ pub(super) fn parse(line: &[u8]) -> Line<'_> {
         b"version" => Line::Session(Session::Version),
         b"quit" => Line::Session(Session::Quit),
         b"help" => Line::Session(Session::Help),
-        b"stats" => Line::Session(Session::Stats { arguments: &line[command.len()..] }),
+        b"stats" => listing::cachedump(line)
+            .unwrap_or(Line::Session(Session::Stats { arguments: &line[command.len()..] })),
+        b"lru_crawler" => {
+            listing::crawler(line).unwrap_or(reject(Reject::UnknownCommand, false))
+        }
         b"verbosity" => verbosity(line),
         b"cache_memlimit" => cache_memlimit(line),
         b"shutdown" => {

@@ -19,6 +19,7 @@ use crate::limits::{
 use crate::metrics::Kind;
 use crate::protocol::{Decoder, Form};
 use crate::server::context::Card;
+use crate::server::lister::Running;
 use crate::server::output::Output;
 use crate::server::stream::Stream;
 
@@ -54,6 +55,8 @@ pub(super) enum Slot {
     Ready(&'static [u8]),
     /// The end of a retrieval line, behind one of its keys that waits.
     EndOfKeys,
+    /// A listing of all keys, always alone: what comes behind it is read when it has ended.
+    Listing(Running),
 }
 
 /// What is needed to answer an operation once its outcome is known.
@@ -249,6 +252,7 @@ impl Connection {
             || self.pending.len() >= PENDING_REPLIES_MAX
             || self.pending_values >= PENDING_VALUES_MAX
             || self.pending_bytes >= PENDING_BYTES_MAX
+            || matches!(self.pending.front(), Some(Slot::Listing(_)))
     }
 
     /// Whether a turn would get it further.
@@ -276,6 +280,9 @@ impl Connection {
         let result: io::Result<bool> = self.output.send(&mut self.stream, &mut sent);
         if result.is_err() {
             self.ending = Ending::Now;
+        }
+        if let Some(Slot::Listing(running)) = self.pending.front_mut() {
+            running.left(self.output.len());
         }
         sent
     }

@@ -10,6 +10,7 @@ use crate::metrics::Registry;
 use crate::server::Options;
 use crate::server::accept::Door;
 use crate::server::connection::{Address, Peer};
+use crate::server::lister::Lister;
 use crate::server::live::Live;
 use crate::store::Store;
 
@@ -24,6 +25,7 @@ pub(super) struct Context {
     pub(super) metrics: Registry,
     pub(super) started: Seconds,
     pub(super) connections: Connections,
+    pub(super) lister: Lister,
     /// `-v` and the `verbosity` command.
     pub(super) verbosity: AtomicU8,
     /// See [`crate::limits::HELD_BYTES_MAX`].
@@ -71,6 +73,7 @@ impl Context {
                 listeners: addresses.len() as u64,
                 ..Connections::default()
             },
+            lister: Lister::default(),
             held_bytes: AtomicU64::new(0),
             addresses,
             stop: Arc::default(),

@@ -18,6 +18,7 @@ pub(super) struct Live {
     /// Most that a client's `verbosity` may ask for.
     verbosity_max: AtomicU8,
     flush_enabled: AtomicBool,
+    dump_enabled: AtomicBool,
     shutdown_enabled: AtomicBool,
     connections_refused_fast: AtomicBool,
     /// Why the last reload changed nothing, if it was refused. Taken for moments, to set or to copy it.
@@ -32,6 +33,7 @@ impl Live {
             idle_timeout_seconds: AtomicU32::new(options.idle_timeout_seconds),
             verbosity_max: AtomicU8::new(options.verbosity),
             flush_enabled: AtomicBool::new(options.flush_enabled),
+            dump_enabled: AtomicBool::new(options.dump_enabled),
             shutdown_enabled: AtomicBool::new(options.shutdown_enabled),
             connections_refused_fast: AtomicBool::new(options.connections_refused_fast),
             refusal: Mutex::default(),
@@ -44,6 +46,7 @@ impl Live {
         self.idle_timeout_seconds.store(options.idle_timeout_seconds, Ordering::Relaxed);
         self.verbosity_max.store(options.verbosity, Ordering::Relaxed);
         self.flush_enabled.store(options.flush_enabled, Ordering::Relaxed);
+        self.dump_enabled.store(options.dump_enabled, Ordering::Relaxed);
         self.shutdown_enabled.store(options.shutdown_enabled, Ordering::Relaxed);
         self.connections_refused_fast.store(options.connections_refused_fast, Ordering::Relaxed);
     }
@@ -70,6 +73,10 @@ impl Live {
 
     pub(super) fn flush_enabled(&self) -> bool {
         self.flush_enabled.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn dump_enabled(&self) -> bool {
+        self.dump_enabled.load(Ordering::Relaxed)
     }
 
     pub(super) fn shutdown_enabled(&self) -> bool {
@@ -100,7 +107,7 @@ impl ReloadHandle {
     }
 
     /// From now on these hold: `connections_max`, `connections_refused_fast`, `idle_timeout_seconds`,
-    /// `requests_per_turn`, `flush_enabled`, `shutdown_enabled` and `verbosity`. The others take a
+    /// `requests_per_turn`, `flush_enabled`, `dump_enabled`, `shutdown_enabled` and `verbosity`. The others take a
     /// restart. Whoever is connected stays, also where there are more than `connections_max`.
     pub fn apply(&self, options: &Options) {
         let Some(context) = self.context.upgrade() else { return };

@@ -8,6 +8,7 @@
 //! - `worker`: the event loop
 //! - `connection`, `output`: one client: its bytes, its replies in order
 //! - `dispatch`: a request is answered here, or becomes an operation
+//! - `lister`: listings of all keys, on threads beside the loops
 //! - `inbox`: what other threads have for a loop
 //! - `notify`: what the service manager is told
 //! - `report`, `process`: what `stats` and `/metrics` say
@@ -20,6 +21,7 @@ mod context;
 mod dispatch;
 mod http;
 mod inbox;
+mod lister;
 mod listen;
 mod live;
 pub mod notify;
@@ -35,6 +37,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::clock::Clock;
+use crate::limits::LISTINGS_MAX;
 use crate::store::Store;
 use context::Context;
 
@@ -87,6 +90,11 @@ impl Server {
                 worker::Worker::new(Arc::clone(&context)).map_err(StartError::system)?;
             threads.push(spawn(&format!("worker-{number}"), move || worker.run())?);
             workers.push(inbox);
+        }
+        for number in 0..LISTINGS_MAX {
+            let context = Arc::clone(&context);
+            let list = move || context.lister.run(&context.store);
+            threads.push(spawn(&format!("lister-{number}"), list)?);
         }
         let (acceptor, door) =
             accept::Acceptor::new(listeners, Arc::clone(&context), workers.clone())
@@ -162,6 +170,7 @@ impl Server {
     pub fn stop(&self) {
         self.context.request_stop();
         self.acceptor.close();
+        self.context.lister.stop();
         for worker in &self.workers {
             worker.stop();
         }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::limits;
 
@@ -34,6 +35,10 @@ pub struct Options {
     pub verbosity: u8,
     /// `-F` turns it off: `flush_all` is refused.
     pub flush_enabled: bool,
+    /// `-X` turns it off: nobody is told all keys.
+    pub dump_enabled: bool,
+    /// How long a listing of all keys may take.
+    pub listing_longest: Duration,
     /// `-A`: the `shutdown` command is allowed.
     pub shutdown_enabled: bool,
     /// `-C` turns it off: `gets` shows 0 and every `cas` on an existing key answers `EXISTS`.
@@ -56,6 +61,8 @@ impl Default for Options {
             requests_per_turn: limits::REQUESTS_PER_TURN_DEFAULT,
             verbosity: 0,
             flush_enabled: true,
+            dump_enabled: true,
+            listing_longest: Duration::from_secs(limits::LISTING_SECONDS_MAX),
             shutdown_enabled: false,
             cas_enabled: true,
             connections_refused_fast: true,

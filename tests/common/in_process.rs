@@ -47,6 +47,7 @@ impl InProcess {
         for flag in flags {
             match flag.as_str() {
                 "-F" => server_options.flush_enabled = false,
+                "-X" => server_options.dump_enabled = false,
                 "-C" => server_options.cas_enabled = false,
                 other => panic!("the harness does not know the flag {other}"),
             }
