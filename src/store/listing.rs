@@ -54,13 +54,13 @@ impl Listing {
     ) -> Result<Self, Ended> {
         bounded_wal(&shared)?;
         let began = Stamp::now();
-        let begin = || {
+        let look = || {
             let db = schema::manager(path, Role::Lister).connect()?;
             db.execute_batch("BEGIN")?;
             let state = State::read(&db)?;
             Ok((db, state))
         };
-        let (db, state) = begin().map_err(|error| failed(&shared, &error))?;
+        let (db, state) = look().map_err(|error| failed(&shared, &error))?;
         let now = shared.clock.now();
         let generation = state.generation(now);
         Ok(Self { db, shared, generation, now, next: Some(i64::MIN), began, longest })
