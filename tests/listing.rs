@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use litecached::limits::{LISTING_BYTES_MAX, LISTINGS_MAX, WAL_BYTES_LEAST};
 use nix::sys::signal::Signal;
+use socket2::SockRef;
 
 use common::daemon::{Daemon, Launch, check_integrity};
 use common::ground::{PATIENCE, needs, now, run, until};
@@ -24,8 +25,8 @@ const OK: &[u8] = b"OK\r\n";
 const END: &[u8] = b"END\r\n";
 const BUSY: &[u8] = b"BUSY currently processing crawler request\r\n";
 
-/// Enough items with long keys that no socket holds their listing: some 25 MB.
-const LONG: usize = 30_000;
+/// Enough items with long keys that no socket holds their listing: some 16 MB.
+const LONG: usize = 20_000;
 
 /// A connection that asks for a listing and reads its lines as they are.
 struct Reader(BufReader<TcpStream>);
@@ -34,6 +35,8 @@ impl Reader {
     fn connect(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("the daemon listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket has a time-out");
+        // Else the system would take a whole listing for who reads none of it.
+        SockRef::from(&stream).set_recv_buffer_size(64 << 10).expect("a socket has a buffer");
         Self(BufReader::new(stream))
     }
 
@@ -97,7 +100,7 @@ fn started(arguments: &str) -> (tempfile::TempDir, Daemon) {
 #[test]
 fn what_is_there_all_the_time_is_listed_once_while_others_write() {
     const ITEMS: usize = 200_000;
-    let (_folder, daemon) = started("-m 8");
+    let (_folder, daemon) = started("-m 8 --max-disk 1g");
     let port = daemon.port();
     fill(port, "stays-", ITEMS);
     let done = AtomicBool::new(false);
@@ -143,9 +146,9 @@ fn what_is_there_all_the_time_is_listed_once_while_others_write() {
 
 #[test]
 fn slow_readers_cost_little_memory_and_one_too_many_is_told() {
-    // All listings together are some 100 MB.
+    // All listings together are some 64 MB.
     const SLACK: u64 = 24 << 20;
-    let (_folder, daemon) = started("-m 1 -t 2");
+    let (_folder, daemon) = started("-m 1 -t 2 --max-disk 1g");
     let port = daemon.port();
     fill(port, &long(), LONG);
     let before = daemon.resident_bytes();
@@ -190,12 +193,11 @@ fn a_reader_that_takes_too_long_is_told_so_and_its_snapshot_ends() {
     });
     let port = server.address().port();
     fill(port, &long(), LONG);
+    Client::connect(port).set("k", "v");
     let mut slow: Vec<Reader> = (0..LISTINGS_MAX)
         .map(|_| Reader::ask(port, "lru_crawler metadump all\r\nget k\r\n"))
         .collect();
     slow.iter_mut().for_each(|reader| assert_eq!(reader.line(), OK));
-    let mut other = Client::connect(port);
-    other.set("k", "v");
     until("there is room for one more, without a word from those who wait", PATIENCE, || {
         let mut reader = Reader::ask(port, "lru_crawler metadump all\r\n");
         (reader.line() == OK).then_some(())
@@ -214,12 +216,12 @@ fn a_listing_gives_way_before_the_wal_is_full() {
     let server = InProcess::start_with(&[], |_, store| store.wal_bytes_max = WAL_BYTES_LEAST);
     let port = server.address().port();
     fill(port, &long(), LONG);
-    let mut reader = Reader::ask(port, "lru_crawler mgdump all\r\n");
-    assert!(reader.line().starts_with(b"mg "));
+    let mut reader = Reader::ask(port, "lru_crawler metadump all\r\n");
+    assert_eq!(reader.line(), OK);
     let mut writer = Client::connect(port);
     for round in 0..100 {
-        // Each of these is an eighth of the rest of the WAL; all are stored.
-        writer.set(&format!("large-{}", round % 4), vec![b'x'; 1_000_000]);
+        // Each of these is an eighth of what the WAL has left for it; all are stored.
+        writer.set(&format!("large-{}", round % 4), vec![round; 1_000_000]);
     }
     let (count, last) = reader.count();
     assert_eq!(
@@ -236,26 +238,18 @@ fn a_client_that_goes_ends_its_listing() {
     let (_folder, daemon) = started("");
     let port = daemon.port();
     fill(port, &long(), LONG);
-    for is_rude in [false, true] {
-        let readers: Vec<Client> = (0..LISTINGS_MAX)
-            .map(|_| {
-                let mut client = Client::connect(port);
-                assert_eq!(client.ask("lru_crawler metadump all\r\n"), "OK");
-                client
-            })
-            .collect();
-        assert_eq!(Reader::ask(port, "lru_crawler metadump all\r\n").line(), BUSY);
-        for reader in readers {
-            if is_rude {
-                reader.vanish();
-            }
-        }
-        until("their places are free", PATIENCE, || {
+    for is_rude in [false, true, false] {
+        let readers = until("all places are free", PATIENCE, || {
             let mut readers: Vec<Reader> = (0..LISTINGS_MAX)
                 .map(|_| Reader::ask(port, "lru_crawler metadump all\r\n"))
                 .collect();
-            readers.iter_mut().all(|reader| reader.line() == OK).then_some(())
+            readers.iter_mut().all(|reader| reader.line() == OK).then_some(readers)
         });
+        assert_eq!(Reader::ask(port, "lru_crawler metadump all\r\n").line(), BUSY);
+        for reader in readers.iter().filter(|_| is_rude) {
+            let socket = SockRef::from(reader.0.get_ref());
+            socket.set_linger(Some(Duration::ZERO)).expect("a socket has linger");
+        }
     }
 }
 
