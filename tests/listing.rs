@@ -137,7 +137,9 @@ fn what_is_there_all_the_time_is_listed_once_while_others_write() {
             assert!(seen.values().all(|&times| times == 1), "none twice");
             let stays = |n: &usize| !seen.contains_key(format!("stays-{n}").as_bytes());
             assert_eq!((0..ITEMS).find(stays), None, "none is missing");
-            assert!(seen.keys().all(|key| key.starts_with(b"stays-") || key.starts_with(b"moves-")));
+            assert!(
+                seen.keys().all(|key| key.starts_with(b"stays-") || key.starts_with(b"moves-"))
+            );
         }
         done.store(true, Ordering::Relaxed);
     });

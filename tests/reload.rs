@@ -80,7 +80,7 @@ fn limits_change_while_it_serves() {
     let before =
         "max-disk = \"10g\"\nmemory-limit = 64\nwal-max = \"256m\"\nmax-item-size = \"1m\"\n";
     let after = "max-disk = \"5g\"\nmemory-limit = 32\nwal-max = \"64m\"\nmax-item-size = \"2m\"\n\
-                 conn-limit = 50\nmax-reqs-per-event = 7\ndisable-flush-all = true\n";
+                 conn-limit = 50\nmax-reqs-per-event = 7\ndisable-flush-all = true\ndisable-dumping = true\n";
     let mut bench = Bench::new(before, "");
     let mut client = bench.daemon.client();
     let large = "x".repeat(3 << 19);
@@ -98,7 +98,7 @@ fn limits_change_while_it_serves() {
     ] {
         assert_eq!(said.matches(change).count(), 1, "{change} in:\n{said}");
     }
-    assert_eq!(said.lines().count(), 7, "a line each:\n{said}");
+    assert_eq!(said.lines().count(), 8, "a line each:\n{said}");
     for (name, value) in [
         ("maxbytes", (5_u64 << 30).to_string()),
         ("item_size_max", (2 << 20).to_string()),
@@ -107,6 +107,7 @@ fn limits_change_while_it_serves() {
         ("maxconns", "50".to_owned()),
         ("reqs_per_event", "7".to_owned()),
         ("flush_enabled", "no".to_owned()),
+        ("dump_enabled", "no".to_owned()),
     ] {
         assert_eq!(bench.setting(name), value, "{name}");
     }
@@ -114,6 +115,8 @@ fn limits_change_while_it_serves() {
     client.send(format!("set large 0 0 {}\r\n{large}\r\n", large.len()));
     assert_eq!(client.line(), "STORED");
     assert_eq!(client.ask("flush_all\r\n"), "CLIENT_ERROR flush_all not allowed");
+    let refused = client.ask("lru_crawler metadump all\r\n");
+    assert_eq!(refused, "ERROR metadump not allowed");
     assert_eq!(client.get("large").as_deref(), Some(large.as_bytes()));
 
     let said = bench.signal("nothing has changed");

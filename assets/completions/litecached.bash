@@ -92,7 +92,7 @@ _litecached() {
 
     case "${cmd}" in
         litecached)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -C -u -P -v -o -X -W -k -L -r -f -n -D -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-cas --user --pidfile --verbose --log-level --extended --config --disable-dumping --disable-watch --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --prefix-delimiter --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version serve config client check inspect import export backup restore migrate service"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -X -C -u -P -v -o -W -k -L -r -f -n -D -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-dumping --disable-cas --user --pidfile --verbose --log-level --extended --config --disable-watch --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --prefix-delimiter --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version serve config client check inspect import export backup restore migrate service"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -634,7 +634,7 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__config__subcmd__check)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -C -u -P -v -o -X -W -k -L -r -f -n -D -N -d -S -Z -Y -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-cas --user --pidfile --verbose --log-level --extended --config --disable-dumping --disable-watch --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --prefix-delimiter --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --help --version"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -X -C -u -P -v -o -W -k -L -r -f -n -D -N -d -S -Z -Y -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-dumping --disable-cas --user --pidfile --verbose --log-level --extended --config --disable-watch --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --prefix-delimiter --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1056,7 +1056,7 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__config__subcmd__show)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -C -u -P -v -o -X -W -k -L -r -f -n -D -N -d -S -Z -Y -h -V --json --toml --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-cas --user --pidfile --verbose --log-level --extended --config --disable-dumping --disable-watch --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --prefix-delimiter --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --help --version"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -X -C -u -P -v -o -W -k -L -r -f -n -D -N -d -S -Z -Y -h -V --json --toml --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-dumping --disable-cas --user --pidfile --verbose --log-level --extended --config --disable-watch --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --prefix-delimiter --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1878,7 +1878,7 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__serve)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -C -u -P -v -o -X -W -k -L -r -f -n -D -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-cas --user --pidfile --verbose --log-level --extended --config --disable-dumping --disable-watch --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --prefix-delimiter --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -X -C -u -P -v -o -W -k -L -r -f -n -D -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-dumping --disable-cas --user --pidfile --verbose --log-level --extended --config --disable-watch --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --prefix-delimiter --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

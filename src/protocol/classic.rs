@@ -83,9 +83,7 @@ pub(super) fn parse(line: &[u8]) -> Line<'_> {
         b"help" => Line::Session(Session::Help),
         b"stats" => listing::cachedump(line)
             .unwrap_or(Line::Session(Session::Stats { arguments: &line[command.len()..] })),
-        b"lru_crawler" => {
-            listing::crawler(line).unwrap_or(reject(Reject::UnknownCommand, false))
-        }
+        b"lru_crawler" => listing::crawler(line).unwrap_or(reject(Reject::UnknownCommand, false)),
         b"verbosity" => verbosity(line),
         b"cache_memlimit" => cache_memlimit(line),
         b"shutdown" => {

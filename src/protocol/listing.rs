@@ -169,19 +169,17 @@ impl Dump {
 }
 
 fn metadump_line(item: &Listed<'_>, out: &mut Vec<u8>) {
-    let head = &item.head;
-    let exptime = match head.deadline.unix() {
+    let exptime = match item.deadline.unix() {
         0 => -1,
         unix => unix,
     };
-    let last = item.accessed.map_or(head.stored, |accessed| accessed.max(head.stored));
-    let fetched = if item.accessed.is_some() { "yes" } else { "no" };
-    let size = item.key.len() as u64 + head.value_bytes + ITEM_HEADER_BYTES as u64;
+    let fetched = if item.is_fetched { "yes" } else { "no" };
+    let size = item.key.len() as u64 + item.value_bytes + ITEM_HEADER_BYTES as u64;
     out.extend_from_slice(b"key=");
     uri_encoded(item.key, out);
     let rest = format!(
         " exp={exptime} la={} cas={} fetch={fetched} cls={CLASS} size={size} flags={}\n",
-        last.0, head.cas, head.flags
+        item.used, item.cas, item.flags
     );
     out.extend_from_slice(rest.as_bytes());
 }
@@ -206,8 +204,7 @@ fn cachedump_line(item: &Listed<'_>, out: &mut Vec<u8>) {
     } else {
         uri_encoded(item.key, out);
     }
-    let head = &item.head;
-    let rest = format!(" [{} b; {} s]\r\n", head.value_bytes, head.deadline.unix());
+    let rest = format!(" [{} b; {} s]\r\n", item.value_bytes, item.deadline.unix());
     out.extend_from_slice(rest.as_bytes());
 }
 
@@ -232,19 +229,12 @@ fn uri_encoded(key: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{Deadline, Head, Marks};
-    use crate::clock::Seconds;
+    use crate::cache::Deadline;
 
-    fn listed(key: &[u8], exptime: i64, accessed: Option<i64>) -> Listed<'_> {
-        let head = Head {
-            flags: 7,
-            deadline: Deadline::from_unix(exptime),
-            cas: 12,
-            marks: Marks::default(),
-            stored: Seconds(1_800_000_000),
-            value_bytes: 3,
-        };
-        Listed { key, head, accessed: accessed.map(Seconds) }
+    fn listed(key: &[u8], exptime: i64, is_fetched: bool) -> Listed<'_> {
+        let deadline = Deadline::from_unix(exptime);
+        let (flags, cas, value_bytes, used) = (7, 12, 3, 1_800_000_000);
+        Listed { key, flags, deadline, cas, value_bytes, used, is_fetched }
     }
 
     fn line(form: Dump, item: &Listed<'_>) -> String {
@@ -265,7 +255,7 @@ mod tests {
             (b"\xff+", "%FF%2B", "mg \\xff+", "\\xff+"),
             (b"", "", "mg  b", ""),
         ] {
-            let item = listed(key, 0, None);
+            let item = listed(key, 0, false);
             let size = key.len() + 62;
             assert_eq!(
                 line(Dump::Meta, &item),
@@ -276,14 +266,12 @@ mod tests {
             assert_eq!(line(Dump::Mg, &item), format!("{mg}\\r\\n"));
             assert_eq!(line(cache, &item), format!("ITEM {raw} [3 b; 0 s]\\r\\n"));
         }
-        let item = listed(b"k", 1_800_000_100, Some(1_800_000_050));
+        let item = listed(b"k", 1_800_000_100, true);
         assert_eq!(
             line(Dump::Meta, &item),
-            "key=k exp=1800000100 la=1800000050 cas=12 fetch=yes cls=1 size=63 flags=7\\n"
+            "key=k exp=1800000100 la=1800000000 cas=12 fetch=yes cls=1 size=63 flags=7\\n"
         );
         assert_eq!(line(cache, &item), "ITEM k [3 b; 1800000100 s]\\r\\n");
-        let item = listed(b"k", 0, Some(1_700_000_000));
-        assert!(line(Dump::Meta, &item).contains(" la=1800000000 "), "a store counts, too");
     }
 
     #[test]

@@ -50,7 +50,17 @@ impl Desk {
         let metrics = context.metrics.thread();
         let now = context.clock.now();
         let round = Stamp::now();
-        Self { context, session, inbox, metrics, now, round, untimed: 0, timed_at: 1, timed_last: None }
+        Self {
+            context,
+            session,
+            inbox,
+            metrics,
+            now,
+            round,
+            untimed: 0,
+            timed_at: 1,
+            timed_last: None,
+        }
     }
 
     /// Begins a round: looks at the clocks.

@@ -256,7 +256,7 @@ impl Text {
         let before = self.lines.len();
         let mut item = *item;
         if !self.shows_cas {
-            item.head.cas = 0;
+            item.cas = 0;
         }
         self.form.line(&item, &mut self.lines);
         let bytes = self.bytes + self.lines.len() - before;

@@ -67,7 +67,8 @@ impl Worker {
         let poll = Poll::new()?;
         let inbox = Arc::new(Inbox::new(&poll, WAKE)?);
         let owner: Arc<dyn Owner> = Arc::clone(&inbox) as Arc<dyn Owner>;
-        let desk = Desk::new(Arc::clone(&context), context.store.session(owner), Arc::clone(&inbox));
+        let desk =
+            Desk::new(Arc::clone(&context), context.store.session(owner), Arc::clone(&inbox));
         let worker = Self {
             poll,
             inbox: Arc::clone(&inbox),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use r2d2::ManageConnection;
 use rusqlite::Connection;
 
-use crate::cache::{Failure, Listed};
+use crate::cache::{Failure, Head, Listed};
 use crate::clock::{Seconds, Stamp};
 use crate::limits::{LISTING_ROWS_MAX, LISTING_WAL_DIVISOR};
 use crate::store::inspect::State;
@@ -102,12 +102,21 @@ impl Listing {
         let mut last = None;
         while let Some(row) = rows.next()? {
             last = Some(row.get(0)?);
-            let head = head(row)?;
+            let Head { flags, deadline, cas, stored, value_bytes, .. } = head(row)?;
             let generation: i64 = row.get(2)?;
-            if generation >= self.generation && !head.deadline.is_past(self.now) {
-                let key = row.get_ref(1)?.as_blob()?;
-                visit(&Listed { key, head, accessed: accessed(row)? });
+            if generation < self.generation || deadline.is_past(self.now) {
+                continue;
             }
+            let accessed = accessed(row)?;
+            visit(&Listed {
+                key: row.get_ref(1)?.as_blob()?,
+                flags,
+                deadline,
+                cas,
+                value_bytes,
+                used: accessed.map_or(stored, |accessed| accessed.max(stored)).0,
+                is_fetched: accessed.is_some(),
+            });
         }
         Ok(last)
     }
