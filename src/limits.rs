@@ -114,6 +114,31 @@ pub const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Prefixes of keys that `stats detail` counts: their dump stays within about a megabyte. Keys with
 /// further ones are not counted.
 pub const PREFIXES_MAX: usize = 4_096;
+/// Listings of all keys at once, each on a thread of its own. One more is told that the lister is busy.
+pub const LISTINGS_MAX: usize = 4;
+
+/// How long a listing may take: until then it holds a snapshot, which keeps the WAL from starting over.
+/// 200,000 small items take two seconds in a build without optimisation beside busy writers; the rest is
+/// for clients that read slowly, and for tables that are long.
+pub const LISTING_SECONDS_MAX: u64 = 600;
+
+/// There is no listing while more of the WAL is in use than this part of its limit: what is left must
+/// do until a checkpoint has had its turn.
+pub const LISTING_WAL_DIVISOR: u64 = 2;
+
+/// Rows that a listing reads between two looks at its bounds: with the longest keys 110 KiB of lines.
+pub const LISTING_ROWS_MAX: i64 = 128;
+
+/// Bytes of a listing that wait for one client, its last piece aside. A listing is read from the
+/// database as fast as its client takes it.
+pub const LISTING_BYTES_MAX: usize = 256 << 10;
+
+/// A piece of a listing is sent when it has so many bytes; the rows that fill it may be more.
+pub const LISTING_PIECE_BYTES: usize = 32 << 10;
+const _: () = assert!(2 * LISTING_PIECE_BYTES <= LISTING_BYTES_MAX);
+
+/// The longest reply to `stats cachedump`, as in memcached.
+pub const CACHEDUMP_BYTES_MAX: usize = 2 << 20;
 
 /// Rows that the sweeper looks at or removes in one transaction.
 pub const SWEEP_ROWS_MAX: i64 = 256;

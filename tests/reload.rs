@@ -80,7 +80,7 @@ fn limits_change_while_it_serves() {
     let before =
         "max-disk = \"10g\"\nmemory-limit = 64\nwal-max = \"256m\"\nmax-item-size = \"1m\"\n";
     let after = "max-disk = \"5g\"\nmemory-limit = 32\nwal-max = \"64m\"\nmax-item-size = \"2m\"\n\
-                 conn-limit = 50\nmax-reqs-per-event = 7\ndisable-flush-all = true\ndisable-watch = true\n";
+                 conn-limit = 50\nmax-reqs-per-event = 7\ndisable-flush-all = true\ndisable-watch = true\ndisable-dumping = true\n";
     let mut bench = Bench::new(before, "");
     let mut client = bench.daemon.client();
     let large = "x".repeat(3 << 19);
@@ -108,6 +108,7 @@ fn limits_change_while_it_serves() {
         ("maxconns", "50".to_owned()),
         ("reqs_per_event", "7".to_owned()),
         ("flush_enabled", "no".to_owned()),
+        ("dump_enabled", "no".to_owned()),
     ] {
         assert_eq!(bench.setting(name), value, "{name}");
     }
@@ -116,6 +117,8 @@ fn limits_change_while_it_serves() {
     assert_eq!(client.line(), "STORED");
     assert_eq!(client.ask("flush_all\r\n"), "CLIENT_ERROR flush_all not allowed");
     assert_eq!(client.ask("watch\r\n"), "CLIENT_ERROR watch commands not allowed");
+    let refused = client.ask("lru_crawler metadump all\r\n");
+    assert_eq!(refused, "ERROR metadump not allowed");
     assert_eq!(client.get("large").as_deref(), Some(large.as_bytes()));
 
     let said = bench.signal("nothing has changed");

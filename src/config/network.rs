@@ -80,6 +80,8 @@ impl Reading<'_> {
                 .unwrap_or(default.verbosity),
             flush_enabled: !self.raw.is_on(Id::NoFlush),
             watch_enabled: !self.raw.is_on(Id::NoWatch),
+            dump_enabled: !self.raw.is_on(Id::NoDump),
+            listing_longest: default.listing_longest,
             shutdown_enabled: self.raw.is_on(Id::Shutdown),
             cas_enabled: !self.raw.is_on(Id::NoCas),
             connections_refused_fast: extended
@@ -345,16 +347,21 @@ mod tests {
     fn numbers_and_switches() {
         let plain = settings("").server;
         assert_eq!((plain.threads, plain.verbosity, plain.idle_timeout_seconds), (4, 0, 0));
-        assert!(plain.flush_enabled && plain.cas_enabled && plain.connections_refused_fast);
+        assert!(
+            plain.flush_enabled
+                && plain.dump_enabled
+                && plain.cas_enabled
+                && plain.connections_refused_fast
+        );
         assert!(!plain.shutdown_enabled);
 
-        let words = "-t 64 -c 5 -b 6 -R 7 -vv -v -FACM -o no_maxconns_fast,idle_timeout=9";
+        let words = "-t 64 -c 5 -b 6 -R 7 -vv -v -FXACM -o no_maxconns_fast,idle_timeout=9";
         let server = settings(words).server;
         assert_eq!((server.threads, server.connections_max, server.backlog), (64, 5, 6));
         assert_eq!((server.requests_per_turn, server.verbosity), (7, 3));
         assert_eq!(server.idle_timeout_seconds, 9);
         assert!(!server.flush_enabled && !server.cas_enabled && !server.connections_refused_fast);
-        assert!(server.shutdown_enabled);
+        assert!(server.shutdown_enabled && !server.dump_enabled);
     }
 
     #[test]

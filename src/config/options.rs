@@ -31,6 +31,7 @@ pub(crate) enum Id {
     Shutdown,
     NoFlush,
     NoWatch,
+    NoDump,
     NoCas,
     PrefixDelimiter,
     User,
@@ -39,7 +40,6 @@ pub(crate) enum Id {
     LogLevel,
     Extended,
     Config,
-    NoDump,
     LockMemory,
     LargePages,
     CoreDumps,
@@ -123,6 +123,7 @@ pub(crate) const ROWS: [Row; 40] = [
     row(Id::Shutdown, 'A', "enable-shutdown", Commands, "Allow the shutdown command").live(),
     row(Id::NoFlush, 'F', "disable-flush-all", Commands, "Refuse flush_all").live(),
     row(Id::NoWatch, 'W', "disable-watch", Commands, "Refuse watch").live().more("Who watches already goes on"),
+    row(Id::NoDump, 'X', "disable-dumping", Commands, "Tell no client all keys").live().more("Refuses lru_crawler metadump, lru_crawler mgdump and stats cachedump"),
     row(Id::NoCas, 'C', "disable-cas", Commands, "Give out no cas ids"),
     row(Id::PrefixDelimiter, 'D', "prefix-delimiter", Commands, "Count by key prefix, which ends at this character")
         .takes("char").more("Counts are shown by stats detail dump. Without it stats detail on begins to count, and prefixes end at a colon"),
@@ -147,7 +148,6 @@ pub(crate) const ROWS: [Row; 40] = [
         .list("name")
         .live().more("idle_timeout lets clients go that send nothing for so long; no_maxconns_fast leaves clients above the limit waiting instead of refusing them; memcached's other names have no effect"),
     row(Id::Config, NO_SHORT, "config", Process, "Configuration file").takes("file").not_in_file().more("TOML, with the long names as keys; read only where it is named, and read again on SIGHUP"),
-    row(Id::NoDump, 'X', "disable-dumping", Compatibility, "").moot(),
     row(Id::LockMemory, 'k', "lock-memory", Compatibility, "")
         .ignored("the items are in a file, not only in memory"),
     row(Id::LargePages, 'L', "enable-largepages", Compatibility, "")

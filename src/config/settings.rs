@@ -78,7 +78,7 @@ fn inert(raw: &Raw) -> Result<Vec<String>, Error> {
         match written.id.row().fate {
             Fate::Refused(reason) => return Err(written.error(format!("{subject} {reason}"))),
             Fate::Ignored(reason) => warnings.push(format!("{subject} has no effect: {reason}")),
-            Fate::Acts | Fate::Moot => {}
+            Fate::Acts => {}
         }
     }
     // One option's texts are neighbours.
@@ -250,7 +250,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_here_is_ignored_aloud_or_is_moot() {
+    fn what_does_not_exist_here_is_ignored_aloud() {
         let settings = settings("-k -L -r -f 1.25 -n 48 -f 1.5 -N 2 -X -M -U 0 -B ascii");
         let flags = ["-k", "-L", "-r", "-f", "-n", "-N"];
         assert_eq!(settings.warnings.len(), flags.len(), "{:?}", settings.warnings);

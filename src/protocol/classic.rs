@@ -8,6 +8,7 @@ use crate::cache::{Arithmetic, Delete, Direction, Exptime, Key, Mode, Op, Store}
 use crate::limits::VALUE_LENGTH_READABLE_MAX;
 use crate::protocol::decoder::{RequestKey, Session};
 use crate::protocol::form::Form;
+use crate::protocol::listing;
 use crate::protocol::reject::Reject;
 use crate::protocol::tokens::{Tokens, integer, unsigned, unsigned_32};
 use crate::protocol::{admin, meta, simple};
@@ -86,21 +87,28 @@ pub(super) fn parse(line: &[u8]) -> Line<'_> {
         b"version" => Line::Session(Session::Version),
         b"quit" => Line::Session(Session::Quit),
         b"help" => Line::Session(Session::Help),
-        b"stats" => Line::Session(Session::Stats { arguments: &line[command.len()..] }),
+        b"stats" => listing::cachedump(line)
+            .unwrap_or(Line::Session(Session::Stats { arguments: &line[command.len()..] })),
         b"watch" => Line::Session(Session::Watch { words: &line[command.len()..] }),
+        b"lru_crawler" => listing::crawler(line).unwrap_or_else(|| tuning(line)),
         b"verbosity" => verbosity(line),
         b"cache_memlimit" => cache_memlimit(line),
         b"shutdown" => {
             let known = tokens.next().is_none_or(|mode| mode == b"graceful");
             Line::Session(Session::Shutdown { known })
         }
-        _ => match admin::parse(line) {
-            Some(command) => {
-                let quiet = Tokens::new(line).last() == Some(NOREPLY);
-                Line::Session(Session::Admin { command, quiet })
-            }
-            None => unknown(line),
-        },
+        _ => tuning(line),
+    }
+}
+
+/// A command that tunes memcached, or none at all.
+fn tuning(line: &[u8]) -> Line<'_> {
+    match admin::parse(line) {
+        Some(command) => {
+            let quiet = Tokens::new(line).last() == Some(NOREPLY);
+            Line::Session(Session::Admin { command, quiet })
+        }
+        None => unknown(line),
     }
 }
 

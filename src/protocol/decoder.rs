@@ -9,6 +9,7 @@ use crate::limits::{ITEM_HEADER_BYTES, KEY_BYTES_MAX, LINE_BYTES_MAX, VALUE_STEP
 use crate::protocol::admin::Admin;
 use crate::protocol::classic::{self, Line, StoreLine};
 use crate::protocol::form::Form;
+use crate::protocol::listing::List;
 use crate::protocol::reject::Reject;
 
 /// A retrieval line up to this long is checked whole before its first key is answered: a bad key
@@ -101,6 +102,8 @@ pub enum Session<'b> {
         bytes: u64,
         quiet: bool,
     },
+    /// A listing of all keys.
+    List(List),
     /// Whether its mode is one that memcached knows.
     Shutdown {
         known: bool,

@@ -108,7 +108,8 @@ fn classic(outcome: &Outcome, out: &mut impl Output) {
     });
 }
 
-fn failure_line(failure: Failure) -> &'static [u8] {
+/// What a client is told of a failure.
+pub fn failure_line(failure: Failure) -> &'static [u8] {
     match failure {
         Failure::NoMemory => b"SERVER_ERROR out of memory storing object\r\n",
         Failure::WalFull => b"SERVER_ERROR write-ahead log is full\r\n",

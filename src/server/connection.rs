@@ -20,6 +20,7 @@ use crate::metrics::Kind;
 use crate::protocol::login::Login;
 use crate::protocol::{Decoder, Form};
 use crate::server::context::Card;
+use crate::server::lister::Running;
 use crate::server::output::Output;
 use crate::server::stream::Stream;
 use crate::server::watch::{Reason, Watch};
@@ -56,6 +57,8 @@ pub(super) enum Slot {
     Ready(&'static [u8]),
     /// The end of a retrieval line, behind one of its keys that waits.
     EndOfKeys,
+    /// A listing of all keys, always alone: what comes behind it is read when it has ended.
+    Listing(Running),
 }
 
 /// What is needed to answer an operation once its outcome is known.
@@ -265,6 +268,7 @@ impl Connection {
             || self.pending.len() >= PENDING_REPLIES_MAX
             || self.pending_values >= PENDING_VALUES_MAX
             || self.pending_bytes >= PENDING_BYTES_MAX
+            || matches!(self.pending.front(), Some(Slot::Listing(_)))
     }
 
     /// Whether a turn would get it further.
@@ -298,6 +302,9 @@ impl Connection {
         let result: io::Result<bool> = self.output.send(&mut self.stream, &mut sent);
         if result.is_err() {
             self.ending = Ending::Now;
+        }
+        if let Some(Slot::Listing(running)) = self.pending.front_mut() {
+            running.left(self.output.len());
         }
         sent
     }

@@ -11,6 +11,7 @@ use crate::metrics::{Prefixes, Registry};
 use crate::server::Options;
 use crate::server::accept::Door;
 use crate::server::connection::{Address, Peer};
+use crate::server::lister::Lister;
 use crate::server::live::Live;
 use crate::server::watch::Watchers;
 use crate::store::Store;
@@ -27,6 +28,7 @@ pub(super) struct Context {
     pub(super) started: Seconds,
     pub(super) connections: Connections,
     pub(super) watchers: Arc<Watchers>,
+    pub(super) lister: Lister,
     /// `-v` and the `verbosity` command.
     pub(super) verbosity: AtomicU8,
     /// What `stats detail` counts.
@@ -85,6 +87,7 @@ impl Context {
                 ..Connections::default()
             },
             watchers: Arc::default(),
+            lister: Lister::default(),
             held_bytes: AtomicU64::new(0),
             addresses,
             stop: Arc::default(),

@@ -19,6 +19,7 @@ use crate::protocol::{Form, Reject, Request, Session as Command, Step};
 use crate::server::admin;
 use crate::server::connection::{Connection, Counted, Ending, Pending, Slot};
 use crate::server::context::Context;
+use crate::server::inbox::Inbox;
 use crate::server::watch::{Lane, Reason};
 use crate::stats;
 use crate::store::{Session, Source, Task, Work};
@@ -35,6 +36,8 @@ const UNTIMED_MAX: Duration = Duration::from_millis(100);
 pub(super) struct Desk {
     pub(super) context: Arc<Context>,
     pub(super) session: Session,
+    /// Of the loop.
+    pub(super) inbox: Arc<Inbox>,
     pub(super) metrics: Arc<Thread>,
     pub(super) lane: Lane,
     /// The time of day, looked at once a round.
@@ -48,7 +51,7 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(context: Arc<Context>, session: Session) -> Self {
+    pub(super) fn new(context: Arc<Context>, session: Session, inbox: Arc<Inbox>) -> Self {
         let metrics = context.metrics.thread();
         let lane = Lane::new(&context, Arc::clone(&metrics));
         let now = context.clock.now();
@@ -56,6 +59,7 @@ impl Desk {
         Self {
             context,
             session,
+            inbox,
             metrics,
             lane,
             now,
@@ -209,6 +213,7 @@ impl Desk {
                 connection.stalled = true;
                 return false;
             }
+            Request::Session(Command::List(list)) => self.list(connection, ticket, list),
             Request::Session(command) => {
                 let began = Stamp::now();
                 self.command(connection, command);
@@ -323,7 +328,7 @@ impl Desk {
             match connection.pending.pop_front() {
                 Some(Slot::Ready(line)) => connection.output.bytes(line),
                 Some(Slot::EndOfKeys) => end_of_keys(connection),
-                Some(Slot::Task(_)) | None => {}
+                Some(Slot::Task(_) | Slot::Listing(_)) | None => {}
             }
         }
     }
@@ -332,6 +337,7 @@ impl Desk {
         let context = Arc::clone(&self.context);
         let output = &mut connection.output;
         match command {
+            Command::List(_) => unreachable!("a listing takes its time, and is begun elsewhere"),
             Command::Version => {
                 output.bytes(format!("VERSION {}\r\n", stats::VERSION).as_bytes());
             }
@@ -433,7 +439,7 @@ impl Desk {
         logging::requests().then(|| command().into())
     }
 
-    fn log(connection: &Connection, what: impl FnOnce() -> String, began: Stamp) {
+    pub(super) fn log(connection: &Connection, what: impl FnOnce() -> String, began: Stamp) {
         if logging::requests() {
             log::trace!(
                 target: logging::REQUEST,
@@ -621,6 +627,7 @@ stats detail on|off|dump                      commands by the beginning of the k
 cache_memlimit <megabytes> [noreply]          change the item budget\r\n\
 verbosity <level> [noreply]                   0 quiet, 1 more, 2 every command\r\n\
 version                                       the server's version\r\n\
+lru_crawler metadump|mgdump all               all keys\r\n\
 shutdown [graceful]                           end the server (needs -A)\r\n\
 quit                                          end the connection\r\n\
 help                                          this list\r\n\

@@ -20,6 +20,7 @@ pub(super) struct Live {
     verbosity_max: AtomicU8,
     flush_enabled: AtomicBool,
     watch_enabled: AtomicBool,
+    dump_enabled: AtomicBool,
     shutdown_enabled: AtomicBool,
     connections_refused_fast: AtomicBool,
     /// Who may log in, if clients have to. Taken for moments, to set or to copy it.
@@ -37,6 +38,7 @@ impl Live {
             verbosity_max: AtomicU8::new(options.verbosity),
             flush_enabled: AtomicBool::new(options.flush_enabled),
             watch_enabled: AtomicBool::new(options.watch_enabled),
+            dump_enabled: AtomicBool::new(options.dump_enabled),
             shutdown_enabled: AtomicBool::new(options.shutdown_enabled),
             connections_refused_fast: AtomicBool::new(options.connections_refused_fast),
             accounts: Mutex::new(options.accounts.clone()),
@@ -51,6 +53,7 @@ impl Live {
         self.verbosity_max.store(options.verbosity, Ordering::Relaxed);
         self.flush_enabled.store(options.flush_enabled, Ordering::Relaxed);
         self.watch_enabled.store(options.watch_enabled, Ordering::Relaxed);
+        self.dump_enabled.store(options.dump_enabled, Ordering::Relaxed);
         self.shutdown_enabled.store(options.shutdown_enabled, Ordering::Relaxed);
         self.connections_refused_fast.store(options.connections_refused_fast, Ordering::Relaxed);
     }
@@ -85,6 +88,10 @@ impl Live {
 
     pub(super) fn watch_enabled(&self) -> bool {
         self.watch_enabled.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn dump_enabled(&self) -> bool {
+        self.dump_enabled.load(Ordering::Relaxed)
     }
 
     pub(super) fn shutdown_enabled(&self) -> bool {
@@ -130,7 +137,7 @@ impl ReloadHandle {
     }
 
     /// From now on these hold: `connections_max`, `connections_refused_fast`, `idle_timeout_seconds`,
-    /// `requests_per_turn`, `flush_enabled`, `watch_enabled`, `shutdown_enabled` and `verbosity`. The
+    /// `requests_per_turn`, `flush_enabled`, `watch_enabled`, `dump_enabled`, `shutdown_enabled` and `verbosity`. The
     /// others take a restart. Whoever is connected stays, also where there are more than
     /// `connections_max`, and goes on watching.
     pub fn apply(&self, options: &Options) {

@@ -9,6 +9,7 @@
 //! - `connection`, `output`: one client: its bytes, its replies in order
 //! - `login`: what comes before, where clients have to log in
 //! - `dispatch`: a request is answered here, or becomes an operation
+//! - `lister`: listings of all keys, on threads beside the loops
 //! - `inbox`: what other threads have for a loop
 //! - `watch`: clients that are told what others do, served by a thread of their own
 //! - `notify`: what the service manager is told
@@ -25,6 +26,7 @@ mod dispatch;
 mod http;
 mod inbox;
 mod listen;
+mod lister;
 mod live;
 mod login;
 pub mod notify;
@@ -41,6 +43,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::clock::Clock;
+use crate::limits::LISTINGS_MAX;
 use crate::store::Store;
 use context::Context;
 
@@ -98,6 +101,11 @@ impl Server {
                 worker::Worker::new(Arc::clone(&context)).map_err(StartError::system)?;
             threads.push(spawn(&format!("worker-{number}"), move || worker.run())?);
             workers.push(inbox);
+        }
+        for number in 0..LISTINGS_MAX {
+            let context = Arc::clone(&context);
+            let list = move || context.lister.run(&context.store);
+            threads.push(spawn(&format!("lister-{number}"), list)?);
         }
         let (acceptor, door) =
             accept::Acceptor::new(listeners, Arc::clone(&context), workers.clone())
@@ -179,6 +187,7 @@ impl Server {
     pub fn stop(&self) {
         self.context.request_stop();
         self.acceptor.close();
+        self.context.lister.stop();
         for worker in &self.workers {
             worker.stop();
         }

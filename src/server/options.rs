@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::auth::Accounts;
 use crate::limits;
@@ -58,6 +59,10 @@ pub struct Options {
     pub flush_enabled: bool,
     /// `-W` turns it off: `watch` is refused.
     pub watch_enabled: bool,
+    /// `-X` turns it off: nobody is told all keys.
+    pub dump_enabled: bool,
+    /// How long a listing of all keys may take.
+    pub listing_longest: Duration,
     /// `-A`: the `shutdown` command is allowed.
     pub shutdown_enabled: bool,
     /// `-C` turns it off: `gets` shows 0 and every `cas` on an existing key answers `EXISTS`.
@@ -93,6 +98,8 @@ impl Default for Options {
             verbosity: 0,
             flush_enabled: true,
             watch_enabled: true,
+            dump_enabled: true,
+            listing_longest: Duration::from_secs(limits::LISTING_SECONDS_MAX),
             shutdown_enabled: false,
             cas_enabled: true,
             connections_refused_fast: true,

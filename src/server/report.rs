@@ -156,6 +156,7 @@ fn settings(context: &Context) -> Lines {
         backlog: options.backlog,
         refused_fast: context.live.connections_refused_fast(),
         flush_enabled: context.live.flush_enabled(),
+        dump_enabled: context.live.dump_enabled(),
         idle_timeout: context.live.idle_timeout_seconds(),
         login_by_text: options.accounts.is_some() && !options.sasl,
         login_by_sasl: options.sasl,

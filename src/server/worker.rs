@@ -20,6 +20,7 @@ use crate::server::connection::{Connection, Ending, Input, Peer};
 use crate::server::context::Context;
 use crate::server::dispatch::Desk;
 use crate::server::inbox::{Inbox, Message};
+use crate::server::lister::Piece;
 use crate::server::stream::Stream;
 use crate::server::watch::{Reason, Watch, Watcher};
 use crate::store::{Batch, Owner};
@@ -67,7 +68,8 @@ impl Worker {
         let poll = Poll::new()?;
         let inbox = Arc::new(Inbox::new(&poll, WAKE)?);
         let owner: Arc<dyn Owner> = Arc::clone(&inbox) as Arc<dyn Owner>;
-        let desk = Desk::new(Arc::clone(&context), context.store.session(owner));
+        let desk =
+            Desk::new(Arc::clone(&context), context.store.session(owner), Arc::clone(&inbox));
         let worker = Self {
             poll,
             inbox: Arc::clone(&inbox),
@@ -160,6 +162,7 @@ impl Worker {
                 match message {
                     Message::Connected { stream, peer } => self.connect(stream, peer),
                     Message::Completed(batch) => self.completed(batch),
+                    Message::Listed { ticket, piece } => self.listed(ticket, piece),
                     Message::Lead => self.asked_to_lead = true,
                     // It is awake, and looks at them from here on.
                     Message::Reloaded => {}
@@ -207,6 +210,16 @@ impl Worker {
             }
         }
         self.desk.session.recycle(batch);
+    }
+
+    /// Hands a piece of a listing to whom it is for, if they are still there.
+    fn listed(&mut self, ticket: u64, piece: Piece) {
+        let (place, tenancy) = unpack(ticket);
+        let at = self.places.get_mut(place).filter(|at| at.tenancy == tenancy);
+        if let Some(connection) = at.and_then(|at| at.connection.as_mut()) {
+            Desk::listed(connection, piece);
+            self.answered.push(place);
+        }
     }
 
     /// Serves the connections that stood in the queue when it began, group by group.

@@ -40,6 +40,7 @@ pub struct Settings<'a> {
     pub refused_fast: bool,
     pub parts: Parts,
     pub flush_enabled: bool,
+    pub dump_enabled: bool,
     pub idle_timeout: u32,
     pub login_by_text: bool,
     pub login_by_sasl: bool,
@@ -87,7 +88,7 @@ pub fn settings(settings: &Settings<'_>, store: &Snapshot) -> Lines {
     lines.line("lru_crawler_tocrawl", 0);
     lines.line("tail_repair_time", 0);
     lines.line("flush_enabled", yes(settings.flush_enabled));
-    lines.line("dump_enabled", "no");
+    lines.line("dump_enabled", yes(settings.dump_enabled));
     lines.line("hash_algorithm", "xxh3");
     lines.line("lru_maintainer_thread", yes(parts.lru_maintainer));
     lines.line("lru_segmented", "no");

@@ -197,7 +197,7 @@ fn alive(entry: Entry, generation: i64, now: Seconds) -> Result<Item, Absence> {
 }
 
 /// A client may ask for what cannot be read as often as it likes: it is logged ever more rarely.
-fn unreadable(metrics: &Storage, error: &rusqlite::Error) -> Failure {
+pub(super) fn unreadable(metrics: &Storage, error: &rusqlite::Error) -> Failure {
     metrics.read_failures.up();
     let times = metrics.read_failures.get();
     if times.is_power_of_two() {

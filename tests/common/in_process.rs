@@ -56,6 +56,7 @@ impl InProcess {
                 }
                 "-o" => value().split(',').for_each(|name| extended(name, &mut server_options)),
                 "-F" => server_options.flush_enabled = false,
+                "-X" => server_options.dump_enabled = false,
                 "-C" => server_options.cas_enabled = false,
                 "-Y" => {
                     let file = value();

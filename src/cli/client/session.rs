@@ -114,6 +114,7 @@ impl Session {
             Shape::Synced => Hides::Version,
             // `stats` and its like end visibly in telnet only; a meta reply has no `END`.
             Shape::Items | Shape::Lines => Hides::End,
+            Shape::Keys => Hides::Ends,
             Shape::Line | Shape::Meta => Hides::Nothing,
         };
         let is_pretty = manner.is_pretty || request.is_pretty;

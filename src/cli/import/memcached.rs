@@ -118,6 +118,10 @@ impl Source<'_> {
             if line == b"END" {
                 break;
             }
+            // Newer servers say first that they will.
+            if count == 0 && line == b"OK" {
+                continue;
+            }
             // Parsed twice: what is no line of a dump is to be known before an item is asked for.
             parse(&line).ok_or_else(|| self.no_dump(connection, &line))?;
             spool
