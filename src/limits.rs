@@ -111,6 +111,9 @@ pub const PENDING_REPLIES_MAX: usize = 1_024;
 /// Of these, replies that carry a value, whose size nobody knows yet.
 pub const PENDING_VALUES_MAX: usize = 8;
 
+/// Keys whose last fetch is remembered in memory until it is written down, 16 bytes each.
+pub const FETCHES_REMEMBERED: usize = 1 << 16;
+
 /// Connections that a loop reads from before it answers them: their reads share a snapshot.
 pub const CONNECTIONS_PER_ROUND_MAX: usize = 64;
 

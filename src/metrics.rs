@@ -88,7 +88,7 @@ macro_rules! tallies {
 tallies! {
     cmd_get, cmd_set, cmd_flush, cmd_touch, cmd_meta,
     get_hits, get_misses, get_expired, get_flushed, get_errors,
-    set_stored, set_not_stored, set_errors,
+    set_stored, set_not_stored, set_errors, created,
     delete_hits, delete_misses, delete_errors,
     incr_hits, incr_misses, incr_errors, decr_hits, decr_misses, decr_errors,
     cas_hits, cas_misses, cas_badval, cas_errors,
@@ -101,9 +101,9 @@ tallies! {
 }
 
 impl Totals {
-    /// memcached's `total_items`: values stored so far.
+    /// memcached's `total_items`: values stored so far, those that a miss made included.
     pub fn total_items(&self) -> u64 {
-        self.set_stored + self.cas_hits
+        self.set_stored + self.cas_hits + self.created
     }
 }
 

@@ -4,7 +4,10 @@
 //! read there, and does what the effect says. A dead item (expired or flushed) is `None` here: it
 //! behaves as absent everywhere.
 
-use crate::cache::{Deadline, Direction, Head, Item, Marks, Mode, Op, Outcome, Value};
+use crate::cache::{
+    Absence, Arithmetic, Creation, Deadline, Delete, Direction, Fetch, Head, Hit, Item, Marks,
+    Mode, Op, Outcome, Store, Value, Written,
+};
 use crate::clock::Seconds;
 use crate::limits::ITEM_HEADER_BYTES;
 
@@ -37,8 +40,8 @@ pub enum Effect {
     None,
     /// Write this item in its place.
     Put(Item),
-    /// Change only the expiry.
-    Touch(Deadline),
+    /// Change only what stands beside the value: expiry, cas, marks.
+    Head(Head),
     /// Remove it.
     Remove,
 }
@@ -60,140 +63,199 @@ impl Decision {
 
 /// Says what `op` means for what exists.
 pub fn decide(existing: Option<&Existing>, op: &Op, context: Context) -> Decision {
-    match op {
-        Op::Fetch => fetch(existing, None, context),
-        Op::FetchAndTouch { exptime } => {
-            fetch(existing, Some(exptime.deadline(context.now)), context)
+    match (op, existing) {
+        (Op::Fetch(fetch), None) => fetch_nothing(*fetch, context),
+        (Op::Fetch(fetch), Some(found)) => fetch_item(found, *fetch, context),
+        (Op::Store(how, value), _) => store(existing, how, value, context),
+        (Op::Arithmetic(how), None) => count_from_nothing(how, context),
+        (Op::Arithmetic(how), Some(found)) => arithmetic(found, how, context),
+        (Op::Touch { .. } | Op::Delete(_), None) => Decision::answer(Outcome::NotFound),
+        (Op::Touch { exptime }, Some(found)) => {
+            let head = Head { deadline: exptime.deadline(context.now), ..found.head };
+            let outcome = Outcome::Touched(written(&head, existing, context));
+            Decision { outcome, effect: change(head, context) }
         }
-        Op::Store { mode, flags, exptime, compare, stored, value } => {
-            let wanted = Wanted {
-                flags: *flags,
-                deadline: exptime.deadline(context.now),
-                compare: *compare,
-                // Nothing was stored in the future, whatever another machine's clock said.
-                stored: stored.map_or(context.now, |stored| stored.min(context.now)),
-                value,
-            };
-            store(existing, *mode, &wanted, context)
-        }
-        Op::Arithmetic { direction, delta } => arithmetic(existing, *direction, *delta, context),
-        Op::Touch { exptime } => match existing {
-            None => Decision::answer(Outcome::NotFound),
-            Some(_) => Decision {
-                outcome: Outcome::Touched,
-                effect: touch(exptime.deadline(context.now), context),
-            },
-        },
-        Op::Delete => match existing {
-            None => Decision::answer(Outcome::NotFound),
-            Some(_) => Decision { outcome: Outcome::Deleted, effect: Effect::Remove },
-        },
-        Op::Discard => Decision {
+        (Op::Delete(how), Some(found)) => delete(found, *how, context),
+        (Op::Discard, _) => Decision {
             outcome: Outcome::TooLarge,
             effect: if existing.is_some() { Effect::Remove } else { Effect::None },
         },
     }
 }
 
-/// A new expiry. One that has passed removes the item: nobody could read it again.
-fn touch(deadline: Deadline, context: Context) -> Effect {
-    if deadline.is_past(context.now) { Effect::Remove } else { Effect::Touch(deadline) }
+/// A new head. One that has expired removes the item: nobody could read it again.
+fn change(head: Head, context: Context) -> Effect {
+    if head.deadline.is_past(context.now) { Effect::Remove } else { Effect::Head(head) }
 }
 
-fn fetch(existing: Option<&Existing>, touched: Option<Deadline>, context: Context) -> Decision {
-    let Some(existing) = existing else {
-        return Decision::answer(Outcome::Miss(crate::cache::Absence::Unknown));
+/// A new item. One that has expired already only removes what was there.
+fn put(item: Item, context: Context) -> Effect {
+    if item.head.deadline.is_past(context.now) { Effect::Remove } else { Effect::Put(item) }
+}
+
+fn written(head: &Head, existing: Option<&Existing>, context: Context) -> Written {
+    Written {
+        cas: head.cas,
+        value_bytes: head.value_bytes,
+        flags: head.flags,
+        seconds_left: head.deadline.seconds_left(context.now),
+        seconds_left_before: existing
+            .and_then(|existing| existing.head.deadline.seconds_left(context.now)),
+        created: existing.is_none(),
+    }
+}
+
+fn fetch_nothing(fetch: Fetch, context: Context) -> Decision {
+    let Some(creation) = fetch.create else {
+        return Decision::answer(Outcome::Miss(Absence::Unknown));
     };
-    let item = Item { head: existing.head, value: whole(existing).clone() };
+    let item = created(creation, Value::from(&b""[..]), context);
+    let deadline = item.head.deadline;
+    let marked = Head { marks: item.head.marks.won(), ..item.head };
+    let effect = put(Item { head: marked, value: item.value.clone() }, context);
+    let hit = Hit { item, deadline, won: true, created: true, now: context.now };
+    Decision { outcome: Outcome::Hit(hit), effect }
+}
+
+fn fetch_item(found: &Existing, fetch: Fetch, context: Context) -> Decision {
+    let item = Item { head: found.head, value: whole(found).clone() };
+    let won = fetch.wins(&found.head, context.now);
+    let deadline = fetch.touch.map_or(found.head.deadline, |exptime| exptime.deadline(context.now));
+    let marks = if won { found.head.marks.won() } else { found.head.marks };
     // The value is returned even when the new expiry has passed (memcached: `gat -1`).
-    let effect = touched.map_or(Effect::None, |deadline| touch(deadline, context));
-    Decision { outcome: Outcome::Hit(item), effect }
+    let effect = if won || fetch.touch.is_some() {
+        change(Head { deadline, marks, ..found.head }, context)
+    } else {
+        Effect::None
+    };
+    let hit = Hit { item, deadline, won, created: false, now: context.now };
+    Decision { outcome: Outcome::Hit(hit), effect }
 }
 
-struct Wanted<'a> {
-    flags: u32,
-    deadline: Deadline,
-    compare: Option<u64>,
-    stored: Seconds,
-    value: &'a Value,
-}
-
-fn store(
-    existing: Option<&Existing>,
-    mode: Mode,
-    wanted: &Wanted<'_>,
-    context: Context,
-) -> Decision {
-    if let Some(compare) = wanted.compare {
-        match existing {
-            None => return Decision::answer(Outcome::NotFound),
-            Some(found) if found.head.cas != compare => return Decision::answer(Outcome::Exists),
-            Some(_) => {}
-        }
-    }
-    let put = |flags, deadline, value| put(flags, deadline, wanted.stored, value, context);
-    match (mode, existing) {
-        (Mode::Set, _) | (Mode::Add, None) | (Mode::Replace, Some(_)) => {
-            put(wanted.flags, wanted.deadline, wanted.value.clone())
-        }
-        (Mode::Add, Some(_)) | (Mode::Replace | Mode::Append | Mode::Prepend, None) => {
-            Decision::answer(Outcome::NotStored)
-        }
-        // The client's flags and exptime are parsed and ignored here, as in memcached.
-        (Mode::Append | Mode::Prepend, Some(found)) => {
-            let old = whole(found).bytes();
-            if !fits(old.len() + wanted.value.len(), context) {
-                return Decision::answer(Outcome::NotStored);
-            }
-            let joined = if mode == Mode::Append {
-                Value::joined(old, wanted.value.bytes())
-            } else {
-                Value::joined(wanted.value.bytes(), old)
-            };
-            put(found.head.flags, found.head.deadline, joined)
-        }
-    }
-}
-
-/// Stores a value under a new cas. One that has expired already only removes what was there.
-fn put(
-    flags: u32,
-    deadline: Deadline,
-    stored: Seconds,
-    value: Value,
-    context: Context,
-) -> Decision {
-    let outcome = Outcome::Stored { cas: context.next_cas };
-    if deadline.is_past(context.now) {
-        return Decision { outcome, effect: Effect::Remove };
-    }
+/// An item that is made because there was none.
+fn created(creation: Creation, value: Value, context: Context) -> Item {
     let head = Head {
-        flags,
-        deadline,
-        cas: context.next_cas,
-        marks: Marks::default(),
-        stored,
+        flags: 0,
+        deadline: creation.exptime.deadline(context.now),
+        cas: creation.cas.unwrap_or(context.next_cas),
+        marks: Marks::fresh(creation.binary_key),
+        stored: context.now,
+        accessed: Seconds::default(),
         value_bytes: value.len() as u64,
     };
-    Decision { outcome, effect: Effect::Put(Item { head, value }) }
+    Item { head, value }
 }
 
-fn arithmetic(
-    existing: Option<&Existing>,
-    direction: Direction,
-    delta: u64,
-    context: Context,
-) -> Decision {
-    let Some(found) = existing else {
+fn store(existing: Option<&Existing>, how: &Store, value: &Value, context: Context) -> Decision {
+    let joins = matches!(how.mode, Mode::Append | Mode::Prepend);
+    let mut stale = false;
+    if let (Some(compare), false) = (how.compare, how.mode == Mode::Add) {
+        match existing {
+            None if joins && how.create.is_some() => {}
+            None if joins => return Decision::answer(Outcome::NotStored),
+            None => return Decision::answer(Outcome::NotFound),
+            Some(found) if found.head.cas == compare => {}
+            Some(found) if how.invalidate && !joins && (1..found.head.cas).contains(&compare) => {
+                stale = true;
+            }
+            Some(_) => return Decision::answer(Outcome::Exists),
+        }
+    }
+    let fresh = Head {
+        flags: how.flags,
+        deadline: how.exptime.deadline(context.now),
+        cas: how.cas.unwrap_or(context.next_cas),
+        marks: Marks::fresh(how.binary_key),
+        // Nothing was stored in the future, whatever another machine's clock said.
+        stored: how.stored.map_or(context.now, |stored| stored.min(context.now)),
+        accessed: Seconds::default(),
+        value_bytes: value.len() as u64,
+    };
+    let (head, value) = match (how.mode, existing, how.create) {
+        (Mode::Set | Mode::Replace, Some(found), _) if stale => {
+            let marks = Marks::fresh(how.binary_key).stale();
+            let marks = if found.head.marks.is_won() { marks.won() } else { marks };
+            (Head { deadline: found.head.deadline, marks, ..fresh }, value.clone())
+        }
+        (Mode::Set, _, _) | (Mode::Add, None, _) | (Mode::Replace, Some(_), _) => {
+            (fresh, value.clone())
+        }
+        (Mode::Append | Mode::Prepend, None, Some(exptime)) => {
+            (Head { deadline: exptime.deadline(context.now), ..fresh }, value.clone())
+        }
+        (Mode::Add, Some(_), _) | (Mode::Replace | Mode::Append | Mode::Prepend, None, _) => {
+            return Decision::answer(Outcome::NotStored);
+        }
+        // The client's flags and exptime are parsed and ignored here, as in memcached.
+        (Mode::Append | Mode::Prepend, Some(found), _) => {
+            let old = whole(found).bytes();
+            if !fits(old.len() + value.len(), context) {
+                return Decision::answer(Outcome::NotStored);
+            }
+            let joined = if how.mode == Mode::Append {
+                Value::joined(old, value.bytes())
+            } else {
+                Value::joined(value.bytes(), old)
+            };
+            let value_bytes = joined.len() as u64;
+            let Head { flags, deadline, marks, .. } = found.head;
+            (Head { flags, deadline, marks: marks.renewed(), value_bytes, ..fresh }, joined)
+        }
+    };
+    let outcome = Outcome::Stored(written(&head, existing, context));
+    Decision { outcome, effect: put(Item { head, value }, context) }
+}
+
+fn delete(found: &Existing, how: Delete, context: Context) -> Decision {
+    if how.compare.is_some_and(|compare| compare != found.head.cas) {
+        return Decision::answer(Outcome::Exists);
+    }
+    let outcome = Outcome::Deleted;
+    let mut head = found.head;
+    if how.invalidate {
+        head.marks = head.marks.stale();
+        head.cas = context.next_cas;
+    }
+    head.cas = how.cas.unwrap_or(head.cas);
+    let touched = how.touch.map(|exptime| exptime.deadline(context.now));
+    let effect = if let Some(flags) = how.empty {
+        let deadline = touched.unwrap_or(Deadline::NEVER);
+        let marks = if how.invalidate { head.marks } else { head.marks.renewed() };
+        let accessed = Seconds::default();
+        let head = Head { flags, deadline, marks, accessed, value_bytes: 0, ..head };
+        put(Item { head, value: Value::from(&b""[..]) }, context)
+    } else if how.invalidate {
+        change(Head { deadline: touched.unwrap_or(head.deadline), ..head }, context)
+    } else {
+        Effect::Remove
+    };
+    Decision { outcome, effect }
+}
+
+fn count_from_nothing(how: &Arithmetic, context: Context) -> Decision {
+    let Some((number, creation)) = how.create else {
         return Decision::answer(Outcome::NotFound);
     };
+    let creation = Creation { cas: creation.cas.or(how.cas), ..creation };
+    let item = created(creation, number.to_string().into_bytes().into(), context);
+    let outcome = Outcome::Number(number, written(&item.head, None, context));
+    Decision { outcome, effect: put(item, context) }
+}
+
+fn arithmetic(found: &Existing, how: &Arithmetic, context: Context) -> Decision {
     let old = whole(found).bytes();
+    if old.is_empty() {
+        return Decision::answer(Outcome::NotNumeric);
+    }
+    if how.compare.is_some_and(|compare| compare != found.head.cas) {
+        return Decision::answer(Outcome::Exists);
+    }
     let Some(number) = number_in(old) else {
         return Decision::answer(Outcome::NotNumeric);
     };
-    let number = match direction {
-        Direction::Up => number.wrapping_add(delta),
-        Direction::Down => number.saturating_sub(delta),
+    let number = match how.direction {
+        Direction::Up => number.wrapping_add(how.delta),
+        Direction::Down => number.saturating_sub(how.delta),
     };
     let mut text = number.to_string().into_bytes();
     // The length never shrinks: memcached pads with spaces, and clients compare as numbers.
@@ -201,13 +263,14 @@ fn arithmetic(
         text.resize(old.len(), b' ');
     }
     let head = Head {
-        cas: context.next_cas,
+        deadline: how.touch.map_or(found.head.deadline, |exptime| exptime.deadline(context.now)),
+        cas: how.cas.unwrap_or(context.next_cas),
         stored: context.now,
         value_bytes: text.len() as u64,
         ..found.head
     };
-    let item = Item { head, value: text.into() };
-    Decision { outcome: Outcome::Number(number), effect: Effect::Put(item) }
+    let outcome = Outcome::Number(number, written(&head, Some(found), context));
+    Decision { outcome, effect: put(Item { head, value: text.into() }, context) }
 }
 
 /// The number that `incr` sees in a value: what C's `strtoull` takes, up to the end or the first white
@@ -239,155 +302,4 @@ fn whole(existing: &Existing) -> &Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cache::{Absence, Exptime};
-
-    const NOW: Seconds = Seconds(1_800_000_000);
-
-    fn context() -> Context {
-        Context { now: NOW, next_cas: 9, key_bytes: 1, item_bytes_max: 1_024 }
-    }
-
-    fn existing(value: &str) -> Existing {
-        let head = Head {
-            flags: 5,
-            deadline: Deadline::from_unix(NOW.0 + 50),
-            cas: 3,
-            marks: Marks::default(),
-            stored: Seconds(NOW.0 - 10),
-            value_bytes: value.len() as u64,
-        };
-        Existing { head, value: Some(value.as_bytes().into()) }
-    }
-
-    fn store_op(mode: Mode, exptime: i64, compare: Option<u64>) -> Op {
-        Op::Store {
-            mode,
-            flags: 1,
-            exptime: Exptime(exptime),
-            compare,
-            stored: None,
-            value: b"new"[..].into(),
-        }
-    }
-
-    #[test]
-    fn modes_and_conditions() {
-        use Outcome::{Exists, NotFound, NotStored, Stored};
-        let found = existing("old");
-        for (mode, compare, present, absent) in [
-            (Mode::Set, None, Stored { cas: 9 }, Stored { cas: 9 }),
-            (Mode::Add, None, NotStored, Stored { cas: 9 }),
-            (Mode::Replace, None, Stored { cas: 9 }, NotStored),
-            (Mode::Append, None, Stored { cas: 9 }, NotStored),
-            (Mode::Prepend, None, Stored { cas: 9 }, NotStored),
-            (Mode::Set, Some(3), Stored { cas: 9 }, NotFound),
-            (Mode::Set, Some(4), Exists, NotFound),
-            (Mode::Set, Some(0), Exists, NotFound),
-        ] {
-            let op = store_op(mode, 0, compare);
-            assert_eq!(decide(Some(&found), &op, context()).outcome, present, "{mode:?}");
-            assert_eq!(decide(None, &op, context()).outcome, absent, "{mode:?}");
-        }
-    }
-
-    #[test]
-    fn the_time_of_storing_is_now_or_before() {
-        for (said, stored) in [(None, NOW.0), (Some(5), 5), (Some(NOW.0 + 1), NOW.0)] {
-            let op = Op::Store {
-                mode: Mode::Set,
-                flags: 0,
-                exptime: Exptime(0),
-                compare: None,
-                stored: said.map(Seconds),
-                value: b"v"[..].into(),
-            };
-            let Effect::Put(item) = decide(None, &op, context()).effect else {
-                panic!("it stores")
-            };
-            assert_eq!(item.head.stored, Seconds(stored), "{said:?}");
-        }
-    }
-
-    #[test]
-    fn a_join_keeps_flags_and_expiry_and_a_set_does_not() {
-        let found = existing("old");
-        for (mode, flags, unix, value) in [
-            (Mode::Set, 1, 0, "new"),
-            (Mode::Append, 5, NOW.0 + 50, "oldnew"),
-            (Mode::Prepend, 5, NOW.0 + 50, "newold"),
-        ] {
-            let Effect::Put(item) =
-                decide(Some(&found), &store_op(mode, 0, None), context()).effect
-            else {
-                panic!("{mode:?} stores")
-            };
-            assert_eq!((item.head.flags, item.head.deadline.unix()), (flags, unix), "{mode:?}");
-            assert_eq!(item.value.bytes(), value.as_bytes(), "{mode:?}");
-        }
-    }
-
-    #[test]
-    fn a_join_beyond_the_limit_keeps_the_old_value() {
-        let found = existing(&"x".repeat(1_024 - 60 - 2));
-        let decision = decide(Some(&found), &store_op(Mode::Append, 0, None), context());
-        assert_eq!(decision, Decision::answer(Outcome::NotStored));
-        let found = existing(&"x".repeat(1_024 - 60 - 3));
-        let decision = decide(Some(&found), &store_op(Mode::Append, 0, None), context());
-        assert_eq!(decision.outcome, Outcome::Stored { cas: 9 });
-    }
-
-    #[test]
-    fn what_has_expired_on_arrival_removes() {
-        let found = existing("old");
-        let decision = decide(Some(&found), &store_op(Mode::Set, -1, None), context());
-        assert_eq!(decision.outcome, Outcome::Stored { cas: 9 });
-        assert_eq!(decision.effect, Effect::Remove);
-        let decision = decide(Some(&found), &Op::FetchAndTouch { exptime: Exptime(-1) }, context());
-        assert!(matches!(decision.outcome, Outcome::Hit(_)));
-        assert_eq!(decision.effect, Effect::Remove);
-    }
-
-    #[test]
-    fn numbers() {
-        for (value, direction, delta, outcome, stored) in [
-            ("10", Direction::Down, 1, Outcome::Number(9), "9 "),
-            ("99", Direction::Up, 1, Outcome::Number(100), "100"),
-            ("5", Direction::Down, 7, Outcome::Number(0), "0"),
-            ("18446744073709551615", Direction::Up, 1, Outcome::Number(0), "0                   "),
-            (" 5", Direction::Up, 1, Outcome::Number(6), "6 "),
-            ("+5", Direction::Up, 1, Outcome::Number(6), "6 "),
-            ("007", Direction::Up, 1, Outcome::Number(8), "8  "),
-            ("7  ", Direction::Up, 1, Outcome::Number(8), "8  "),
-            ("1 2", Direction::Up, 1, Outcome::Number(2), "2  "),
-            ("\t\x0b12\n", Direction::Up, 1, Outcome::Number(13), "13   "),
-            ("-0", Direction::Up, 1, Outcome::Number(1), "1 "),
-        ] {
-            let decision =
-                decide(Some(&existing(value)), &Op::Arithmetic { direction, delta }, context());
-            assert_eq!(decision.outcome, outcome, "{value}");
-            let Effect::Put(item) = decision.effect else { panic!("{value} is stored") };
-            assert_eq!(item.value.bytes(), stored.as_bytes(), "{value}");
-            assert_eq!((item.head.flags, item.head.cas), (5, 9), "{value}");
-        }
-        for value in ["", " ", "12x", "-5", "18446744073709551616", " x", "- 1", "+"] {
-            let op = Op::Arithmetic { direction: Direction::Up, delta: 1 };
-            let decision = decide(Some(&existing(value)), &op, context());
-            assert_eq!(decision, Decision::answer(Outcome::NotNumeric), "{value:?}");
-        }
-    }
-
-    #[test]
-    fn absent_items() {
-        for (op, outcome) in [
-            (Op::Fetch, Outcome::Miss(Absence::Unknown)),
-            (Op::Delete, Outcome::NotFound),
-            (Op::Touch { exptime: Exptime(1) }, Outcome::NotFound),
-            (Op::Arithmetic { direction: Direction::Up, delta: 1 }, Outcome::NotFound),
-            (Op::Discard, Outcome::TooLarge),
-        ] {
-            assert_eq!(decide(None, &op, context()), Decision::answer(outcome), "{op:?}");
-        }
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ const RELATIVE_SECONDS_MAX: i64 = 60 * 60 * 24 * 30;
 
 /// An expiry as it was asked for. A server's clients have it cut to 32 bits and signed, as in memcached,
 /// by the protocol; who works on the file may say any time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Exptime(pub i64);
 
 impl Exptime {
@@ -44,6 +44,11 @@ impl Deadline {
     /// The number for the database: 0 is never.
     pub fn unix(self) -> i64 {
         self.0
+    }
+
+    /// Seconds until then, at least 0; `None` if it never comes.
+    pub fn seconds_left(self, now: Seconds) -> Option<u64> {
+        (self != Self::NEVER).then(|| u64::try_from(self.0 - now.0).unwrap_or(0))
     }
 
     /// Whether it has passed: an item with exptime e is gone when the clock shows e.

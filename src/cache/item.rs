@@ -57,6 +57,48 @@ impl fmt::Debug for Value {
 pub struct Marks(u8);
 
 impl Marks {
+    const STALE: u8 = 1;
+    const WON: u8 = 2;
+    const BINARY_KEY: u8 = 4;
+
+    /// Marks of an item that is stored anew.
+    pub fn fresh(binary_key: bool) -> Self {
+        Self(if binary_key { Self::BINARY_KEY } else { 0 })
+    }
+
+    /// Its owner has called it out of date.
+    pub fn is_stale(self) -> bool {
+        self.0 & Self::STALE != 0
+    }
+
+    /// Somebody has been told to store it anew, and has not yet.
+    pub fn is_won(self) -> bool {
+        self.0 & Self::WON != 0
+    }
+
+    /// Its key was sent in base64, and is sent back so.
+    pub fn is_binary_key(self) -> bool {
+        self.0 & Self::BINARY_KEY != 0
+    }
+
+    /// Out of date from now on: the next to find it is told to store it anew.
+    #[must_use]
+    pub fn stale(self) -> Self {
+        Self(self.0 & !Self::WON | Self::STALE)
+    }
+
+    /// Somebody is told to store it anew.
+    #[must_use]
+    pub fn won(self) -> Self {
+        Self(self.0 | Self::WON)
+    }
+
+    /// Up to date: what is noted of its value goes, what is noted of its key stays.
+    #[must_use]
+    pub fn renewed(self) -> Self {
+        Self(self.0 & Self::BINARY_KEY)
+    }
+
     /// From the number in the database.
     pub fn from_bits(bits: u8) -> Self {
         Self(bits)
@@ -81,6 +123,8 @@ pub struct Head {
     pub marks: Marks,
     /// When the value was stored.
     pub stored: Seconds,
+    /// When it was last fetched; 0 never. Not exact: it is remembered in memory, and written down late.
+    pub accessed: Seconds,
     /// Length of the value in bytes.
     pub value_bytes: u64,
 }

@@ -16,5 +16,5 @@ pub use decide::{Context, Decision, Effect, Existing, decide, number_in};
 pub use exptime::{Deadline, Exptime};
 pub use item::{Head, Item, Marks, Value};
 pub use key::{Key, KeyBuf};
-pub use op::{Direction, Mode, Op};
-pub use outcome::{Absence, Failure, Outcome};
+pub use op::{Arithmetic, Creation, Delete, Direction, Fetch, Mode, Op, Store};
+pub use outcome::{Absence, Failure, Hit, Outcome, Written};

@@ -4,21 +4,24 @@
 //! memcached's versions differ, 1.6.45 is followed, but for `delete` (1.6.18), which client test
 //! suites insist on.
 
-use crate::cache::{Direction, Exptime, Key, Mode, Op};
+use crate::cache::{Arithmetic, Delete, Direction, Exptime, Key, Mode, Op, Store};
 use crate::limits::VALUE_LENGTH_READABLE_MAX;
-use crate::protocol::decoder::{Form, Session};
+use crate::protocol::decoder::{RequestKey, Session};
+use crate::protocol::form::Form;
 use crate::protocol::reject::Reject;
-use crate::protocol::simple;
 use crate::protocol::tokens::{Tokens, integer, unsigned};
+use crate::protocol::{meta, simple};
 
 /// What a command line asks for.
 pub(super) enum Line<'b> {
     /// A retrieval: keys follow from this offset of the line on.
-    Keys { form: Form, touch: Option<Exptime>, keys_at: usize },
+    Keys { with_cas: bool, touch: Option<Exptime>, keys_at: usize },
     /// A storage command: a value follows.
     Store(StoreLine<'b>),
     /// An operation that is complete.
-    Operate { key: Key<'b>, op: Op, form: Form },
+    Operate { key: RequestKey<'b>, op: Op, form: Form<'b> },
+    /// `mn`: its answer shows that everything before it has been answered.
+    Noop,
     /// `flush_all`: now, or when the exptime says.
     FlushAll { delay: Exptime, quiet: bool },
     /// A command about the session or the server.
@@ -29,13 +32,10 @@ pub(super) enum Line<'b> {
 
 /// A storage command's line.
 pub(super) struct StoreLine<'b> {
-    pub(super) key: Key<'b>,
-    pub(super) mode: Mode,
-    pub(super) flags: u32,
-    pub(super) exptime: Exptime,
-    pub(super) compare: Option<u64>,
+    pub(super) key: RequestKey<'b>,
+    pub(super) how: Store,
     pub(super) value_bytes: u64,
-    pub(super) form: Form,
+    pub(super) form: Form<'b>,
 }
 
 const NOREPLY: &[u8] = b"noreply";
@@ -69,6 +69,12 @@ pub(super) fn parse(line: &[u8]) -> Line<'_> {
         b"append" => store(line, Mode::Append, false),
         b"prepend" => store(line, Mode::Prepend, false),
         b"cas" => store(line, Mode::Set, true),
+        b"mg" => meta::get(line),
+        b"ms" => meta::store(line),
+        b"md" => meta::delete(line),
+        b"ma" => meta::arithmetic(line),
+        b"mn" => Line::Noop,
+        b"me" => meta::debug(line),
         b"touch" => with_key(line, |argument| {
             let exptime = exptime(argument).ok_or(Reject::InvalidExptime)?;
             Ok(Op::Touch { exptime })
@@ -101,7 +107,7 @@ fn unknown(line: &[u8]) -> Line<'_> {
 }
 
 fn keys<'b>(command: &[u8], with_cas: bool) -> Line<'b> {
-    Line::Keys { form: Form::Retrieval { with_cas }, touch: None, keys_at: command.len() }
+    Line::Keys { with_cas, touch: None, keys_at: command.len() }
 }
 
 fn keys_touch<'b>(line: &'b [u8], mut tokens: Tokens<'b>, with_cas: bool) -> Line<'b> {
@@ -115,7 +121,7 @@ fn keys_touch<'b>(line: &'b [u8], mut tokens: Tokens<'b>, with_cas: bool) -> Lin
         return reject(Reject::InvalidExptime, false);
     };
     let keys_at = argument.as_ptr().addr() - line.as_ptr().addr() + argument.len();
-    Line::Keys { form: Form::Retrieval { with_cas }, touch: Some(exptime), keys_at }
+    Line::Keys { with_cas, touch: Some(exptime), keys_at }
 }
 
 /// An exptime: any 64-bit number, cut to 32 bits.
@@ -154,13 +160,16 @@ fn store(line: &[u8], mode: Mode, compares: bool) -> Line<'_> {
     };
     let parsed = (|| {
         Some(StoreLine {
-            key: Key::new(key)?,
-            mode,
-            // memcached takes any unsigned number here and keeps its lower 32 bits.
-            #[allow(clippy::cast_possible_truncation, reason = "memcached cuts it to 32 bits")]
-            flags: unsigned(flags)? as u32,
-            exptime: exptime(exptime_word)?,
-            compare: if compares { Some(unsigned(unique)?) } else { None },
+            key: RequestKey::Here(Key::new(key)?),
+            how: Store {
+                mode,
+                // memcached takes any unsigned number here and keeps its lower 32 bits.
+                #[allow(clippy::cast_possible_truncation, reason = "memcached cuts it to 32 bits")]
+                flags: unsigned(flags)? as u32,
+                exptime: exptime(exptime_word)?,
+                compare: if compares { Some(unsigned(unique)?) } else { None },
+                ..Store::default()
+            },
             value_bytes,
             form: Form::Classic { quiet },
         })
@@ -182,7 +191,7 @@ fn with_key(line: &[u8], op: impl FnOnce(&[u8]) -> Result<Op, Reject>) -> Line<'
         return reject(Reject::BadFormat, quiet);
     };
     match op(argument) {
-        Ok(op) => Line::Operate { key, op, form: Form::Classic { quiet } },
+        Ok(op) => Line::Operate { key: RequestKey::Here(key), op, form: Form::Classic { quiet } },
         Err(why) => reject(why, quiet),
     }
 }
@@ -190,7 +199,7 @@ fn with_key(line: &[u8], op: impl FnOnce(&[u8]) -> Result<Op, Reject>) -> Line<'
 fn arithmetic(line: &[u8], direction: Direction) -> Line<'_> {
     with_key(line, |argument| {
         let delta = unsigned(argument).ok_or(Reject::InvalidDelta)?;
-        Ok(Op::Arithmetic { direction, delta })
+        Ok(Op::Arithmetic(Arithmetic::plain(direction, delta)))
     })
 }
 
@@ -213,7 +222,11 @@ fn delete(line: &[u8]) -> Line<'_> {
         return reject(Reject::DeleteUsage, quiet);
     }
     match Key::new(key) {
-        Some(key) => Line::Operate { key, op: Op::Delete, form: Form::Classic { quiet } },
+        Some(key) => Line::Operate {
+            key: RequestKey::Here(key),
+            op: Op::Delete(Delete::default()),
+            form: Form::Classic { quiet },
+        },
         None => reject(Reject::BadFormat, quiet),
     }
 }

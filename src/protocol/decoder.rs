@@ -4,9 +4,10 @@
 //! one rule: however the bytes are cut, the requests come out the same. What it keeps between calls
 //! is bounded by the largest value.
 
-use crate::cache::{Exptime, Key, KeyBuf, Mode, Op, Value};
+use crate::cache::{Exptime, Fetch, Key, KeyBuf, Mode, Op, Store};
 use crate::limits::{ITEM_HEADER_BYTES, KEY_BYTES_MAX, LINE_BYTES_MAX, VALUE_STEP_BYTES};
 use crate::protocol::classic::{self, Line, StoreLine};
+use crate::protocol::form::Form;
 use crate::protocol::reject::Reject;
 
 /// A retrieval line up to this long is checked whole before its first key is answered: a bad key
@@ -36,9 +37,12 @@ pub enum Step<'b> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request<'b> {
     /// An operation on a key.
-    Operate { key: RequestKey<'b>, op: Op, form: Form },
-    /// The value announced for this key is too large and will be swallowed.
-    TooLarge { key: Key<'b>, mode: Mode, form: Form },
+    Operate { key: RequestKey<'b>, op: Op, form: Form<'b> },
+    /// The value announced for this key is too large and will be swallowed. `discards`: what is there
+    /// goes, so that nobody reads a value its owner believes overwritten.
+    TooLarge { key: RequestKey<'b>, discards: bool, form: Form<'b> },
+    /// `mn`: answered `MN` when everything before it has been answered.
+    Noop,
     /// The retrieval line ends.
     EndOfKeys,
     /// Everything stored is gone: now, or when the exptime says.
@@ -99,17 +103,6 @@ pub enum Session<'b> {
     },
 }
 
-/// How the answer to an operation is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// memcached's text replies; none at all if quiet (`noreply`).
-    Classic { quiet: bool },
-    /// The same, but that what cannot be stored is `NOT STORED`.
-    Simple { quiet: bool },
-    /// `VALUE` blocks, with the cas for `gets` and `gats`.
-    Retrieval { with_cas: bool },
-}
-
 /// Turns one connection's bytes into requests.
 #[derive(Debug)]
 pub struct Decoder {
@@ -122,7 +115,7 @@ enum State {
     /// A command line comes next.
     Command,
     /// Inside a retrieval line.
-    Keys { form: Form, touch: Option<Exptime>, any: bool },
+    Keys { with_cas: bool, touch: Option<Exptime>, any: bool },
     /// Inside a value.
     Value(Box<Arriving>),
     /// Inside a value that nobody wants.
@@ -136,11 +129,8 @@ enum State {
 #[derive(Debug)]
 struct Arriving {
     key: KeyBuf,
-    mode: Mode,
-    flags: u32,
-    exptime: Exptime,
-    compare: Option<u64>,
-    form: Form,
+    how: Store,
+    form: Form<'static>,
     value_bytes: usize,
     value: Vec<u8>,
 }
@@ -172,9 +162,9 @@ impl Decoder {
 
     /// Gives up the value that is arriving: what was remembered of it is freed and the rest will be
     /// swallowed. `None` if no value is arriving; else whether its client wants no reply.
-    pub fn abandon_value(&mut self) -> Option<Form> {
+    pub fn abandon_value(&mut self) -> Option<Form<'static>> {
         let State::Value(arriving) = &self.state else { return None };
-        let form = arriving.form;
+        let form = arriving.form.clone();
         let left = (arriving.value_bytes - arriving.value.len()) as u64;
         self.state = match form {
             Form::Simple { .. } => State::SwallowSimple { bytes: left },
@@ -215,18 +205,18 @@ impl Decoder {
         let line = &bytes[..newline];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match classic::parse(line) {
-            Line::Keys { form, touch, keys_at } => {
+            Line::Keys { with_cas, touch, keys_at } => {
                 if let Err(reject) = check_keys(&line[keys_at..]) {
                     return Step::Reject { reject, quiet: false, used: length };
                 }
-                self.state = State::Keys { form, touch, any: false };
+                self.state = State::Keys { with_cas, touch, any: false };
                 self.key(bytes, keys_at)
             }
-            Line::Store(store) => self.store(&store, bytes, length),
+            Line::Store(store) => self.store(store, bytes, length),
             Line::Operate { key, op, form } => {
-                let key = RequestKey::Here(key);
                 Step::Request { request: Request::Operate { key, op, form }, used: length }
             }
+            Line::Noop => Step::Request { request: Request::Noop, used: length },
             Line::FlushAll { delay, quiet } => {
                 Step::Request { request: Request::FlushAll { delay, quiet }, used: length }
             }
@@ -246,8 +236,8 @@ impl Decoder {
     fn open_ended<'b>(&mut self, start: &'b [u8], bytes: &'b [u8]) -> Step<'b> {
         // The last word may be cut off: what `parse` needs stands at the very start of the line.
         match classic::parse(start) {
-            Line::Keys { form, touch, keys_at } => {
-                self.state = State::Keys { form, touch, any: false };
+            Line::Keys { with_cas, touch, keys_at } => {
+                self.state = State::Keys { with_cas, touch, any: false };
                 self.key(bytes, keys_at)
             }
             Line::Reject { reject, quiet, .. } => {
@@ -260,7 +250,7 @@ impl Decoder {
 
     /// The next key of a retrieval line, from offset `at`.
     fn key<'b>(&mut self, bytes: &'b [u8], at: usize) -> Step<'b> {
-        let State::Keys { form, touch, any } = &mut self.state else {
+        let State::Keys { with_cas, touch, any } = &mut self.state else {
             unreachable!("only called inside a retrieval line")
         };
         let spaces = bytes[at..].iter().take_while(|&&byte| byte == b' ').count();
@@ -291,51 +281,43 @@ impl Decoder {
             return Step::Reject { reject: Reject::BadFormat, quiet: false, used: start + end };
         };
         *any = true;
-        let op = touch.map_or(Op::Fetch, |exptime| Op::FetchAndTouch { exptime });
-        let request = Request::Operate { key: RequestKey::Here(key), op, form: *form };
+        let op = Op::Fetch(Fetch { touch: *touch, ..Fetch::default() });
+        let form = Form::Retrieval { with_cas: *with_cas };
+        let request = Request::Operate { key: RequestKey::Here(key), op, form };
         Step::Request { request, used: start + token.len() }
     }
 
     /// A storage line: the value may be here whole, else it is gathered.
-    fn store<'b>(&mut self, line: &StoreLine<'b>, bytes: &'b [u8], used: usize) -> Step<'b> {
-        let &StoreLine { key, mode, flags, exptime, compare, value_bytes, form } = line;
-        let item_bytes = key.bytes().len() as u64 + value_bytes + ITEM_HEADER_BYTES as u64;
+    fn store<'b>(&mut self, line: StoreLine<'b>, bytes: &'b [u8], used: usize) -> Step<'b> {
+        let StoreLine { key, how, value_bytes, form } = line;
+        let key_bytes = key.as_key().bytes().len() as u64;
         let simple = matches!(form, Form::Simple { .. });
-        if item_bytes > self.item_bytes_max {
+        if key_bytes + value_bytes + ITEM_HEADER_BYTES as u64 > self.item_bytes_max {
             self.state = if simple {
                 State::SwallowSimple { bytes: value_bytes }
             } else {
                 State::Swallow { bytes: value_bytes + 2 }
             };
-            let request = Request::TooLarge { key, mode: mode_unless_cas(mode, compare), form };
-            return Step::Request { request, used };
+            // memcached: a plain `set`, and `ms` in any mode.
+            let plain = how.mode == Mode::Set && how.compare.is_none();
+            let discards = plain || matches!(form, Form::Meta(_));
+            return Step::Request { request: Request::TooLarge { key, discards, form }, used };
         }
         let value_bytes =
             usize::try_from(value_bytes).expect("a value within the item limit fits in memory");
         let data = &bytes[used..];
         if let Some(ending) = ending(data, value_bytes, simple) {
-            let key = RequestKey::Here(key);
-            let stored = None;
-            let op = move |value: Value| Op::Store { mode, flags, exptime, compare, stored, value };
             return match ending {
                 Ending::Good { used: ending } => {
-                    let op = op(data[..value_bytes].into());
+                    let op = Op::Store(how, data[..value_bytes].into());
                     let used = used + value_bytes + ending;
                     Step::Request { request: Request::Operate { key, op, form }, used }
                 }
-                Ending::Bad => self.bad_ending(form, used + value_bytes),
+                Ending::Bad => self.bad_ending(&form, used + value_bytes),
             };
         }
-        let arriving = Arriving {
-            key: key.to_owned(),
-            mode,
-            flags,
-            exptime,
-            compare,
-            form,
-            value_bytes,
-            value: Vec::new(),
-        };
+        let (key, form) = (key.into_owned(), form.into_owned());
+        let arriving = Arriving { key, how, form, value_bytes, value: Vec::new() };
         self.state = State::Value(Box::new(arriving));
         match self.value(data) {
             Step::NeedMore { used: taken } => Step::NeedMore { used: used + taken },
@@ -362,25 +344,25 @@ impl Decoder {
         let State::Value(arriving) = std::mem::replace(&mut self.state, State::Command) else {
             unreachable!("it is a value: see above")
         };
-        let Arriving { key, mode, flags, exptime, compare, form, value, .. } = *arriving;
+        let Arriving { key, how, form, value, .. } = *arriving;
         match ending {
             Ending::Good { used: ending } => {
-                let (stored, value) = (None, value.into());
-                let op = Op::Store { mode, flags, exptime, compare, stored, value };
+                let op = Op::Store(how, value.into());
                 let key = RequestKey::Kept(key);
                 let used = taken + ending;
                 Step::Request { request: Request::Operate { key, op, form }, used }
             }
-            Ending::Bad => self.bad_ending(form, taken),
+            Ending::Bad => self.bad_ending(&form, taken),
         }
     }
 
     /// The value does not end where its length says: the two bytes there are dropped, and what
     /// follows is read as commands (memcached). In the old dialect the rest of the line goes too.
-    fn bad_ending<'b>(&mut self, form: Form, used: usize) -> Step<'b> {
+    fn bad_ending<'b>(&mut self, form: &Form<'_>, used: usize) -> Step<'b> {
         let (quiet, state, ending) = match form {
-            Form::Simple { quiet } => (quiet, State::SwallowLine, 0),
-            Form::Classic { quiet } => (quiet, State::Command, 2),
+            Form::Simple { quiet } => (*quiet, State::SwallowLine, 0),
+            Form::Classic { quiet } => (*quiet, State::Command, 2),
+            Form::Meta(_) => (false, State::Command, 2),
             Form::Retrieval { .. } => unreachable!("a retrieval has no value"),
         };
         self.state = state;
@@ -445,12 +427,6 @@ fn ending(bytes: &[u8], at: usize, simple: bool) -> Option<Ending> {
         [_] => None,
         [_, _, ..] => Some(Ending::Bad),
     }
-}
-
-/// `set` without a cas condition is what deletes the old item when the new one is too large; any
-/// other mode leaves it.
-fn mode_unless_cas(mode: Mode, compare: Option<u64>) -> Mode {
-    if compare.is_some() { Mode::Replace } else { mode }
 }
 
 /// Grows a value's buffer with what has come, not with what was announced.

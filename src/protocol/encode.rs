@@ -1,7 +1,9 @@
 //! Outcomes to bytes, in the words of memcached's text protocol.
 
+mod meta;
+
 use crate::cache::{Failure, Item, Key, Outcome, Value};
-use crate::protocol::decoder::Form;
+use crate::protocol::form::Form;
 
 /// Where replies go. A large value may be kept by reference instead of being copied.
 pub trait Output {
@@ -23,6 +25,8 @@ impl Output for Vec<u8> {
 
 /// The line that closes a retrieval.
 pub const END: &[u8] = b"END\r\n";
+/// The answer to `mn`.
+pub const MN: &[u8] = b"MN\r\n";
 /// The answer to an administrative command that did what it should.
 pub const OK: &[u8] = b"OK\r\n";
 /// Over `-c`.
@@ -64,36 +68,37 @@ impl Head {
 }
 
 /// What became of an operation on `key`, as `form` wants it.
-pub fn outcome(form: Form, key: Key<'_>, outcome: &Outcome, out: &mut impl Output) {
+pub fn outcome(form: &Form<'_>, key: Key<'_>, outcome: &Outcome, out: &mut impl Output) {
     match form {
         Form::Classic { quiet: true } | Form::Simple { quiet: true } => {}
         Form::Retrieval { with_cas } => match outcome {
-            Outcome::Hit(item) => hit(key, item, with_cas, out),
+            Outcome::Hit(found) => hit(key, &found.item, *with_cas, out),
             Outcome::Failed(failure) => out.bytes(failure_line(*failure)),
             _ => {}
         },
         Form::Simple { quiet: false } => match outcome {
-            Outcome::Stored { .. } => out.bytes(b"STORED\r\n"),
+            Outcome::Stored(_) => out.bytes(b"STORED\r\n"),
             Outcome::Failed(Failure::Busy | Failure::Unavailable) => classic(outcome, out),
             _ => out.bytes(b"NOT STORED\r\n"),
         },
         Form::Classic { quiet: false } => classic(outcome, out),
+        Form::Meta(meta) => meta::outcome(meta, key, outcome, out),
     }
 }
 
 fn classic(outcome: &Outcome, out: &mut impl Output) {
-    if let Outcome::Number(number) = outcome {
+    if let Outcome::Number(number, _) = outcome {
         out.bytes(itoa::Buffer::new().format(*number).as_bytes());
     }
     out.bytes(match outcome {
-        Outcome::Stored { .. } => b"STORED\r\n",
+        Outcome::Stored(_) => b"STORED\r\n",
         Outcome::NotStored => b"NOT_STORED\r\n",
         Outcome::Exists => b"EXISTS\r\n",
         Outcome::NotFound => b"NOT_FOUND\r\n",
         Outcome::Deleted => b"DELETED\r\n",
-        Outcome::Touched => b"TOUCHED\r\n",
+        Outcome::Touched(_) => b"TOUCHED\r\n",
         Outcome::Flushed => OK,
-        Outcome::Number(_) => b"\r\n",
+        Outcome::Number(..) => b"\r\n",
         Outcome::NotNumeric => b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
         Outcome::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
         Outcome::Failed(failure) => failure_line(*failure),
@@ -113,8 +118,8 @@ fn failure_line(failure: Failure) -> &'static [u8] {
 }
 
 /// What became of something that has no key.
-pub fn unkeyed(form: Form, outcome: &Outcome, out: &mut impl Output) {
-    if form == (Form::Classic { quiet: false }) {
+pub fn unkeyed(form: &Form<'_>, outcome: &Outcome, out: &mut impl Output) {
+    if *form == (Form::Classic { quiet: false }) {
         classic(outcome, out);
     }
 }

@@ -19,6 +19,28 @@ pub enum Reject {
     InvalidExptime,
     /// A delta that is no number.
     InvalidDelta,
+    /// A meta flag that does not exist.
+    InvalidFlag,
+    /// A meta flag twice, or one beyond ASCII.
+    DuplicateFlag,
+    /// More than 20 words in a meta line.
+    TooManyFlags,
+    /// A meta flag without the number it needs.
+    BadToken,
+    /// `J` of `ma` without a number.
+    InvalidInitial,
+    /// `D` of `ma` without a number.
+    InvalidDeltaValue,
+    /// A key that is no base64, behind `b`.
+    UndecodableKey,
+    /// An opaque token over 31 bytes.
+    OpaqueTooLong,
+    /// Anything wrong with the flags of `ma` but its mode.
+    InvalidOrDuplicateFlag,
+    /// `M` of `ms`.
+    InvalidStoreMode,
+    /// `M` of `ma`.
+    InvalidArithmeticMode,
     /// `shutdown` with a mode other than `graceful`.
     InvalidShutdownMode,
     /// `cache_memlimit` under 8 MB.
@@ -47,6 +69,17 @@ impl Reject {
             Self::TooLarge => b"SERVER_ERROR object too large for cache\r\n",
             Self::InvalidExptime => b"CLIENT_ERROR invalid exptime argument\r\n",
             Self::InvalidDelta => b"CLIENT_ERROR invalid numeric delta argument\r\n",
+            Self::InvalidFlag => b"CLIENT_ERROR invalid flag\r\n",
+            Self::DuplicateFlag => b"CLIENT_ERROR duplicate flag\r\n",
+            Self::TooManyFlags => b"CLIENT_ERROR options flags are too long\r\n",
+            Self::BadToken => b"CLIENT_ERROR bad token in command line format\r\n",
+            Self::InvalidInitial => b"CLIENT_ERROR invalid numeric initial value\r\n",
+            Self::InvalidDeltaValue => b"CLIENT_ERROR invalid numeric delta value\r\n",
+            Self::UndecodableKey => b"CLIENT_ERROR error decoding key\r\n",
+            Self::OpaqueTooLong => b"CLIENT_ERROR opaque token too long\r\n",
+            Self::InvalidOrDuplicateFlag => b"CLIENT_ERROR invalid or duplicate flag\r\n",
+            Self::InvalidStoreMode => b"CLIENT_ERROR invalid mode for ms M token\r\n",
+            Self::InvalidArithmeticMode => b"CLIENT_ERROR invalid mode for ma M token\r\n",
             Self::InvalidShutdownMode => b"CLIENT_ERROR invalid shutdown mode\r\n",
             Self::MemlimitTooSmall => b"MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m\r\n",
             Self::MemlimitFailed => {

@@ -4,9 +4,10 @@
 //! item gets flags 0 and no expiry, the value may end in `\n` or `\r\n`, and a value that cannot be
 //! stored is swallowed and answered `NOT STORED`.
 
-use crate::cache::{Exptime, Key, Mode};
+use crate::cache::{Key, Store};
 use crate::protocol::classic::{Line, StoreLine, reject, value_length};
-use crate::protocol::decoder::Form;
+use crate::protocol::decoder::RequestKey;
+use crate::protocol::form::Form;
 use crate::protocol::reject::Reject;
 
 /// Parses the two words behind `set`.
@@ -16,11 +17,8 @@ pub(super) fn set<'b>(key: &'b [u8], size: &[u8], quiet: bool) -> Line<'b> {
     };
     match Key::new(key) {
         Some(key) => Line::Store(StoreLine {
-            key,
-            mode: Mode::Set,
-            flags: 0,
-            exptime: Exptime(0),
-            compare: None,
+            key: RequestKey::Here(key),
+            how: Store::default(),
             value_bytes,
             form: Form::Simple { quiet },
         }),

@@ -10,6 +10,11 @@ impl<'b> Tokens<'b> {
     pub(super) fn new(line: &'b [u8]) -> Self {
         Self { rest: line }
     }
+
+    /// What stands behind the words taken so far.
+    pub(super) fn rest(&self) -> &'b [u8] {
+        self.rest
+    }
 }
 
 impl<'b> Iterator for Tokens<'b> {

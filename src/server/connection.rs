@@ -59,7 +59,7 @@ pub(super) enum Slot {
 /// What is needed to answer an operation once its outcome is known.
 #[derive(Debug)]
 pub(super) struct Pending {
-    pub(super) form: Form,
+    pub(super) form: Form<'static>,
     pub(super) kind: Kind,
     /// Bytes of value that wait with it.
     pub(super) bytes: usize,
@@ -74,14 +74,20 @@ pub(super) struct Pending {
 pub(super) enum Counted {
     Fetch,
     FetchAndTouch,
+    /// `mg` with `T`.
+    FetchOrTouch,
     Store,
     CompareAndStore,
     Up,
     Down,
     Touch,
     Delete,
+    /// `md` with `I`.
+    Invalidate,
     Flush,
     TooLarge,
+    /// `me`.
+    Meta,
 }
 
 /// How a connection is to end.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::cache::{Absence, Direction, Failure, Key, Mode, Op, Outcome};
+use crate::cache::{
+    Absence, Arithmetic, Delete, Direction, Failure, Fetch, Key, Mode, Op, Outcome, Store, Written,
+};
 use crate::clock::{Seconds, Stamp};
 use crate::limits::{HELD_BYTES_MAX, OUTPUT_BYTES_HIGH};
 use crate::logging::{self, Client};
@@ -132,27 +134,34 @@ impl Desk {
 
     fn handle(&mut self, connection: &mut Connection, ticket: u64, request: Request<'_>) -> bool {
         match request {
-            Request::Operate { key, op: Op::Fetch, form } if connection.pending.is_empty() => {
-                self.fetch(connection, key.as_key(), form);
-            }
             Request::Operate { key, op, form } => {
-                let (kind, counted) = kind_of(&op);
+                if let Op::Fetch(fetch) = op
+                    && connection.pending.is_empty()
+                    && self.fetch(connection, key.as_key(), fetch, &form)
+                {
+                    return true;
+                }
+                let (kind, counted) = kind_of(&op, &form);
                 let logged = Self::describe(|| command_line(&op, key.as_key()));
                 let op = self.without_cas(op);
                 let hash = self.context.store.hash(key.as_key());
                 let task = Task::Operate { hash, key: key.into_owned(), op };
-                self.queue(connection, ticket, task, form, kind, counted, logged);
+                self.queue(connection, ticket, task, form.into_owned(), kind, counted, logged);
             }
-            Request::TooLarge { key, mode, form } => {
+            Request::TooLarge { key, discards, form } => {
                 self.metrics.counters.store_too_large.up();
-                if mode == Mode::Set {
-                    let hash = self.context.store.hash(key);
-                    let task = Task::Operate { hash, key: key.to_owned(), op: Op::Discard };
-                    let counted = Counted::TooLarge;
+                if discards {
+                    let hash = self.context.store.hash(key.as_key());
+                    let task = Task::Operate { hash, key: key.into_owned(), op: Op::Discard };
+                    let (form, counted) = (form.into_owned(), Counted::TooLarge);
                     self.queue(connection, ticket, task, form, Kind::Set, counted, None);
                 } else if form == (Form::Classic { quiet: false }) {
                     say(connection, Reject::TooLarge.line().unwrap_or_default());
                 }
+            }
+            Request::Noop => {
+                say(connection, encode::MN);
+                self.metrics.counters.other_done.up();
             }
             Request::EndOfKeys if connection.pending.is_empty() => end_of_keys(connection),
             Request::EndOfKeys => connection.pending.push_back(Slot::EndOfKeys),
@@ -188,19 +197,26 @@ impl Desk {
         true
     }
 
-    /// A read that can be answered at once.
-    fn fetch(&mut self, connection: &mut Connection, key: Key<'_>, form: Form) {
-        self.untimed += 1;
-        let timed = self.untimed >= self.timed_at;
+    /// Answers a read at once; `false` if its answer has to be committed first.
+    fn fetch(
+        &mut self,
+        connection: &mut Connection,
+        key: Key<'_>,
+        fetch: Fetch,
+        form: &Form<'_>,
+    ) -> bool {
+        let timed = self.untimed + 1 >= self.timed_at;
         let began = (timed || logging::requests()).then(Stamp::now);
-        let (mut outcome, source) = self.session.fetch(key, self.now);
-        if let Outcome::Hit(item) = &mut outcome {
+        let Some((mut outcome, source)) = self.session.fetch(key, fetch, self.now) else {
+            return false;
+        };
+        self.untimed += 1;
+        if let Outcome::Hit(_) = outcome {
             self.metrics.counters.memory_hits.add(u64::from(source == Source::Memory));
-            if !self.context.options.cas_enabled {
-                item.head.cas = 0;
-            }
         }
-        count(&self.metrics.counters, Counted::Fetch, &outcome);
+        self.hide_cas(&mut outcome);
+        let (_, counted) = kind_of(&Op::Fetch(fetch), form);
+        count(&self.metrics.counters, counted, &outcome);
         retrieved(connection, form, key, &outcome);
         if let Some(began) = began {
             if timed {
@@ -211,6 +227,21 @@ impl Desk {
             }
             Self::log(connection, || format!("get {}", Client(key.bytes())), began);
         }
+        true
+    }
+
+    /// With `-C` no item has a cas id that a client could know.
+    fn hide_cas(&self, outcome: &mut Outcome) {
+        if self.context.options.cas_enabled {
+            return;
+        }
+        match outcome {
+            Outcome::Hit(hit) => hit.item.head.cas = 0,
+            Outcome::Stored(written) | Outcome::Touched(written) | Outcome::Number(_, written) => {
+                written.cas = 0;
+            }
+            _ => {}
+        }
     }
 
     #[allow(clippy::too_many_arguments, reason = "a task and all that its reply needs")]
@@ -219,13 +250,13 @@ impl Desk {
         connection: &mut Connection,
         ticket: u64,
         task: Task,
-        form: Form,
+        form: Form<'static>,
         kind: Kind,
         counted: Counted,
         logged: Option<Box<str>>,
     ) {
         let began = self.round;
-        connection.pending_values += usize::from(carries_value(form));
+        connection.pending_values += usize::from(form.carries_value());
         let bytes = task.value_bytes();
         connection.pending_bytes += bytes;
         let pending = Pending { form, kind, bytes, counted, began, logged };
@@ -240,23 +271,19 @@ impl Desk {
                 "an outcome comes only for what waits, and ready replies do not wait first"
             )
         };
-        connection.pending_values -= usize::from(carries_value(pending.form));
+        connection.pending_values -= usize::from(pending.form.carries_value());
         connection.pending_bytes -= pending.bytes;
         let mut outcome = work.outcome.clone().expect("a batch comes back with all its outcomes");
-        if let Outcome::Hit(item) = &mut outcome
-            && !self.context.options.cas_enabled
-        {
-            item.head.cas = 0;
-        }
+        self.hide_cas(&mut outcome);
         count(&self.metrics.counters, pending.counted, &outcome);
         match &work.task {
-            Task::Operate { key, .. } if carries_value(pending.form) => {
-                retrieved(connection, pending.form, key.as_key(), &outcome);
+            Task::Operate { key, .. } if pending.form.carries_value() => {
+                retrieved(connection, &pending.form, key.as_key(), &outcome);
             }
             Task::Operate { key, .. } => {
-                encode::outcome(pending.form, key.as_key(), &outcome, &mut connection.output);
+                encode::outcome(&pending.form, key.as_key(), &outcome, &mut connection.output);
             }
-            Task::Flush { .. } => encode::unkeyed(pending.form, &outcome, &mut connection.output),
+            Task::Flush { .. } => encode::unkeyed(&pending.form, &outcome, &mut connection.output),
         }
         self.metrics.latency(pending.kind).record(pending.began.elapsed());
         if let Some(logged) = pending.logged {
@@ -312,16 +339,18 @@ impl Desk {
         }
     }
 
-    /// With `-C` no item has a cas id that a client could know.
-    fn without_cas(&self, op: Op) -> Op {
-        match op {
-            Op::Store { mode, flags, exptime, compare: Some(_), stored, value }
-                if !self.context.options.cas_enabled =>
-            {
-                Op::Store { mode, flags, exptime, compare: Some(0), stored, value }
-            }
-            op => op,
+    /// With `-C` no condition on a cas holds.
+    fn without_cas(&self, mut op: Op) -> Op {
+        if self.context.options.cas_enabled {
+            return op;
         }
+        match &mut op {
+            Op::Store(Store { compare: Some(cas), .. }, _)
+            | Op::Arithmetic(Arithmetic { compare: Some(cas), .. })
+            | Op::Delete(Delete { compare: Some(cas), .. }) => *cas = 0,
+            _ => {}
+        }
+        op
     }
 
     /// Keeps what is held for all clients within its bound: beyond it a value that is arriving is
@@ -372,10 +401,11 @@ impl Desk {
 }
 
 /// A key's part of a retrieval's reply. An error takes the place of all that would follow it.
-fn retrieved(connection: &mut Connection, form: Form, key: Key<'_>, outcome: &Outcome) {
+fn retrieved(connection: &mut Connection, form: &Form<'_>, key: Key<'_>, outcome: &Outcome) {
     if !connection.line_failed {
         encode::outcome(form, key, outcome, &mut connection.output);
-        connection.line_failed = matches!(outcome, Outcome::Failed(_));
+        let goes_on = matches!(form, Form::Retrieval { .. });
+        connection.line_failed = goes_on && matches!(outcome, Outcome::Failed(_));
     }
 }
 
@@ -394,20 +424,23 @@ fn say(connection: &mut Connection, line: &'static [u8]) {
     }
 }
 
-fn carries_value(form: Form) -> bool {
-    matches!(form, Form::Retrieval { .. })
-}
-
-fn kind_of(op: &Op) -> (Kind, Counted) {
+fn kind_of(op: &Op, form: &Form<'_>) -> (Kind, Counted) {
     match op {
-        Op::Fetch => (Kind::Get, Counted::Fetch),
-        Op::FetchAndTouch { .. } => (Kind::Touch, Counted::FetchAndTouch),
-        Op::Store { compare: Some(_), .. } => (Kind::Set, Counted::CompareAndStore),
-        Op::Store { .. } => (Kind::Set, Counted::Store),
-        Op::Arithmetic { direction: Direction::Up, .. } => (Kind::Arithmetic, Counted::Up),
-        Op::Arithmetic { direction: Direction::Down, .. } => (Kind::Arithmetic, Counted::Down),
+        Op::Fetch(_) if form.is_debug() => (Kind::Get, Counted::Meta),
+        Op::Fetch(Fetch { touch: None, .. }) => (Kind::Get, Counted::Fetch),
+        Op::Fetch(_) if matches!(form, Form::Meta(_)) => (Kind::Touch, Counted::FetchOrTouch),
+        Op::Fetch(_) => (Kind::Touch, Counted::FetchAndTouch),
+        Op::Store(Store { compare: Some(_), mode, .. }, _) if *mode != Mode::Add => {
+            (Kind::Set, Counted::CompareAndStore)
+        }
+        Op::Store(..) => (Kind::Set, Counted::Store),
+        Op::Arithmetic(Arithmetic { direction: Direction::Up, .. }) => {
+            (Kind::Arithmetic, Counted::Up)
+        }
+        Op::Arithmetic(_) => (Kind::Arithmetic, Counted::Down),
         Op::Touch { .. } => (Kind::Touch, Counted::Touch),
-        Op::Delete => (Kind::Delete, Counted::Delete),
+        Op::Delete(Delete { invalidate: true, .. }) => (Kind::Delete, Counted::Invalidate),
+        Op::Delete(_) => (Kind::Delete, Counted::Delete),
         Op::Discard => (Kind::Set, Counted::TooLarge),
     }
 }
@@ -415,16 +448,19 @@ fn kind_of(op: &Op) -> (Kind, Counted) {
 fn command_line(op: &Op, key: Key<'_>) -> String {
     let key = Client(key.bytes());
     match op {
-        Op::Fetch => format!("get {key}"),
-        Op::FetchAndTouch { exptime } => format!("gat {} {key}", exptime.0),
-        Op::Store { mode, value, compare, .. } => {
+        Op::Fetch(Fetch { touch: Some(exptime), .. }) => format!("gat {} {key}", exptime.0),
+        Op::Fetch(_) => format!("get {key}"),
+        Op::Store(Store { mode, compare, .. }, value) => {
             let name = if compare.is_some() { "Cas".into() } else { format!("{mode:?}") };
             format!("{} {key} ({} bytes)", name.to_lowercase(), value.len())
         }
-        Op::Arithmetic { direction: Direction::Up, delta } => format!("incr {key} {delta}"),
-        Op::Arithmetic { direction: Direction::Down, delta } => format!("decr {key} {delta}"),
+        Op::Arithmetic(Arithmetic { direction: Direction::Up, delta, .. }) => {
+            format!("incr {key} {delta}")
+        }
+        Op::Arithmetic(Arithmetic { delta, .. }) => format!("decr {key} {delta}"),
         Op::Touch { exptime } => format!("touch {key} {}", exptime.0),
-        Op::Delete => format!("delete {key}"),
+        Op::Delete(Delete { invalidate: true, .. }) => format!("invalidate {key}"),
+        Op::Delete(_) => format!("delete {key}"),
         Op::Discard => format!("set {key} (too large)"),
     }
 }
@@ -438,8 +474,8 @@ fn session_line(command: Command<'_>) -> String {
 
 fn outcome_name(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Hit(item) => format!("hit, {} bytes", item.value.len()),
-        Outcome::Number(number) => number.to_string(),
+        Outcome::Hit(hit) => format!("hit, {} bytes", hit.item.value.len()),
+        Outcome::Number(number, _) => number.to_string(),
         other => format!("{other:?}"),
     }
 }
@@ -448,7 +484,7 @@ fn outcome_name(outcome: &Outcome) -> String {
 fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
     let hit_or_miss = |hit: &Tally, miss: &Tally, error: &Tally| match outcome {
         Outcome::NotFound | Outcome::Miss(_) => miss.up(),
-        Outcome::Failed(_) | Outcome::NotNumeric => error.up(),
+        Outcome::Failed(_) | Outcome::NotNumeric | Outcome::Exists => error.up(),
         _ => hit.up(),
     };
     match outcome {
@@ -457,6 +493,11 @@ fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
         Outcome::Failed(Failure::Busy) => counters.failed_busy.up(),
         Outcome::Failed(Failure::Unavailable) => counters.failed_unavailable.up(),
         Outcome::NotNumeric => counters.refused_client.up(),
+        Outcome::Hit(hit) if hit.created => counters.created.up(),
+        Outcome::Number(_, Written { created: true, .. }) => {
+            counters.created.up();
+            return;
+        }
         _ => {}
     }
     match counted {
@@ -469,7 +510,12 @@ fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
                 _ => {}
             }
         }
-        Counted::FetchAndTouch | Counted::Touch => {
+        // memcached: an `mg` that was to touch and found nothing is a fetch.
+        Counted::FetchOrTouch if matches!(outcome, Outcome::Miss(_)) => {
+            count(counters, Counted::Fetch, outcome);
+        }
+        Counted::Meta => counters.cmd_meta.up(),
+        Counted::FetchAndTouch | Counted::FetchOrTouch | Counted::Touch => {
             counters.cmd_touch.up();
             hit_or_miss(&counters.touch_hits, &counters.touch_misses, &counters.touch_errors);
         }
@@ -477,8 +523,8 @@ fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
             counters.cmd_set.up();
             let compares = counted == Counted::CompareAndStore;
             match outcome {
-                Outcome::Stored { .. } if compares => counters.cas_hits.up(),
-                Outcome::Stored { .. } => counters.set_stored.up(),
+                Outcome::Stored(_) if compares => counters.cas_hits.up(),
+                Outcome::Stored(_) => counters.set_stored.up(),
                 Outcome::Exists => counters.cas_badval.up(),
                 Outcome::NotFound if compares => counters.cas_misses.up(),
                 Outcome::NotStored | Outcome::NotFound => counters.set_not_stored.up(),
@@ -495,7 +541,12 @@ fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
         Counted::Down => {
             hit_or_miss(&counters.decr_hits, &counters.decr_misses, &counters.decr_errors);
         }
-        Counted::Delete => {
+        // memcached: what is only marked counts as no delete, and what has another cas as missed.
+        Counted::Invalidate if *outcome == Outcome::Deleted => counters.other_done.up(),
+        Counted::Delete | Counted::Invalidate if *outcome == Outcome::Exists => {
+            counters.delete_misses.up();
+        }
+        Counted::Delete | Counted::Invalidate => {
             hit_or_miss(&counters.delete_hits, &counters.delete_misses, &counters.delete_errors);
         }
         Counted::Flush if *outcome == Outcome::Flushed => counters.flush_done.up(),

@@ -11,6 +11,7 @@ use crate::store::checkpoint::Checkpointer;
 use crate::store::commit::{BUSY_PAUSE, Committer};
 use crate::store::expiry::Sweeper;
 use crate::store::open::beside;
+use crate::store::rows::{Changes, write_accessed};
 use crate::store::shared::Shared;
 use crate::store::writer::Trouble;
 
@@ -72,7 +73,25 @@ impl Housekeeping {
             }
         }
         if !self.shared.has_failed() {
+            self.write_accessed();
             self.checkpointer.finish();
+        }
+    }
+
+    /// What was fetched lately is known after a restart too, as far as the disk has room for it.
+    fn write_accessed(&self) {
+        let shared = &self.shared;
+        if shared.wal_is_full() {
+            return;
+        }
+        let written = self.committer.with_writer(|writer| {
+            writer.begin()?;
+            write_accessed(&writer.db, &shared.recency)
+                .map_err(|error| writer.roll_back(&error))?;
+            writer.end(shared, &Changes::default())
+        });
+        if let Err(trouble) = written {
+            log::debug!("when items were last fetched was not written down: {trouble:?}");
         }
     }
 

@@ -285,6 +285,7 @@ mod tests {
             cas: 1,
             marks: Marks::default(),
             stored: Seconds(0),
+            accessed: Seconds(0),
             value_bytes: value.len() as u64,
         };
         Entry { generation: 0, item: Item { head, value: value.as_bytes().into() } }

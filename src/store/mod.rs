@@ -8,7 +8,7 @@
 //! - `open`, `schema`, `sql`: the file, its connections, its statements
 //! - `session`: what a loop reads, and what it wants written
 //! - `commit`, `writer`, `rows`: who commits for whom; transactions; what they do to rows
-//! - `memory`: the memory tier
+//! - `memory`: the memory tier; `recency`: when items were fetched
 //! - `look`: opening a file, served or not, without changing anything; every tool that reads one does
 //! - `view`, `inspect`: what is in it, for the tools that move items and for people
 //! - `backup`, `restore`, `migrate`: whole files, for tools and before a schema changes
@@ -25,6 +25,7 @@ mod memory;
 mod migrate;
 mod open;
 mod options;
+mod recency;
 mod restore;
 mod rows;
 pub mod schema;

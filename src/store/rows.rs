@@ -5,15 +5,16 @@
 
 use std::sync::atomic::Ordering;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use crate::cache::{
     Absence, Context, Deadline, Decision, Effect, Existing, Failure, Head, Item, Key, KeyBuf,
-    Marks, Mode, Op, Outcome, Value, decide,
+    Marks, Mode, Op, Outcome, Store, Value, decide,
 };
 use crate::clock::Seconds;
 use crate::limits::{ITEM_HEADER_BYTES, KEYS_PER_BUCKET};
 use crate::store::memory::Entry;
+use crate::store::recency::Recency;
 use crate::store::shared::Shared;
 use crate::store::sql;
 
@@ -100,18 +101,25 @@ impl Rows<'_> {
         if let Outcome::Miss(absence) = &mut outcome {
             *absence = found.absence;
         }
+        if is_fetch(op) && found.existing.is_some() {
+            self.shared.recency.note(hash, self.now);
+        }
         changes.moved += found
             .existing
             .as_ref()
             .map_or(0, |existing| existing.value.as_ref().map_or(0, Value::len));
+        if let Effect::Put(Item { head, .. }) | Effect::Head(head) = &effect
+            && head.cas == cas.next
+        {
+            cas.next += 1;
+        }
         if let Effect::Put(item) = &effect {
             changes.moved += item.value.len();
-            cas.next += 1;
             if let Some(refusal) = refusal(self.shared, key, item, &found, changes) {
                 outcome = refusal;
                 // memcached, too, drops what a set that found no room would have replaced.
                 effect = match op {
-                    Op::Store { mode: Mode::Set, compare: None, .. } => Effect::Remove,
+                    Op::Store(Store { mode: Mode::Set, compare: None, .. }, _) => Effect::Remove,
                     _ => Effect::None,
                 };
             }
@@ -144,14 +152,15 @@ impl Rows<'_> {
             }
             found.id = Some(id);
             found.generation = row.get(2)?;
-            let head = head(row)?;
+            let mut head = head(row)?;
+            head.accessed = head.accessed.max(self.shared.recency.last(hash).unwrap_or_default());
             found.item_bytes = item_bytes(key, head.value_bytes);
             if head.deadline.is_past(self.now) {
                 found.absence = Absence::Expired;
             } else if found.generation < self.shared.generation(self.now) {
                 found.absence = Absence::Flushed;
             } else {
-                let value = if whole { Some(row.get_ref(9)?.as_blob()?.into()) } else { None };
+                let value = if whole { Some(row.get_ref(10)?.as_blob()?.into()) } else { None };
                 found.existing = Some(Existing { head, value });
             }
         }
@@ -171,6 +180,9 @@ impl Rows<'_> {
             Effect::Put(item) => {
                 let generation = self.shared.generation(self.now);
                 let bytes = item_bytes(key, item.head.value_bytes);
+                if item.head.accessed == Seconds::default() {
+                    self.shared.recency.forget(hash);
+                }
                 if let Some(id) = found.id {
                     self.write(sql::UPDATE, id, generation, &item, None)?;
                     changes.bytes += bytes - found.item_bytes;
@@ -182,13 +194,19 @@ impl Rows<'_> {
                 }
                 changes.row(hash, key, Some(Entry { generation, item }));
             }
-            Effect::Touch(deadline) => {
-                let id = found.id.expect("only what exists is touched");
-                self.db.prepare_cached(sql::TOUCH)?.execute([id, deadline.unix()])?;
-                let entry = found.existing.as_ref().and_then(|existing| {
-                    let head = Head { deadline, ..existing.head };
-                    let item = Item { head, value: existing.value.clone()? };
-                    Some(Entry { generation: found.generation, item })
+            Effect::Head(head) => {
+                let id = found.id.expect("only what exists has a head to change");
+                let (exptime, marks) = (head.deadline.unix(), head.marks.bits());
+                self.db.prepare_cached(sql::HEAD)?.execute(params![
+                    id,
+                    exptime,
+                    head.cas.cast_signed(),
+                    marks
+                ])?;
+                let value = found.existing.as_ref().and_then(|existing| existing.value.clone());
+                let entry = value.map(|value| Entry {
+                    generation: found.generation,
+                    item: Item { head, value },
                 });
                 changes.row(hash, key, entry);
             }
@@ -220,8 +238,9 @@ impl Rows<'_> {
         statement.raw_bind_parameter(6, head.stored.0)?;
         statement.raw_bind_parameter(7, head.marks.bits())?;
         statement.raw_bind_parameter(8, item.value.bytes())?;
+        statement.raw_bind_parameter(9, head.accessed.0)?;
         if let Some(key) = key {
-            statement.raw_bind_parameter(9, key.bytes())?;
+            statement.raw_bind_parameter(10, key.bytes())?;
         }
         statement.raw_execute().map(|_| ())
     }
@@ -235,6 +254,31 @@ impl Changes {
             _ => self.rows.push(Changed { hash, key: key.to_owned(), entry }),
         }
     }
+}
+
+/// Whether an operation counts as a fetch of what it finds (memcached: `touch` does, `incr` does not).
+fn is_fetch(op: &Op) -> bool {
+    match op {
+        Op::Fetch(fetch) => !fetch.unnoticed,
+        Op::Touch { .. } => true,
+        Op::Store(..) | Op::Arithmetic(_) | Op::Delete(_) | Op::Discard => false,
+    }
+}
+
+/// Writes down when items were fetched. Nothing depends on it: a transaction that the disk or another
+/// program refuses is left.
+pub(super) fn write_accessed(db: &Connection, recency: &Recency) -> rusqlite::Result<()> {
+    let mut fetches: Vec<_> = recency.all().map(|(hash, when)| (bucket(hash), when)).collect();
+    if fetches.is_empty() {
+        return Ok(());
+    }
+    // Neighbours in the table share pages.
+    fetches.sort_unstable_by_key(|&((first, _), _)| first);
+    let mut accessed = db.prepare_cached(sql::ACCESSED)?;
+    for ((first, last), when) in fetches {
+        accessed.execute([first, last, when.0])?;
+    }
+    Ok(())
 }
 
 /// Why an item cannot be written although the rules allow it.
@@ -295,6 +339,7 @@ pub(super) fn head(row: &rusqlite::Row<'_>) -> rusqlite::Result<Head> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
         marks: Marks::from_bits(row.get::<_, i64>(7)? as u8),
         value_bytes: row.get::<_, i64>(8)?.cast_unsigned(),
+        accessed: Seconds(row.get(9)?),
     })
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use r2d2::PooledConnection;
 use r2d2_sqlite::SqliteConnectionManager;
 
-use crate::cache::{Absence, Failure, Item, Key, Outcome};
+use crate::cache::{Absence, Failure, Fetch, Hit, Item, Key, Outcome};
 use crate::clock::Seconds;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
 use crate::metrics::Storage;
@@ -59,23 +59,49 @@ impl Session {
         &self.store
     }
 
-    /// Reads a key: a [`Outcome::Hit`], a [`Outcome::Miss`], or a failure that the log explains.
-    pub fn fetch(&mut self, key: Key<'_>, now: Seconds) -> (Outcome, Source) {
+    /// Reads a key: a [`Outcome::Hit`], a [`Outcome::Miss`], or a failure that the log explains. `None`
+    /// if the answer changes what is stored: then it is an operation for the batch.
+    pub fn fetch(&mut self, key: Key<'_>, fetch: Fetch, now: Seconds) -> Option<(Outcome, Source)> {
+        if fetch.touch.is_some() {
+            return None;
+        }
         let shared = &self.store.shared;
         let hash = shared.hash(key);
         if let Some(entry) = shared.memory.get(hash, key) {
-            return (alive(entry, shared.generation(now), now), Source::Memory);
+            let outcome = self.seen(hash, alive(entry, shared.generation(now), now), fetch, now);
+            return outcome.map(|outcome| (outcome, Source::Memory));
         }
-        let outcome = match self.read(hash, key) {
+        let found = match self.read(hash, key) {
             Ok(Some((entry, epoch))) => {
                 let shared = &self.store.shared;
                 shared.memory.fill(hash, key, entry.clone(), epoch);
                 alive(entry, shared.generation(now), now)
             }
-            Ok(None) => Outcome::Miss(Absence::Unknown),
-            Err(failure) => Outcome::Failed(failure),
+            Ok(None) => Err(Absence::Unknown),
+            Err(failure) => return Some((Outcome::Failed(failure), Source::Disk)),
         };
-        (outcome, Source::Disk)
+        self.seen(hash, found, fetch, now).map(|outcome| (outcome, Source::Disk))
+    }
+
+    /// What a fetch that changes nothing answers, and that it was made.
+    fn seen(
+        &self,
+        hash: u64,
+        found: Result<Item, Absence>,
+        fetch: Fetch,
+        now: Seconds,
+    ) -> Option<Outcome> {
+        let mut item = match found {
+            Ok(item) => item,
+            Err(absence) => return fetch.create.is_none().then_some(Outcome::Miss(absence)),
+        };
+        if !fetch.leaves(&item.head, now) {
+            return None;
+        }
+        let recency = &self.store.shared.recency;
+        let last = if fetch.unnoticed { recency.last(hash) } else { recency.note(hash, now) };
+        item.head.accessed = item.head.accessed.max(last.unwrap_or_default());
+        Some(Outcome::Hit(Hit::unchanged(item, now)))
     }
 
     fn read(&mut self, hash: u64, key: Key<'_>) -> Result<Option<(Entry, Epoch)>, Failure> {
@@ -152,7 +178,7 @@ fn find(snapshot: &Snapshot, hash: u64, key: Key<'_>) -> rusqlite::Result<Option
     let mut rows = statement.query([first, last])?;
     while let Some(row) = rows.next()? {
         if row.get_ref(1)?.as_blob()? == key.bytes() {
-            let item = Item { head: head(row)?, value: row.get_ref(9)?.as_blob()?.into() };
+            let item = Item { head: head(row)?, value: row.get_ref(10)?.as_blob()?.into() };
             return Ok(Some(Entry { generation: row.get(2)?, item }));
         }
     }
@@ -160,13 +186,13 @@ fn find(snapshot: &Snapshot, hash: u64, key: Key<'_>) -> rusqlite::Result<Option
 }
 
 /// An entry as a client may see it: what has expired or was flushed is not there.
-fn alive(entry: Entry, generation: i64, now: Seconds) -> Outcome {
+fn alive(entry: Entry, generation: i64, now: Seconds) -> Result<Item, Absence> {
     if entry.item.head.deadline.is_past(now) {
-        Outcome::Miss(Absence::Expired)
+        Err(Absence::Expired)
     } else if entry.generation < generation {
-        Outcome::Miss(Absence::Flushed)
+        Err(Absence::Flushed)
     } else {
-        Outcome::Hit(entry.item)
+        Ok(entry.item)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::cache::Key;
 use crate::clock::{Clock, Seconds};
 use crate::metrics::Storage;
 use crate::store::memory::Memory;
+use crate::store::recency::Recency;
 use crate::store::schema::{self, FRAME_BYTES};
 use crate::store::{Durability, Options, Snapshot};
 
@@ -26,6 +27,7 @@ type FailureHook = Box<dyn FnOnce(&str) + Send>;
 pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) memory: Memory,
+    pub(super) recency: Recency,
     pub(super) metrics: Storage,
     hash_seed: u64,
     /// Items of an older generation are gone. Rises after the commit of a flush.
@@ -75,6 +77,7 @@ impl Shared {
         Self {
             clock,
             memory: Memory::new(options.memory_bytes),
+            recency: Recency::new(),
             metrics: Storage::default(),
             hash_seed: state.hash_seed.cast_unsigned(),
             generation: AtomicI64::new(state.generation),

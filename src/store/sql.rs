@@ -2,24 +2,30 @@
 
 /// All rows that share a hash: nearly always none or one. The key tells them apart.
 pub(super) const FIND: &str = "\
-    SELECT id, key, generation, exptime, flags, cas, stored, marks, length(value) \
+    SELECT id, key, generation, exptime, flags, cas, stored, marks, length(value), accessed \
       FROM item WHERE id BETWEEN ?1 AND ?2";
 
 /// The same with the value.
 pub(super) const FIND_WHOLE: &str = "\
-    SELECT id, key, generation, exptime, flags, cas, stored, marks, length(value), value \
+    SELECT id, key, generation, exptime, flags, cas, stored, marks, length(value), accessed, value \
       FROM item WHERE id BETWEEN ?1 AND ?2";
 
 pub(super) const INSERT: &str = "\
-    INSERT INTO item (id, generation, exptime, flags, cas, stored, marks, value, key) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    INSERT INTO item (id, generation, exptime, flags, cas, stored, marks, value, accessed, key) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
 pub(super) const UPDATE: &str = "\
     UPDATE item SET generation = ?2, exptime = ?3, flags = ?4, cas = ?5, stored = ?6, marks = ?7, \
-                    value = ?8, accessed = 0 \
+                    value = ?8, accessed = ?9 \
      WHERE id = ?1";
 
-pub(super) const TOUCH: &str = "UPDATE item SET exptime = ?2 WHERE id = ?1";
+/// What stands beside the value.
+pub(super) const HEAD: &str = "\
+    UPDATE item SET exptime = ?2, cas = ?3, marks = ?4 WHERE id = ?1";
+
+/// When the items that share a hash were last fetched.
+pub(super) const ACCESSED: &str = "\
+    UPDATE item SET accessed = ?3 WHERE id BETWEEN ?1 AND ?2 AND accessed < ?3";
 
 pub(super) const DELETE: &str = "DELETE FROM item WHERE id = ?1";
 
@@ -84,6 +90,8 @@ mod tests {
             (super::FIND, "SEARCH item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
             (super::FIND_WHOLE, "SEARCH item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
             (super::UPDATE, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
+            (super::HEAD, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
+            (super::ACCESSED, "SEARCH item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
             (super::DELETE, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
             (super::EXPIRED, "SEARCH item USING INDEX item_exptime (exptime>? AND exptime<?)"),
             (super::STRETCH, "SEARCH item USING INTEGER PRIMARY KEY (rowid>?)"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::*;
-use crate::cache::{Exptime, Failure, Key, KeyBuf, Mode, Op, Outcome};
+use crate::cache::{self, Delete, Exptime, Failure, Fetch, Key, KeyBuf, Mode, Op, Outcome};
 use crate::clock::Stamp;
 
 /// What the store has for a loop; `None` asks it to lead.
@@ -96,10 +96,11 @@ impl Bench {
     }
 
     fn get(&mut self, key: &str) -> Option<String> {
-        let outcome = self.session.fetch(Key::new(key.as_bytes()).unwrap(), self.clock.now()).0;
+        let key = Key::new(key.as_bytes()).unwrap();
+        let (outcome, _) = self.session.fetch(key, Fetch::default(), self.clock.now()).unwrap();
         self.session.end_reads();
         match outcome {
-            Outcome::Hit(item) => Some(String::from_utf8(item.value.bytes().to_vec()).unwrap()),
+            Outcome::Hit(hit) => Some(String::from_utf8(hit.item.value.bytes().to_vec()).unwrap()),
             _ => None,
         }
     }
@@ -130,11 +131,11 @@ fn set(value: &str) -> Op {
 fn set_until(value: &str, exptime: i64) -> Op {
     let value = value.as_bytes().into();
     let exptime = Exptime(exptime);
-    Op::Store { mode: Mode::Set, flags: 0, exptime, compare: None, stored: None, value }
+    Op::Store(cache::Store::plain(Mode::Set, 0, exptime), value)
 }
 
 fn is_stored(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Stored { .. })
+    matches!(outcome, Outcome::Stored(_))
 }
 
 #[test]
@@ -152,12 +153,13 @@ fn keys_that_share_a_hash_do_not_mix() {
     let stored = run(names.iter().map(|name| (name.as_str(), set(name))).collect());
     assert_eq!(stored.iter().filter(|outcome| is_stored(outcome)).count(), 8);
     assert_eq!(stored[8], Outcome::Failed(Failure::NoMemory), "a bucket has eight places");
-    assert_eq!(run(vec![("key3", Op::Delete)]), [Outcome::Deleted]);
+    assert_eq!(run(vec![("key3", Op::Delete(Delete::default()))]), [Outcome::Deleted]);
     assert!(is_stored(&run(vec![("key8", set("key8"))])[0]), "the free place is found");
-    let found = run(names.iter().map(|name| (name.as_str(), Op::Fetch)).collect());
+    let found =
+        run(names.iter().map(|name| (name.as_str(), Op::Fetch(Fetch::default()))).collect());
     for (name, outcome) in names.iter().zip(found) {
         match outcome {
-            Outcome::Hit(item) => assert_eq!(item.value.bytes(), name.as_bytes()),
+            Outcome::Hit(hit) => assert_eq!(hit.item.value.bytes(), name.as_bytes()),
             _ => assert_eq!(name, "key3"),
         }
     }
@@ -262,15 +264,9 @@ fn a_foreign_commit_is_seen_and_changes_the_cas() {
     other.execute_batch("UPDATE item SET value = x'61626364' WHERE key = x'6b'").unwrap();
     bench.until("the foreign commit is seen", |bench| bench.get("k").as_deref() == Some("abcd"));
     assert_eq!(bench.store.snapshot().bytes, before.bytes + 3, "the figures follow");
-    let Outcome::Stored { cas } = first[0] else { panic!("{first:?}") };
-    let stale = Op::Store {
-        mode: Mode::Set,
-        flags: 0,
-        exptime: Exptime(0),
-        compare: Some(cas),
-        stored: None,
-        value: b"mine"[..].into(),
-    };
+    let Outcome::Stored(first) = first[0] else { panic!("{first:?}") };
+    let how = cache::Store { compare: Some(first.cas), ..cache::Store::default() };
+    let stale = Op::Store(how, b"mine"[..].into());
     assert_eq!(bench.run(vec![("k", stale)]), [Outcome::Exists]);
     other.execute_batch("DELETE FROM item").unwrap();
     bench.until("the figures are read again", |bench| bench.store.snapshot().items == 0);
@@ -290,7 +286,8 @@ fn what_is_dead_is_removed_and_not_counted() {
     bench.until("expired items go", |bench| bench.store.snapshot().items == 1);
     bench.run(all(0));
     bench.session.queue(0, Task::Flush { delay: Exptime(0) });
-    assert_eq!(bench.run(vec![("new", set("v"))])[1], Outcome::Stored { cas: 2_002 });
+    let Outcome::Stored(new) = bench.run(vec![("new", set("v"))])[1] else { panic!("stored") };
+    assert_eq!(new.cas, 2_002);
     assert_eq!((bench.get("key1"), bench.get("stays")), (None, None));
     bench.until("flushed items go", |bench| bench.store.snapshot().items == 1);
     assert_eq!(bench.get("new").as_deref(), Some("v"));
@@ -364,8 +361,7 @@ fn a_transaction_is_bounded_by_what_it_moves() {
     let before = bench.store.metrics().totals().commits();
     let value = b"y"[..].into();
     let exptime = Exptime(0);
-    let append =
-        Op::Store { mode: Mode::Append, flags: 0, exptime, compare: None, stored: None, value };
+    let append = Op::Store(cache::Store::plain(Mode::Append, 0, exptime), value);
     let outcomes = bench.run(names.iter().map(|name| (name.as_str(), append.clone())).collect());
     assert!(outcomes.iter().all(is_stored), "forty bytes came, eighty megabytes move");
     let commits = bench.store.metrics().totals().commits() - before;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::Sink;
 use super::conflict::{Conflict, Existing, Verdict};
 use super::report::Report;
-use crate::cache::{self, Exptime, Item, KeyBuf, Mode, Op, Outcome};
+use crate::cache::{self, Exptime, Fetch, Item, KeyBuf, Mode, Op, Outcome};
 use crate::cli::transfer::{Position, Record, Refusal};
 use crate::cli::{Exit, Failure};
 use crate::clock::{Clock, Seconds, Stamp};
@@ -94,9 +94,10 @@ impl Database {
             self.commit(report)?;
         }
         // The snapshot stays open up to the next commit, which ends it.
-        match self.session.fetch(key, self.clock.now()).0 {
-            Outcome::Hit(item) => Ok(Some(item)),
-            Outcome::Miss(_) => Ok(None),
+        let plain = Fetch { unnoticed: true, ..Fetch::default() };
+        match self.session.fetch(key, plain, self.clock.now()).map(|(outcome, _)| outcome) {
+            Some(Outcome::Hit(hit)) => Ok(Some(hit.item)),
+            Some(Outcome::Miss(_)) => Ok(None),
             other => Err(failed(&format!("reading answered {other:?}"))),
         }
     }
@@ -113,14 +114,12 @@ impl Database {
         let key = cache::Key::new(&record.key).expect("records are checked before").to_owned();
         let bytes = record.key.len() + record.value.len();
         let fits = self.reserve(key.as_key(), bytes + ITEM_HEADER_BYTES, report)?;
-        let op = Op::Store {
-            mode,
-            flags: record.flags,
-            exptime: Exptime(record.exptime),
+        let how = cache::Store {
             compare,
             stored: record.stored.map(Seconds),
-            value: record.value.into(),
+            ..cache::Store::plain(mode, record.flags, Exptime(record.exptime))
         };
+        let op = Op::Store(how, record.value.into());
         let hash = self.store.hash(key.as_key());
         let ticket = self.waiting.len() as u64;
         self.session.queue(ticket, Task::Operate { hash, key: key.clone(), op });
@@ -273,7 +272,9 @@ fn count(
         }
         // What was to be overwritten has gone meanwhile.
         Some(Outcome::NotFound) => {
-            if let Task::Operate { op: Op::Store { compare, .. }, .. } = &mut work.task {
+            if let Task::Operate { op: Op::Store(cache::Store { compare, .. }, _), .. } =
+                &mut work.task
+            {
                 *compare = None;
             }
             return Ok(Some((work.ticket, work.task)));
