@@ -43,6 +43,16 @@ impl Clock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Seconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
+
+    /// The time of day in microseconds, for who tells what happened when.
+    #[allow(clippy::disallowed_methods, reason = "this is the door")]
+    pub fn unix_micros(&self) -> i64 {
+        if self.manual.is_some() {
+            return self.now().0.saturating_mul(1_000_000);
+        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+    }
 }
 
 /// A moment, for measuring how long something took. Never compared with wall-clock seconds.

@@ -10,6 +10,23 @@ pub const KEY_BYTES_MAX: usize = 250;
 /// that begin with `get`, `gets`, `gat` or `gats` are exempt.
 pub const LINE_BYTES_MAX: usize = 2_048;
 
+/// Accounts of a password file (`-Y`), as in memcached. Each login is compared with all of them.
+pub const ACCOUNTS_MAX: usize = 8;
+
+/// A line of that file without its end: memcached reads it and its `\n` into 255 bytes. No user and no
+/// password is longer, so no more of what a client sends as one is kept.
+pub const ACCOUNT_BYTES_MAX: usize = 254;
+
+/// A password file: more than enough for its lines, so that one that is too long is told why.
+pub const AUTH_FILE_BYTES_MAX: u64 = 16 << 10;
+const _: () = assert!(AUTH_FILE_BYTES_MAX > ((ACCOUNTS_MAX + 1) * (ACCOUNT_BYTES_MAX + 2)) as u64);
+
+/// What a client may announce as its login, as in memcached; beyond it `auth token too long`.
+pub const LOGIN_BYTES_MAX: u32 = 16 << 10;
+
+/// A line before the login, with its newline: memcached closes on a shorter one.
+pub const LOGIN_LINE_BYTES_LEAST: usize = 6;
+
 /// What memcached counts against `-I` beside key and value: its item header with a cas id, the line
 /// end, and rounding. With a key of 1 byte the largest value of the default size is 1,048,516 there.
 pub const ITEM_HEADER_BYTES: usize = 59;
@@ -98,6 +115,35 @@ pub const BATCH_OPS_MAX: usize = 1_024;
 /// Bytes of values that one transaction commits before it takes no further batch.
 pub const BATCH_BYTES_MAX: usize = 8 << 20;
 
+/// Prefixes of keys that `stats detail` counts: their dump stays within about a megabyte. Keys with
+/// further ones are not counted.
+pub const PREFIXES_MAX: usize = 4_096;
+/// Listings of all keys at once, each on a thread of its own. One more is told that the lister is busy.
+pub const LISTINGS_MAX: usize = 4;
+
+/// How long a listing may take: until then it holds a snapshot, which keeps the WAL from starting over.
+/// 200,000 small items take two seconds in a build without optimisation beside busy writers; the rest is
+/// for clients that read slowly, and for tables that are long.
+pub const LISTING_SECONDS_MAX: u64 = 600;
+
+/// There is no listing while more of the WAL is in use than this part of its limit: what is left must
+/// do until a checkpoint has had its turn.
+pub const LISTING_WAL_DIVISOR: u64 = 2;
+
+/// Rows that a listing reads between two looks at its bounds: with the longest keys 110 KiB of lines.
+pub const LISTING_ROWS_MAX: i64 = 128;
+
+/// Bytes of a listing that wait for one client, its last piece aside. A listing is read from the
+/// database as fast as its client takes it.
+pub const LISTING_BYTES_MAX: usize = 256 << 10;
+
+/// A piece of a listing is sent when it has so many bytes; the rows that fill it may be more.
+pub const LISTING_PIECE_BYTES: usize = 32 << 10;
+const _: () = assert!(2 * LISTING_PIECE_BYTES <= LISTING_BYTES_MAX);
+
+/// The longest reply to `stats cachedump`, as in memcached.
+pub const CACHEDUMP_BYTES_MAX: usize = 2 << 20;
+
 /// Rows that the sweeper looks at or removes in one transaction.
 pub const SWEEP_ROWS_MAX: i64 = 256;
 
@@ -121,6 +167,17 @@ pub const FETCHES_REMEMBERED: usize = 1 << 16;
 
 /// Connections that a loop reads from before it answers them: their reads share a snapshot.
 pub const CONNECTIONS_PER_ROUND_MAX: usize = 64;
+
+/// Clients that watch at once, as in memcached (`WATCHER_LIMIT`).
+pub const WATCHERS_MAX: usize = 20;
+
+/// What a thread has noted for watchers and nobody has taken, as in memcached (`worker_logbuf_size`).
+/// Beyond it what happens is not told, and counted (`log_worker_dropped`).
+pub const WATCH_LANE_BYTES_MAX: usize = 64 << 10;
+
+/// Lines that wait to be sent to one watcher, as in memcached (`watcher_logbuf_size`). Beyond it lines
+/// are left out, and counted (`log_watcher_skipped`).
+pub const WATCH_OUTPUT_BYTES_MAX: usize = 256 << 10;
 
 /// A line of a server's reply, as our own client reads it. The longest are those of `stats`.
 pub const REPLY_LINE_BYTES_MAX: usize = 64 << 10;

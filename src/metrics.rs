@@ -5,6 +5,7 @@
 //! `/metrics` show is read here once and shown by both; a histogram's count is the sum of its buckets.
 
 mod histogram;
+mod prefixes;
 mod storage;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use histogram::{
     Buckets, Latency, Percentiles, SIZES_MAX, SizeBuckets, Sizes, TIMES_NANOS_MAX, Timed,
 };
+pub use prefixes::{Access, PrefixCounts, Prefixes};
 pub use storage::{Storage, StorageTotals};
 
 /// A number that goes up, counted by any thread.
@@ -96,8 +98,10 @@ tallies! {
     flush_done, flush_errors, other_done,
     store_too_large, store_no_memory,
     refused_client, refused_memory, failed_full, failed_wal_full, failed_busy, failed_unavailable,
+    auth_cmds, auth_errors,
     bytes_read, bytes_written,
     conn_yields, idle_kicks, memory_hits,
+    log_worker_dropped, log_worker_written, log_watcher_skipped, log_watcher_sent,
 }
 
 impl Totals {

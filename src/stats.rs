@@ -1,17 +1,21 @@
 //! Figures to STAT lines, by memcached's names and in its order, and to Prometheus' text.
 //!
-//! What has a meaning here is true; what has none (slabs, LRU maintenance, hash table) is 0, so that
+//! What has a meaning here is true; what has none (slab moves, LRU maintenance, hash table) is 0, so that
 //! existing dashboards and exporters find every name they look for. Stays true: both are written from
 //! the same [`Figures`], so they never contradict each other.
 
+mod classes;
 mod exposition;
+mod settings;
 
 use std::fmt::{Display, Write};
 
 use crate::metrics::{Percentiles, StorageTotals, Totals};
 use crate::store::Snapshot;
 
+pub use classes::{items, slabs};
 pub use exposition::{CONTENT_TYPE, exposition};
+pub use settings::{Parts, Settings, settings};
 
 /// Everything that is counted or measured, as it was at one time.
 #[derive(Debug)]
@@ -83,12 +87,25 @@ pub struct Process {
     pub suspended: u64,
     /// See `accepting`.
     pub suspended_us: u64,
+    /// Clients that watch.
+    pub watchers: u64,
     /// Event loops.
     pub threads: u64,
 }
 
+/// What memcached shows in plain `stats` only with some options.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown {
+    /// `rejected_connections`: clients above `-c` are refused.
+    pub refused: bool,
+    /// `idle_kicks`: there is an idle time-out.
+    pub idle_kicks: bool,
+    /// The figures of these parts.
+    pub parts: Parts,
+}
+
 /// Plain `stats`.
-pub fn general(figures: &Figures) -> Lines {
+pub fn general(figures: &Figures, shown: Shown) -> Lines {
     let Figures { process, totals, store, storage } = figures;
     let mut lines = Lines::default();
     let seconds = |us: u64| format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
@@ -103,7 +120,9 @@ pub fn general(figures: &Figures) -> Lines {
     lines.line("max_connections", process.connections_max);
     lines.line("curr_connections", process.connections);
     lines.line("total_connections", process.connections_total);
-    lines.line("rejected_connections", process.connections_rejected);
+    if shown.refused {
+        lines.line("rejected_connections", process.connections_rejected);
+    }
     lines.line("connection_structures", process.connections);
     lines.zeros(&[
         "response_obj_oom",
@@ -115,7 +134,7 @@ pub fn general(figures: &Figures) -> Lines {
         "read_buf_oom",
         "reserved_fds",
     ]);
-    commands(&mut lines, totals);
+    commands(&mut lines, totals, shown.idle_kicks);
     lines.line("bytes_read", totals.bytes_read);
     lines.line("bytes_written", totals.bytes_written);
     lines.line("limit_maxbytes", store.bytes_max);
@@ -124,52 +143,58 @@ pub fn general(figures: &Figures) -> Lines {
     lines.line("time_in_listen_disabled_us", process.suspended_us);
     lines.line("threads", process.threads);
     lines.line("conn_yields", totals.conn_yields);
-    lines.zeros(&[
-        "hash_power_level",
-        "hash_bytes",
-        "hash_is_expanding",
-        "slab_reassign_rescues",
-        "slab_reassign_chunk_rescues",
-        "slab_reassign_inline_reclaim",
-        "slab_reassign_busy_items",
-        "slab_reassign_busy_deletes",
-        "slab_reassign_busy_nomem",
-        "slab_reassign_last_busy_status",
-        "slab_reassign_running",
-        "slabs_moved",
-        "lru_crawler_running",
-        "lru_crawler_starts",
-        "lru_maintainer_juggles",
-        "malloc_fails",
-        "log_worker_dropped",
-        "log_worker_written",
-        "log_watcher_skipped",
-        "log_watcher_sent",
-        "log_watchers",
-        "unexpected_napi_ids",
-        "round_robin_fallback",
-    ]);
+    lines.zeros(&["hash_power_level", "hash_bytes", "hash_is_expanding"]);
+    if shown.parts.slab_reassign {
+        lines.zeros(&[
+            "slab_reassign_rescues",
+            "slab_reassign_chunk_rescues",
+            "slab_reassign_inline_reclaim",
+            "slab_reassign_busy_items",
+            "slab_reassign_busy_deletes",
+            "slab_reassign_busy_nomem",
+        ]);
+        lines.line("slab_reassign_last_busy_status", "none");
+        lines.zeros(&["slab_reassign_running", "slabs_moved"]);
+    }
+    if shown.parts.lru_crawler {
+        lines.zeros(&["lru_crawler_running", "lru_crawler_starts"]);
+    }
+    if shown.parts.lru_maintainer {
+        lines.zeros(&["lru_maintainer_juggles"]);
+    }
+    lines.zeros(&["malloc_fails"]);
+    lines.line("log_worker_dropped", totals.log_worker_dropped);
+    lines.line("log_worker_written", totals.log_worker_written);
+    lines.line("log_watcher_skipped", totals.log_watcher_skipped);
+    lines.line("log_watcher_sent", totals.log_watcher_sent);
+    lines.line("log_watchers", process.watchers);
+    lines.zeros(&["unexpected_napi_ids", "round_robin_fallback"]);
     lines.line("bytes", store.bytes);
     lines.line("curr_items", store.items);
     lines.line("total_items", totals.total_items());
     lines.line("slab_global_page_pool", 0);
     lines.line("expired_unfetched", storage.counted.expired_unfetched);
-    lines.zeros(&["evicted_unfetched", "evicted_active", "evictions"]);
+    lines.zeros(&["evicted_unfetched"]);
+    if shown.parts.lru_maintainer {
+        lines.zeros(&["evicted_active"]);
+    }
+    lines.zeros(&["evictions"]);
     lines.line("reclaimed", storage.reclaimed());
-    lines.zeros(&[
-        "crawler_reclaimed",
-        "crawler_items_checked",
-        "lrutail_reflocked",
-        "moves_to_cold",
-        "moves_to_warm",
-        "moves_within_lru",
-        "direct_reclaims",
-        "lru_bumps_dropped",
-    ]);
+    lines.line("crawler_reclaimed", storage.swept());
+    lines.zeros(&["crawler_items_checked", "lrutail_reflocked"]);
+    if shown.parts.lru_maintainer {
+        lines.zeros(&[
+            "moves_to_cold",
+            "moves_to_warm",
+            "moves_within_lru",
+            "direct_reclaims",
+            "lru_bumps_dropped",
+        ]);
+    }
     lines
 }
 
-fn commands(lines: &mut Lines, totals: &Totals) {
+fn commands(lines: &mut Lines, totals: &Totals, idle_kicks: bool) {
     for (name, value) in [
         ("cmd_get", totals.cmd_get),
         ("cmd_set", totals.cmd_set),
@@ -193,12 +218,12 @@ fn commands(lines: &mut Lines, totals: &Totals) {
         ("touch_misses", totals.touch_misses),
         ("store_too_large", totals.store_too_large),
         ("store_no_memory", totals.store_no_memory),
-        ("auth_cmds", 0),
-        ("auth_errors", 0),
+        ("auth_cmds", totals.auth_cmds),
+        ("auth_errors", totals.auth_errors),
     ] {
         lines.line(name, value);
     }
-    if totals.idle_kicks > 0 {
+    if idle_kicks {
         lines.line("idle_kicks", totals.idle_kicks);
     }
 }
@@ -245,79 +270,5 @@ pub fn latency<'a>(kinds: impl Iterator<Item = (&'a str, Percentiles)>) -> Lines
             lines.line(format_args!("{name}:{part}_us"), format_args!("{micros}.{rest}"));
         }
     }
-    lines
-}
-
-/// What `stats settings` tells beside the store's figures.
-#[derive(Debug, Clone, Copy)]
-#[allow(clippy::struct_excessive_bools, reason = "each is one of memcached's switches")]
-#[allow(missing_docs, reason = "the names are those of the options")]
-pub struct Settings<'a> {
-    pub connections_max: u64,
-    pub tcp_port: u16,
-    pub interface: &'a str,
-    pub verbosity: u8,
-    pub domain_socket: &'a str,
-    pub umask: u32,
-    pub shutdown_enabled: bool,
-    pub threads: u64,
-    pub requests_per_turn: u64,
-    pub cas_enabled: bool,
-    pub protocol: &'a str,
-    pub backlog: u32,
-    pub refused_fast: bool,
-    pub flush_enabled: bool,
-    pub idle_timeout: u32,
-}
-
-/// `stats settings`.
-pub fn settings(settings: &Settings<'_>, store: &Snapshot) -> Lines {
-    let yes = |value| if value { "yes" } else { "no" };
-    let mut lines = Lines::default();
-    lines.line("maxbytes", store.bytes_max);
-    lines.line("maxconns", settings.connections_max);
-    lines.line("tcpport", settings.tcp_port);
-    lines.line("udpport", 0);
-    lines.line("inter", settings.interface);
-    lines.line("verbosity", settings.verbosity);
-    lines.line("oldest", 0);
-    lines.line("evictions", "off");
-    lines.line("domain_socket", settings.domain_socket);
-    lines.line("umask", format_args!("{:o}", settings.umask));
-    lines.line("shutdown_command", yes(settings.shutdown_enabled));
-    lines.line("growth_factor", "0.00");
-    lines.line("chunk_size", 0);
-    lines.line("num_threads", settings.threads);
-    lines.line("num_threads_per_udp", 0);
-    lines.line("stat_key_prefix", ":");
-    lines.line("detail_enabled", "no");
-    lines.line("reqs_per_event", settings.requests_per_turn);
-    lines.line("cas_enabled", yes(settings.cas_enabled));
-    lines.line("tcp_backlog", settings.backlog);
-    lines.line("binding_protocol", settings.protocol);
-    lines.line("auth_enabled_sasl", "no");
-    lines.line("auth_enabled_ascii", "no");
-    lines.line("item_size_max", store.item_bytes_max);
-    lines.line("maxconns_fast", yes(settings.refused_fast));
-    lines.line("hashpower_init", 0);
-    lines.line("slab_reassign", "no");
-    lines.line("slab_automove", 0);
-    lines.line("slab_chunk_max", 0);
-    lines.line("lru_crawler", "no");
-    lines.line("lru_crawler_sleep", 0);
-    lines.line("lru_crawler_tocrawl", 0);
-    lines.line("tail_repair_time", 0);
-    lines.line("flush_enabled", yes(settings.flush_enabled));
-    lines.line("dump_enabled", "no");
-    lines.line("hash_algorithm", "xxh3");
-    lines.line("lru_maintainer_thread", "no");
-    lines.line("lru_segmented", "no");
-    lines.line("temp_lru", "no");
-    lines.line("idle_timeout", settings.idle_timeout);
-    lines.line("track_sizes", "no");
-    lines.line("client_flags_size", 4);
-    lines.line("memory_max", store.memory_bytes_max);
-    lines.line("wal_max", store.wal_bytes_max);
-    lines.line("durability", store.durability.name());
     lines
 }

@@ -159,6 +159,11 @@ const BOTH: &[(&str, &str, &[&str])] = &[
     ("", "listen_disabled_num", &["litecached_accept_suspensions_total"]),
     ("", "threads", &["litecached_event_loops"]),
     ("", "conn_yields", &["litecached_connection_yields_total"]),
+    ("", "log_worker_dropped", &["litecached_watch_events_total{fate=\"dropped\"}"]),
+    ("", "log_worker_written", &["litecached_watch_events_total{fate=\"written\"}"]),
+    ("", "log_watcher_skipped", &["litecached_watch_lines_total{fate=\"skipped\"}"]),
+    ("", "log_watcher_sent", &["litecached_watch_lines_total{fate=\"sent\"}"]),
+    ("", "log_watchers", &["litecached_watchers"]),
     ("", "bytes", &["litecached_items_bytes"]),
     ("", "curr_items", &["litecached_items"]),
     ("", "total_items", &["litecached_items_stored_total"]),
@@ -204,6 +209,8 @@ const BOTH: &[(&str, &str, &[&str])] = &[
 /// Names of `stats` that are no figure, always 0, compared in another way, or a sum of figures that
 /// `/metrics` cuts otherwise. Whatever else is new has to be in both.
 const ONLY_STATS: &[&str] = &[
+    "slab_reassign_last_busy_status",
+    "crawler_reclaimed",
     "pid",
     "uptime",
     "time",

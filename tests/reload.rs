@@ -80,14 +80,14 @@ fn limits_change_while_it_serves() {
     let before =
         "max-disk = \"10g\"\nmemory-limit = 64\nwal-max = \"256m\"\nmax-item-size = \"1m\"\n";
     let after = "max-disk = \"5g\"\nmemory-limit = 32\nwal-max = \"64m\"\nmax-item-size = \"2m\"\n\
-                 conn-limit = 50\nmax-reqs-per-event = 7\ndisable-flush-all = true\n";
+                 conn-limit = 50\nmax-reqs-per-event = 7\ndisable-flush-all = true\ndisable-watch = true\ndisable-dumping = true\n";
     let mut bench = Bench::new(before, "");
     let mut client = bench.daemon.client();
     let large = "x".repeat(3 << 19);
     client.send(format!("set large 0 0 {}\r\n{large}\r\n", large.len()));
     assert_eq!(client.line(), "SERVER_ERROR object too large for cache");
 
-    let said = bench.reload(after, "disable-flush-all: false -> true");
+    let said = bench.reload(after, "disable-watch: false -> true");
     for change in [
         "reloaded max-disk: 10g -> 5g",
         "reloaded memory-limit: 64m -> 32m",
@@ -95,10 +95,11 @@ fn limits_change_while_it_serves() {
         "reloaded max-item-size: 1m -> 2m",
         "reloaded conn-limit: 1024 -> 50",
         "reloaded max-reqs-per-event: 64 -> 7",
+        "reloaded disable-flush-all: false -> true",
     ] {
         assert_eq!(said.matches(change).count(), 1, "{change} in:\n{said}");
     }
-    assert_eq!(said.lines().count(), 7, "a line each:\n{said}");
+    assert_eq!(said.lines().count(), 8, "a line each:\n{said}");
     for (name, value) in [
         ("maxbytes", (5_u64 << 30).to_string()),
         ("item_size_max", (2 << 20).to_string()),
@@ -107,6 +108,7 @@ fn limits_change_while_it_serves() {
         ("maxconns", "50".to_owned()),
         ("reqs_per_event", "7".to_owned()),
         ("flush_enabled", "no".to_owned()),
+        ("dump_enabled", "no".to_owned()),
     ] {
         assert_eq!(bench.setting(name), value, "{name}");
     }
@@ -114,6 +116,9 @@ fn limits_change_while_it_serves() {
     client.send(format!("set large 0 0 {}\r\n{large}\r\n", large.len()));
     assert_eq!(client.line(), "STORED");
     assert_eq!(client.ask("flush_all\r\n"), "CLIENT_ERROR flush_all not allowed");
+    assert_eq!(client.ask("watch\r\n"), "CLIENT_ERROR watch commands not allowed");
+    let refused = client.ask("lru_crawler metadump all\r\n");
+    assert_eq!(refused, "ERROR metadump not allowed");
     assert_eq!(client.get("large").as_deref(), Some(large.as_bytes()));
 
     let said = bench.signal("nothing has changed");

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_litecached_global_optspecs
-    string join \n p/port= l/listen= s/unix-socket= a/unix-mask= U/udp-port= b/listen-backlog= http= B/protocol= e/db= max-disk= wal-max= durability= m/memory-limit= I/max-item-size= M/disable-evictions c/conn-limit= t/threads= R/max-reqs-per-event= A/enable-shutdown F/disable-flush-all C/disable-cas u/user= P/pidfile= v/verbose log-level= o/extended= config= X/disable-dumping W/disable-watch k/lock-memory L/enable-largepages r/enable-coredumps f/slab-growth-factor= n/slab-min-size= D/prefix-delimiter= N/napi-ids= d/daemon S/enable-sasl Z/enable-ssl Y/auth-file= i/license h/help V/version
+    string join \n p/port= l/listen= s/unix-socket= a/unix-mask= U/udp-port= b/listen-backlog= http= B/protocol= e/db= max-disk= wal-max= durability= m/memory-limit= I/max-item-size= M/disable-evictions c/conn-limit= t/threads= R/max-reqs-per-event= A/enable-shutdown F/disable-flush-all W/disable-watch C/disable-cas D/prefix-delimiter= u/user= P/pidfile= v/verbose log-level= o/extended= config= X/disable-dumping k/lock-memory L/enable-largepages r/enable-coredumps f/slab-growth-factor= n/slab-min-size= N/napi-ids= d/daemon S/enable-sasl Z/enable-ssl Y/auth-file= i/license h/help V/version
 end
 
 function __fish_litecached_needs_command
@@ -44,6 +44,7 @@ complete -c litecached -n "__fish_litecached_needs_command" -s I -l max-item-siz
 complete -c litecached -n "__fish_litecached_needs_command" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s t -l threads -d 'Event loops, 1 to 64 [default: 4, at most the cores]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s R -l max-reqs-per-event -d 'Requests of a client per turn [default: 64]' -r -f
+complete -c litecached -n "__fish_litecached_needs_command" -s D -l prefix-delimiter -d 'Count by key prefix, which ends at this character' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s u -l user -d 'Become this user (only when started as root)' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s P -l pidfile -d 'Write the process id there' -r -F
 complete -c litecached -n "__fish_litecached_needs_command" -l log-level -d 'error, warn, info, debug, trace, or area=level [default: info]' -r -f -a "error\t''
@@ -55,21 +56,20 @@ complete -c litecached -n "__fish_litecached_needs_command" -s o -l extended -d 
 complete -c litecached -n "__fish_litecached_needs_command" -l config -d 'Configuration file' -r -F
 complete -c litecached -n "__fish_litecached_needs_command" -s f -l slab-growth-factor -d '' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s n -l slab-min-size -d '' -r -f
-complete -c litecached -n "__fish_litecached_needs_command" -s D -l prefix-delimiter -d '' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s N -l napi-ids -d '' -r -f
-complete -c litecached -n "__fish_litecached_needs_command" -s Y -l auth-file -d '' -r -F
+complete -c litecached -n "__fish_litecached_needs_command" -s Y -l auth-file -d 'Users who may log in, user:password a line' -r -F
 complete -c litecached -n "__fish_litecached_needs_command" -s M -l disable-evictions -d 'Answer errors when full'
 complete -c litecached -n "__fish_litecached_needs_command" -s A -l enable-shutdown -d 'Allow the shutdown command'
 complete -c litecached -n "__fish_litecached_needs_command" -s F -l disable-flush-all -d 'Refuse flush_all'
+complete -c litecached -n "__fish_litecached_needs_command" -s W -l disable-watch -d 'Refuse watch'
 complete -c litecached -n "__fish_litecached_needs_command" -s C -l disable-cas -d 'Give out no cas ids'
 complete -c litecached -n "__fish_litecached_needs_command" -s v -l verbose -d '-v: clients\' errors; -vv: every command'
 complete -c litecached -n "__fish_litecached_needs_command" -s X -l disable-dumping -d ''
-complete -c litecached -n "__fish_litecached_needs_command" -s W -l disable-watch -d ''
 complete -c litecached -n "__fish_litecached_needs_command" -s k -l lock-memory -d ''
 complete -c litecached -n "__fish_litecached_needs_command" -s L -l enable-largepages -d ''
 complete -c litecached -n "__fish_litecached_needs_command" -s r -l enable-coredumps -d ''
 complete -c litecached -n "__fish_litecached_needs_command" -s d -l daemon -d ''
-complete -c litecached -n "__fish_litecached_needs_command" -s S -l enable-sasl -d ''
+complete -c litecached -n "__fish_litecached_needs_command" -s S -l enable-sasl -d 'Only the binary protocol, with a login by SASL'
 complete -c litecached -n "__fish_litecached_needs_command" -s Z -l enable-ssl -d ''
 complete -c litecached -n "__fish_litecached_needs_command" -s i -l license -d 'Print the licence'
 complete -c litecached -n "__fish_litecached_needs_command" -s h -l help -d 'Print help'
@@ -105,6 +105,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -s I -l max
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s t -l threads -d 'Event loops, 1 to 64 [default: 4, at most the cores]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s R -l max-reqs-per-event -d 'Requests of a client per turn [default: 64]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -s D -l prefix-delimiter -d 'Count by key prefix, which ends at this character' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s u -l user -d 'Become this user (only when started as root)' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s P -l pidfile -d 'Write the process id there' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l log-level -d 'error, warn, info, debug, trace, or area=level [default: info]' -r -f -a "error\t''
@@ -116,21 +117,20 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -s o -l ext
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l config -d 'Configuration file' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s f -l slab-growth-factor -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s n -l slab-min-size -d '' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand serve" -s D -l prefix-delimiter -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s N -l napi-ids -d '' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand serve" -s Y -l auth-file -d '' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -s Y -l auth-file -d 'Users who may log in, user:password a line' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s M -l disable-evictions -d 'Answer errors when full'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s A -l enable-shutdown -d 'Allow the shutdown command'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s F -l disable-flush-all -d 'Refuse flush_all'
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -s W -l disable-watch -d 'Refuse watch'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s C -l disable-cas -d 'Give out no cas ids'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s v -l verbose -d '-v: clients\' errors; -vv: every command'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s X -l disable-dumping -d ''
-complete -c litecached -n "__fish_litecached_using_subcommand serve" -s W -l disable-watch -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s k -l lock-memory -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s L -l enable-largepages -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s r -l enable-coredumps -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s d -l daemon -d ''
-complete -c litecached -n "__fish_litecached_using_subcommand serve" -s S -l enable-sasl -d ''
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -s S -l enable-sasl -d 'Only the binary protocol, with a login by SASL'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s Z -l enable-ssl -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s i -l license -d 'Print the licence'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s h -l help -d 'Print help'
@@ -159,6 +159,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s t -l threads -d 'Event loops, 1 to 64 [default: 4, at most the cores]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s R -l max-reqs-per-event -d 'Requests of a client per turn [default: 64]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s D -l prefix-delimiter -d 'Count by key prefix, which ends at this character' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s u -l user -d 'Become this user (only when started as root)' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s P -l pidfile -d 'Write the process id there' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l log-level -d 'error, warn, info, debug, trace, or area=level [default: info]' -r -f -a "error\t''
@@ -170,21 +171,20 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l config -d 'Configuration file' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s f -l slab-growth-factor -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s n -l slab-min-size -d '' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s D -l prefix-delimiter -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s N -l napi-ids -d '' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s Y -l auth-file -d '' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s Y -l auth-file -d 'Users who may log in, user:password a line' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s M -l disable-evictions -d 'Answer errors when full'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s A -l enable-shutdown -d 'Allow the shutdown command'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s F -l disable-flush-all -d 'Refuse flush_all'
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s W -l disable-watch -d 'Refuse watch'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s C -l disable-cas -d 'Give out no cas ids'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s v -l verbose -d '-v: clients\' errors; -vv: every command'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s X -l disable-dumping -d ''
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s W -l disable-watch -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s k -l lock-memory -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s L -l enable-largepages -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s r -l enable-coredumps -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s d -l daemon -d ''
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s S -l enable-sasl -d ''
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s S -l enable-sasl -d 'Only the binary protocol, with a login by SASL'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s Z -l enable-ssl -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
@@ -208,6 +208,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s t -l threads -d 'Event loops, 1 to 64 [default: 4, at most the cores]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s R -l max-reqs-per-event -d 'Requests of a client per turn [default: 64]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s D -l prefix-delimiter -d 'Count by key prefix, which ends at this character' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s u -l user -d 'Become this user (only when started as root)' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s P -l pidfile -d 'Write the process id there' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l log-level -d 'error, warn, info, debug, trace, or area=level [default: info]' -r -f -a "error\t''
@@ -219,28 +220,29 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l config -d 'Configuration file' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s f -l slab-growth-factor -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s n -l slab-min-size -d '' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s D -l prefix-delimiter -d '' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s N -l napi-ids -d '' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s Y -l auth-file -d '' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s Y -l auth-file -d 'Users who may log in, user:password a line' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l json -d 'Answer in JSON'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l toml -d 'As a configuration file'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s M -l disable-evictions -d 'Answer errors when full'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s A -l enable-shutdown -d 'Allow the shutdown command'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s F -l disable-flush-all -d 'Refuse flush_all'
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s W -l disable-watch -d 'Refuse watch'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s C -l disable-cas -d 'Give out no cas ids'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s v -l verbose -d '-v: clients\' errors; -vv: every command'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s X -l disable-dumping -d ''
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s W -l disable-watch -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s k -l lock-memory -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s L -l enable-largepages -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s r -l enable-coredumps -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s d -l daemon -d ''
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s S -l enable-sasl -d ''
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s S -l enable-sasl -d 'Only the binary protocol, with a login by SASL'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s Z -l enable-ssl -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand client" -s a -l address -d 'The server [env: LITECACHED_ADDRESS] [default: 127.0.0.1:60000]' -r
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand client" -l user -d 'Log in as this user where a server asks for it' -r
+complete -c litecached -n "__fish_litecached_using_subcommand client" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l json -d 'Answer in JSON, an object per line'
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l pretty -d 'Show values that are JSON indented'
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l time -d 'Say on stderr how long each command took'
@@ -248,6 +250,8 @@ complete -c litecached -n "__fish_litecached_using_subcommand client" -s h -l he
 complete -c litecached -n "__fish_litecached_using_subcommand client" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s a -l address -d 'The server [env: LITECACHED_ADDRESS] [default: 127.0.0.1:60000]' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand check" -l user -d 'Log in as this user where a server asks for it' -r
+complete -c litecached -n "__fish_litecached_using_subcommand check" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s c -l clients -d 'Clients at once, 2 to 512' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s n -l rounds -d 'Requests of each client in a case' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l max-value -d 'Largest value to try [default: the server\'s item_size_max]' -r
@@ -328,6 +332,8 @@ complete -c litecached -n "__fish_litecached_using_subcommand import" -l on-conf
 replace\t''
 newer\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand import" -l user -d 'Log in as this user where a server asks for it' -r
+complete -c litecached -n "__fish_litecached_using_subcommand import" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand import" -s I -l max-item-size -d 'Largest item' -r
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l max-disk -d 'Bytes of items in the database, 0 no limit' -r
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l dry-run -d 'Only say what would happen'
@@ -342,6 +348,8 @@ complete -c litecached -n "__fish_litecached_using_subcommand export" -s e -l db
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l prefix -d 'Keys that begin with this' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l glob -d 'Keys that match: * ? [a-z] [!a-z] {this,that}, \\ before any of these' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l user -d 'Log in as this user where a server asks for it' -r
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l json -d 'Report as JSON'

@@ -9,6 +9,7 @@ mod decide;
 mod exptime;
 mod item;
 mod key;
+mod listed;
 mod op;
 mod outcome;
 
@@ -16,5 +17,6 @@ pub use decide::{Context, Decision, Effect, Existing, decide, number_in};
 pub use exptime::{Deadline, Exptime};
 pub use item::{Head, Item, Marks, Value};
 pub use key::{Key, KeyBuf};
+pub use listed::Listed;
 pub use op::{Arithmetic, Creation, Delete, Direction, Fetch, Mode, Op, Store};
 pub use outcome::{Absence, Failure, Hit, Outcome, Written};

@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
 use crate::cli::serve::{raise_open_files, user_named};
-use crate::cli::{Exit, Failure, NAME, file, print};
+use crate::cli::{Exit, Failure, NAME, accounts, file, print};
 use crate::config::{self, Facts, Layers, Settings, Shown};
 use crate::logging::OneLine;
 use crate::server::Listen;
@@ -45,7 +45,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     };
     let raw = Layers::of_process(flags).read()?;
     let settings = Settings::from_raw(&raw, &Facts::gather())?;
-    for line in settings.warnings.iter().chain(&settings.notices) {
+    for line in settings.warnings.iter().chain(&settings.notices).chain(&settings.remarks) {
         eprintln!("{NAME}: {}", OneLine(line));
     }
     if name == "check" {
@@ -65,6 +65,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
 /// What a start would find around it: limit, user, and the directories of all that it makes.
 fn rehearse(settings: &Settings) -> Result<(), Failure> {
     raise_open_files(settings.server.connections_max)?;
+    if let Some(warning) = accounts::read(settings)?.and_then(|loaded| loaded.warning) {
+        eprintln!("{NAME}: {}", OneLine(warning));
+    }
     if let Some(user) = &settings.user {
         user_named(user)?;
     }

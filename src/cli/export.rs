@@ -26,7 +26,7 @@ use super::interrupt::Interrupt;
 use super::pattern::{self, Pattern};
 use super::transfer::{Position, Record, Refusal, jsonl, lines};
 use super::whole::Whole;
-use super::wire::{ADDRESS_FORMS, Address, patience, timeout_argument};
+use super::wire::{ADDRESS_FORMS, Address, Terms, terms_arguments};
 use super::{Exit, Failure, NAME, file, print};
 use crate::clock::{Clock, Stamp};
 use crate::store::{Seen, View, ViewBudget, ViewError};
@@ -62,7 +62,7 @@ pub(super) fn command() -> Command {
         )
         .arg(db_argument())
         .args(pattern::arguments())
-        .arg(timeout_argument())
+        .args(terms_arguments())
         .arg(budget::time_flag("5m"))
         .arg(budget::wal_flag("160m"))
         .arg(switch("json", "Report as JSON"))
@@ -112,7 +112,7 @@ enum Stop {
 pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     log_trouble();
     let pattern = Pattern::from_flags(flags)?;
-    let patience = patience(flags)?;
+    let terms = Terms::from_flags(flags)?;
     let format = flags.get_one::<String>("to").map_or("", String::as_str);
     let dest = flags.get_one::<PathBuf>("dest").map(PathBuf::as_path);
     let dest = dest.filter(|dest| *dest != Path::new("-"));
@@ -128,7 +128,7 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
         dest.filter(|dest| format != "memcached" && fs::metadata(dest).is_ok_and(|m| !m.is_file()));
     let opening = odd.map(|dest| watch_opening(dest, budget::time_given(flags), interrupt.clone()));
     let opening = opening.transpose()?;
-    let mut out = Out::open(format, dest, patience).map_err(|failure| match interrupt.exit() {
+    let mut out = Out::open(format, dest, &terms).map_err(|failure| match interrupt.exit() {
         Some(exit) if failure.exit == Exit::Interrupted => interrupted(exit),
         _ => failure,
     })?;
@@ -242,12 +242,12 @@ fn cut_short(dest: &Path, written: u64) -> Failure {
 }
 
 impl Out {
-    fn open(format: &str, dest: Option<&Path>, patience: Duration) -> Result<Self, Failure> {
+    fn open(format: &str, dest: Option<&Path>, terms: &Terms) -> Result<Self, Failure> {
         let to = match format {
             "memcached" => {
                 let address = dest.map(Path::to_string_lossy).unwrap_or_default();
                 let address = Address::parse(&address)?;
-                To::Server(Box::new(Server::connect(&address, patience, Conflict::Replace)?))
+                To::Server(Box::new(Server::connect(&address, terms, Conflict::Replace)?))
             }
             "lines" => To::Lines(Destination::open(dest)?),
             _ => To::Jsonl(Destination::open(dest)?),

@@ -3,6 +3,7 @@
 //! Every failure is one line on stderr, `litecached: <what is wrong>; <what to do>`, and an exit code
 //! that tells a supervisor its kind.
 
+mod accounts;
 mod backup;
 mod budget;
 mod check;
@@ -32,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use log::{Level, info, warn};
+use log::{Level, debug, info, warn};
 
 use crate::config::{self as settings, Blame, Facts, Id, Layers, Origin, Settings, Shown};
 use crate::logging::{self, OneLine};
@@ -174,6 +175,7 @@ fn start(signals: signals::Watch, layers: Layers) -> Result<(), Failure> {
     logging::set_levels(&settings.levels);
     settings.warnings.iter().for_each(|line| warn!("{line}"));
     settings.notices.iter().for_each(|line| info!("{line}"));
+    settings.remarks.iter().for_each(|line| debug!("{line}"));
     if let Some(path) = raw.last(Id::Config) {
         info!("configuration file {}", path.text.to_string_lossy());
     }
@@ -290,7 +292,7 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::DisplayHelp);
             let help = error.render().to_string();
             assert!(help.contains("-s, --unix-socket <file>"), "{help}");
-            for name in ["enable-ssl", "sasl", "ext_path", "proxy_config", "no_drop_privileges"] {
+            for name in ["enable-ssl", "ext_path", "proxy_config", "no_drop_privileges"] {
                 assert!(!help.contains(name), "{name}");
             }
             assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");

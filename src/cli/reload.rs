@@ -7,8 +7,9 @@ use std::io;
 use std::sync::Weak;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use crate::cli::Failure;
+use crate::auth::Loaded;
 use crate::cli::serve::raise_open_files;
+use crate::cli::{Failure, accounts};
 use crate::config::{Facts, Id, Layers, Settings, Shown};
 use crate::logging::{self, OneLine};
 use crate::server::{ReloadHandle, notify};
@@ -22,6 +23,13 @@ pub(super) struct Reload {
     pub(super) server: ReloadHandle,
     /// The thread of the signals does not keep the file open.
     pub(super) store: Weak<Store>,
+}
+
+/// What was written, and found right.
+struct Judged {
+    settings: Settings,
+    wanted: Vec<Shown>,
+    accounts: Option<Loaded>,
 }
 
 impl Reload {
@@ -40,8 +48,8 @@ impl Reload {
         self.server.refused(judged.as_ref().err().map(String::as_str));
         match judged {
             // What is turned down or up by it does not hide it.
-            Ok((settings, wanted)) => {
-                logging::telling(|| self.apply(&settings, wanted));
+            Ok(judged) => {
+                logging::telling(|| self.apply(judged));
                 Ok(())
             }
             Err(why) => {
@@ -52,20 +60,21 @@ impl Reload {
     }
 
     /// Everything that can fail.
-    fn judge(&self) -> Result<(Settings, Vec<Shown>), Failure> {
+    fn judge(&self) -> Result<Judged, Failure> {
         let raw = self.layers.read()?;
         let settings = Settings::from_raw(&raw, &Facts::gather())?;
         raise_open_files(settings.server.connections_max)?;
         let wanted = Shown::all(&raw, &settings);
-        Ok((settings, wanted))
+        let accounts = accounts::read(&settings)?;
+        Ok(Judged { settings, wanted, accounts })
     }
 
-    fn apply(&mut self, settings: &Settings, wanted: Vec<Shown>) {
+    fn apply(&mut self, Judged { settings, wanted, accounts }: Judged) {
         let Some(store) = self.store.upgrade() else { return };
         // First of all, for the lines that tell of the others.
-        self.change_levels(settings, &wanted);
+        self.change_levels(&settings, &wanted);
         settings.warnings.iter().for_each(|line| log::warn!("{line}"));
-        let mut changes = 0;
+        let mut changes = self.change_accounts(&wanted, accounts);
         for (running, wanted) in self.running.iter_mut().zip(wanted) {
             let (old, new) = (running.text(), wanted.text());
             if old == new {
@@ -74,7 +83,7 @@ impl Reload {
             changes += 1;
             let name = wanted.row.name;
             if wanted.row.live {
-                change(wanted.row.id, settings, &self.server, &store);
+                change(wanted.row.id, &settings, &self.server, &store);
                 log::info!("reloaded {name}: {old} -> {new}");
                 *running = wanted;
             } else {
@@ -84,6 +93,24 @@ impl Reload {
         if changes == 0 {
             log::info!("reloaded, nothing has changed");
         }
+    }
+
+    /// Those of the file that is in use. Another file takes a restart; how many changes it comes to.
+    fn change_accounts(&self, wanted: &[Shown], accounts: Option<Loaded>) -> usize {
+        let is_other = |(running, wanted): (&Shown, &Shown)| {
+            wanted.row.id == Id::AuthFile && running.text() != wanted.text()
+        };
+        let (Some(accounts), false) = (accounts, self.running.iter().zip(wanted).any(is_other))
+        else {
+            return 0;
+        };
+        let accounts = accounts::tell(accounts);
+        if self.server.accounts().is_none_or(|running| running == accounts) {
+            return 0;
+        }
+        log::info!("reloaded the users of {}: {}", Id::AuthFile.row(), accounts.len());
+        self.server.set_accounts(accounts);
+        1
     }
 
     fn change_levels(&self, settings: &Settings, wanted: &[Shown]) {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::User;
 
+use crate::cli::accounts;
 use crate::cli::reload::Reload;
 use crate::cli::signals::Watch;
 use crate::cli::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::{Layers, Settings, Shown};
-use crate::server::{Listeners, Server, StartError, notify};
+use crate::server::{self, Listeners, Server, StartError, notify};
 use crate::store::{self, OpenError, Store};
 
 /// Serves until a signal or a client's `shutdown` ends it. `running` is what `layers` say now.
@@ -29,6 +30,11 @@ pub(crate) fn serve(
     if let Some(user) = &settings.user {
         become_user(user, &listeners)?;
     }
+    // As the user who will read it again.
+    let options = server::Options {
+        accounts: accounts::read(settings)?.map(accounts::tell),
+        ..settings.server.clone()
+    };
     if listeners.are_inherited() {
         log::info!("serving the sockets that were handed over; -p, -l and -s are not used");
     }
@@ -43,7 +49,7 @@ pub(crate) fn serve(
         // Whatever was acknowledged is in the database; nothing that was not is to be answered.
         std::process::exit(Exit::Io as i32);
     });
-    let server = Server::serve(listeners, &settings.server, Arc::clone(&store), clock)?;
+    let server = Server::serve(listeners, &options, Arc::clone(&store), clock)?;
     let reload =
         Reload { layers, running, server: server.reload_handle(), store: Arc::downgrade(&store) };
     signals.serves(server.stop_handle(), reload)?;

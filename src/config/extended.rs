@@ -1,17 +1,29 @@
 //! memcached's extended options: the comma-separated names behind `-o`.
 //!
-//! Few of them act. The others tune memory, threads or lists that do not exist here; they are known
-//! by name so that a start line keeps working, while an unknown name is refused, as in memcached.
+//! Few of them act. The others tune memory, threads or lists that do not exist here; they are known by
+//! name and by what they take, so that a start line keeps working and a slip in it is found. An unknown
+//! name is refused, as in memcached.
+
+use crate::server::{Options, Parts};
 
 use super::units;
 
 /// What `-o` asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Extended {
     /// `maxconns_fast` or `no_maxconns_fast`; the last one holds.
     pub(crate) refuse_fast: Option<bool>,
     /// `idle_timeout`, in seconds; 0 is never.
     pub(crate) idle_timeout_seconds: Option<u32>,
+    /// Which of memcached's parts its statistics show.
+    pub(crate) parts: Parts,
+}
+
+impl Default for Extended {
+    fn default() -> Self {
+        let parts = Options::default().parts;
+        Self { refuse_fast: None, idle_timeout_seconds: None, parts }
+    }
 }
 
 /// Why a name behind `-o` is not accepted.
@@ -22,51 +34,66 @@ pub(crate) enum Fault<'t> {
     /// A name of a part that is not offered, and ignoring it would be wrong. The text says why and
     /// what to do.
     Refused(&'t str, &'static str),
-    /// `idle_timeout` without a time.
-    Time(&'t str),
+    /// A value that the name does not take, and what it takes.
+    Value(&'t str, String),
 }
 
-/// Names that change nothing here.
-const INERT: [&str; 39] = [
-    "drop_privileges",
-    "hash_algorithm",
-    "hashpower",
-    "hot_lru_pct",
-    "hot_max_factor",
-    "inline_ascii_resp",
-    "lru_crawler",
-    "lru_crawler_sleep",
-    "lru_crawler_tocrawl",
-    "lru_maintainer",
-    "meta_response_old",
-    "modern",
-    "no_chunked_items",
-    "no_drop_privileges",
-    "no_hashexpand",
-    "no_inline_ascii_resp",
-    "no_lru_crawler",
-    "no_lru_maintainer",
-    "no_modern",
-    "no_slab_automove",
-    "no_slab_reassign",
-    "read_buf_mem_limit",
-    "resp_obj_mem_limit",
-    "slab_automove",
-    "slab_automove_freeratio",
-    "slab_automove_ratio",
-    "slab_automove_version",
-    "slab_automove_window",
-    "slab_chunk_max",
-    "slab_reassign",
-    "slab_sizes",
-    "sock_cookie_id",
-    "tail_repair_time",
-    "temporary_ttl",
-    "track_sizes",
-    "warm_lru_pct",
-    "warm_max_factor",
-    "watcher_logbuf_size",
-    "worker_logbuf_size",
+/// What stands behind the `=` of a name that changes nothing here.
+#[derive(Debug, Clone, Copy)]
+enum Takes {
+    /// Nothing, or whatever there is: memcached does not look at it.
+    Nothing,
+    /// A number from the first to the second.
+    Number(u64, u64),
+    /// The same, or nothing.
+    MaybeNumber(u64, u64),
+    /// A fraction above 0, up to this.
+    Fraction(f64),
+    /// One of these.
+    Word(&'static [&'static str]),
+    /// Any text.
+    Text,
+}
+
+use Takes::{Fraction, MaybeNumber, Nothing, Number, Text, Word};
+
+/// memcached reads these as 32 bits.
+const MAX: u64 = u32::MAX as u64;
+
+/// Names that change nothing here, and the ranges that memcached allows.
+const INERT: [(&str, Takes); 32] = [
+    ("drop_privileges", Nothing),
+    ("hash_algorithm", Word(&["jenkins", "murmur3", "xxh3"])),
+    ("hashpower", Number(12, 32)),
+    ("hot_lru_pct", Number(1, 79)),
+    ("hot_max_factor", Fraction(f64::MAX)),
+    ("inline_ascii_resp", Nothing),
+    ("lru_crawler_sleep", Number(0, 1_000_000)),
+    ("lru_crawler_tocrawl", Number(0, MAX)),
+    ("meta_response_old", Nothing),
+    ("modern", Nothing),
+    ("no_chunked_items", Nothing),
+    ("no_drop_privileges", Nothing),
+    ("no_hashexpand", Nothing),
+    ("no_inline_ascii_resp", Nothing),
+    ("no_slab_automove", Nothing),
+    ("read_buf_mem_limit", Number(0, MAX)),
+    ("resp_obj_mem_limit", Nothing),
+    ("slab_automove", MaybeNumber(0, 2)),
+    ("slab_automove_freeratio", Fraction(1.0)),
+    ("slab_automove_ratio", Fraction(1.0)),
+    ("slab_automove_version", Nothing),
+    ("slab_automove_window", Number(3, 1_800)),
+    ("slab_chunk_max", Number(1, 1 << 10)),
+    ("slab_sizes", Text),
+    ("sock_cookie_id", Number(0, MAX)),
+    ("tail_repair_time", Number(10, MAX)),
+    ("temporary_ttl", Number(0, MAX)),
+    ("track_sizes", Nothing),
+    ("warm_lru_pct", Number(1, 79)),
+    ("warm_max_factor", Fraction(f64::MAX)),
+    ("watcher_logbuf_size", Number(0, MAX)),
+    ("worker_logbuf_size", Number(0, MAX)),
 ];
 
 /// Whole families, by how their names begin.
@@ -91,19 +118,70 @@ pub(crate) fn read<'t>(
     inert: &mut Vec<&'t str>,
 ) -> Result<(), Fault<'t>> {
     for word in text.split(',') {
-        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (word, None),
+        };
+        let parts = &mut extended.parts;
         match name {
             "maxconns_fast" => extended.refuse_fast = Some(true),
             "no_maxconns_fast" => extended.refuse_fast = Some(false),
             "idle_timeout" => {
-                let seconds = units::seconds(value).and_then(|time| u32::try_from(time).ok());
-                extended.idle_timeout_seconds = Some(seconds.ok_or(Fault::Time(word))?);
+                let seconds = value.and_then(units::seconds);
+                let seconds = seconds.and_then(|time| u32::try_from(time).ok());
+                extended.idle_timeout_seconds = Some(seconds.ok_or_else(|| {
+                    let takes = "idle_timeout=N with a number of seconds, or with a unit as in 15m";
+                    Fault::Value(word, takes.to_owned())
+                })?);
             }
-            _ if INERT.contains(&name) => inert.push(name),
-            _ => return Err(refusal(name)),
+            "lru_crawler" => parts.lru_crawler = true,
+            "no_lru_crawler" => parts.lru_crawler = false,
+            "lru_maintainer" => parts.lru_maintainer = true,
+            "no_lru_maintainer" => parts.lru_maintainer = false,
+            "slab_reassign" => parts.slab_reassign = true,
+            "no_slab_reassign" => parts.slab_reassign = false,
+            // memcached before 1.5.
+            "no_modern" => {
+                extended.refuse_fast = Some(false);
+                *parts = Parts { lru_crawler: false, lru_maintainer: false, slab_reassign: false };
+            }
+            _ => inert.push(check(name, value, word)?),
         }
     }
     Ok(())
+}
+
+/// A name that changes nothing, with what it takes.
+fn check<'t>(name: &'t str, value: Option<&str>, word: &'t str) -> Result<&'t str, Fault<'t>> {
+    let (_, takes) = INERT.iter().find(|(known, _)| *known == name).ok_or_else(|| refusal(name))?;
+    let number = |low: u64, high: u64| {
+        let number = value.and_then(units::number);
+        number.is_some_and(|number| (low..=high).contains(&number))
+    };
+    let is_fine = match *takes {
+        Nothing => true,
+        Number(low, high) => number(low, high),
+        MaybeNumber(low, high) => value.is_none() || number(low, high),
+        Fraction(most) => value
+            .and_then(|value| value.parse::<f64>().ok())
+            .is_some_and(|fraction| fraction > 0.0 && fraction <= most),
+        Word(words) => value.is_some_and(|value| words.contains(&value)),
+        Text => value.is_some_and(|value| !value.is_empty()),
+    };
+    if is_fine { Ok(name) } else { Err(Fault::Value(word, described(name, *takes))) }
+}
+
+fn described(name: &str, takes: Takes) -> String {
+    match takes {
+        Nothing => name.to_owned(),
+        Number(low, high) | MaybeNumber(low, high) => {
+            format!("{name}=N with a number from {low} to {high}")
+        }
+        Fraction(f64::MAX) => format!("{name}=N with a number above 0"),
+        Fraction(most) => format!("{name}=N with a number above 0, at most {most}"),
+        Word(words) => format!("{name}= and one of {}", words.join(", ")),
+        Text => format!("{name}= and a value"),
+    }
 }
 
 fn refusal(name: &str) -> Fault<'_> {
@@ -133,8 +211,24 @@ mod tests {
             ("idle_timeout=5m", None, Some(300)),
         ];
         for (text, refuse_fast, idle_timeout_seconds) in cases {
-            let expected = Extended { refuse_fast, idle_timeout_seconds };
+            let expected = Extended { refuse_fast, idle_timeout_seconds, ..Extended::default() };
             assert_eq!(read_one(text), Ok((expected, vec![])), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn parts_are_switched() {
+        let cases = [
+            ("modern", [true, true, true]),
+            ("no_lru_crawler", [false, true, true]),
+            ("no_lru_maintainer,no_slab_reassign", [true, false, false]),
+            ("no_modern", [false, false, false]),
+            ("no_modern,lru_crawler,lru_maintainer,slab_reassign", [true, true, true]),
+        ];
+        for (text, [lru_crawler, lru_maintainer, slab_reassign]) in cases {
+            let (extended, _) = read_one(text).expect("known names");
+            let expected = Parts { lru_crawler, lru_maintainer, slab_reassign };
+            assert_eq!(extended.parts, expected, "{text:?}");
         }
     }
 
@@ -144,11 +238,40 @@ mod tests {
         assert_eq!(inert, ["modern", "hashpower"]);
     }
 
+    /// The start lines of memcached's own tests and manual.
+    #[test]
+    fn values_have_a_shape() {
+        let fine = "slab_chunk_max=1,slab_automove,slab_automove=0,slab_automove_ratio=0.8,\
+                    slab_automove_window=3,hash_algorithm=murmur3,tail_repair_time=10,\
+                    lru_crawler_tocrawl=0,hot_lru_pct=20,warm_max_factor=2.5,temporary_ttl=61,\
+                    watcher_logbuf_size=8,worker_logbuf_size=64,slab_sizes=100-200-300,\
+                    read_buf_mem_limit=1,no_hashexpand,track_sizes,lru_crawler_sleep=100";
+        assert!(read_one(fine).is_ok(), "{:?}", read_one(fine));
+        for text in [
+            "hashpower",
+            "hashpower=5",
+            "hashpower=33",
+            "hash_algorithm=md5",
+            "slab_automove=3",
+            "slab_automove_ratio=1.5",
+            "slab_automove_ratio=x",
+            "slab_automove_window=2",
+            "tail_repair_time=9",
+            "hot_lru_pct=80",
+            "hot_max_factor=0",
+            "slab_chunk_max=2048",
+            "slab_sizes",
+            "lru_crawler_sleep=1000001",
+        ] {
+            assert!(matches!(read_one(text), Err(Fault::Value(word, _)) if word == text), "{text}");
+        }
+    }
+
     #[test]
     fn what_is_refused() {
         let time = ["idle_timeout", "idle_timeout=", "idle_timeout=-1", "idle_timeout=9999999999"];
         for text in time {
-            assert_eq!(read_one(text), Err(Fault::Time(text)), "{text:?}");
+            assert!(matches!(read_one(text), Err(Fault::Value(word, _)) if word == text), "{text}");
         }
         for text in ["", "fooble", "Modern", "modern,", "-1"] {
             assert!(matches!(read_one(text), Err(Fault::Unknown(_))), "{text:?}");

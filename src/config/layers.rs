@@ -15,7 +15,7 @@ use super::row::{Kind, PREFIX, Row, variable};
 use super::values::{Error, nearest, quoted};
 
 /// Variables with our prefix that belong to the tools.
-const OF_TOOLS: [&str; 2] = ["LITECACHED_ADDRESS", "LITECACHED_HISTORY"];
+const OF_TOOLS: [&str; 3] = ["LITECACHED_ADDRESS", "LITECACHED_HISTORY", "LITECACHED_PASSWORD"];
 
 /// Where options may be written.
 #[derive(Debug, Clone)]

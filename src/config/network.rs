@@ -32,17 +32,24 @@ const HTTP_FORM: &str = "one host, host:port, [v6]:port or *, such as 127.0.0.1:
 /// Mode of the Unix socket where none is given, as in memcached.
 const UNIX_MODE_DEFAULT: u32 = 0o700;
 
+/// What to say about the server's options.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub(super) warnings: Vec<String>,
+    pub(super) remarks: Vec<String>,
+}
+
 /// The server's options, and what to say about them.
-pub(super) fn options(raw: &Raw, facts: &Facts) -> Result<(server::Options, Vec<String>), Error> {
-    let mut reading = Reading { raw, facts, warnings: Vec::new() };
+pub(super) fn options(raw: &Raw, facts: &Facts) -> Result<(server::Options, Said), Error> {
+    let mut reading = Reading { raw, facts, said: Said::default() };
     let options = reading.server()?;
-    Ok((options, reading.warnings))
+    Ok((options, reading.said))
 }
 
 struct Reading<'a> {
     raw: &'a Raw,
     facts: &'a Facts,
-    warnings: Vec<String>,
+    said: Said,
 }
 
 impl Reading<'_> {
@@ -72,6 +79,9 @@ impl Reading<'_> {
                 .number(Id::Verbose, 0..=VERBOSITY_MAX, "a level")?
                 .unwrap_or(default.verbosity),
             flush_enabled: !self.raw.is_on(Id::NoFlush),
+            watch_enabled: !self.raw.is_on(Id::NoWatch),
+            dump_enabled: !self.raw.is_on(Id::NoDump),
+            listing_longest: default.listing_longest,
             shutdown_enabled: self.raw.is_on(Id::Shutdown),
             cas_enabled: !self.raw.is_on(Id::NoCas),
             connections_refused_fast: extended
@@ -80,7 +90,13 @@ impl Reading<'_> {
             idle_timeout_seconds: extended
                 .idle_timeout_seconds
                 .unwrap_or(default.idle_timeout_seconds),
+            // The file is read by whoever serves.
+            accounts: None,
+            sasl: self.raw.is_on(Id::Sasl),
             protocol: self.protocol()?,
+            prefix_delimiter: self.prefix_delimiter()?.unwrap_or(default.prefix_delimiter),
+            prefixes_counted: self.raw.has(Id::PrefixDelimiter),
+            parts: extended.parts,
         })
     }
 
@@ -91,6 +107,16 @@ impl Reading<'_> {
             "ascii" => Ok(Protocol::Ascii),
             "binary" => Ok(Protocol::Binary),
             _ => Err(written.wrong("auto, ascii or binary")),
+        }
+    }
+
+    fn prefix_delimiter(&self) -> Result<Option<u8>, Error> {
+        let Some(written) = self.raw.last(Id::PrefixDelimiter) else {
+            return Ok(None);
+        };
+        match written.utf8()?.as_bytes() {
+            [byte] if byte.is_ascii_graphic() => Ok(Some(*byte)),
+            _ => Err(written.wrong("one character that stands in keys, such as :")),
         }
     }
 
@@ -107,8 +133,10 @@ impl Reading<'_> {
             let mut inert = Vec::new();
             extended::read(written.utf8()?, &mut extended, &mut inert)
                 .map_err(|fault| extended_fault(written, &fault))?;
-            let line = |name| format!("-o {name} is memcached's and has no effect here");
-            self.warnings.extend(inert.into_iter().map(line));
+            if !inert.is_empty() {
+                let names = inert.join(", ");
+                self.said.remarks.push(format!("-o {names} has no effect here"));
+            }
         }
         Ok(extended)
     }
@@ -126,7 +154,7 @@ impl Reading<'_> {
         if unix.is_none() {
             self.without_effect(&[Id::UnixMask], "there is no --unix-socket (-s)");
             if addresses.is_empty() {
-                self.warnings.push("nothing listens: --port (-p) is 0".to_owned());
+                self.said.warnings.push("nothing listens: --port (-p) is 0".to_owned());
             }
         }
         Ok(addresses.into_iter().map(Listen::Tcp).chain(unix).collect())
@@ -134,7 +162,7 @@ impl Reading<'_> {
 
     fn without_effect(&mut self, ids: &[Id], reason: &str) {
         for id in ids.iter().filter(|id| self.raw.has(**id)) {
-            self.warnings.push(format!("{} has no effect: {reason}", id.row()));
+            self.said.warnings.push(format!("{} has no effect: {reason}", id.row()));
         }
     }
 
@@ -252,10 +280,9 @@ fn extended_fault(written: &Written, fault: &extended::Fault<'_>) -> Error {
             format!("{subject} {name:?} is not known; give names that memcached 1.6 knows")
         }
         extended::Fault::Refused(name, reason) => format!("{subject} {name} {reason}"),
-        extended::Fault::Time(word) => format!(
-            "{subject} {word:?} is not a time; give idle_timeout=N with a number of seconds, \
-             or with a unit as in 15m"
-        ),
+        extended::Fault::Value(word, takes) => {
+            format!("{subject} {word:?} has a wrong value; give {takes}")
+        }
     })
 }
 
@@ -322,16 +349,21 @@ mod tests {
     fn numbers_and_switches() {
         let plain = settings("").server;
         assert_eq!((plain.threads, plain.verbosity, plain.idle_timeout_seconds), (4, 0, 0));
-        assert!(plain.flush_enabled && plain.cas_enabled && plain.connections_refused_fast);
+        assert!(
+            plain.flush_enabled
+                && plain.dump_enabled
+                && plain.cas_enabled
+                && plain.connections_refused_fast
+        );
         assert!(!plain.shutdown_enabled);
 
-        let words = "-t 64 -c 5 -b 6 -R 7 -vv -v -FACM -o no_maxconns_fast,idle_timeout=9";
+        let words = "-t 64 -c 5 -b 6 -R 7 -vv -v -FXACM -o no_maxconns_fast,idle_timeout=9";
         let server = settings(words).server;
         assert_eq!((server.threads, server.connections_max, server.backlog), (64, 5, 6));
         assert_eq!((server.requests_per_turn, server.verbosity), (7, 3));
         assert_eq!(server.idle_timeout_seconds, 9);
         assert!(!server.flush_enabled && !server.cas_enabled && !server.connections_refused_fast);
-        assert!(server.shutdown_enabled);
+        assert!(server.shutdown_enabled && !server.dump_enabled);
     }
 
     #[test]
@@ -352,10 +384,10 @@ mod tests {
             ("-s /run/x -p 1 -l *", 2),
             ("-a 770", 1),
             ("-p 0", 1),
-            ("-o modern,hashpower=20,maxconns_fast", 2),
+            ("-o modern,hashpower=20,maxconns_fast", 0),
         ];
         for (words, lines) in cases {
-            let (_, warnings) = options(&raw(words), &facts()).expect("options");
+            let (_, Said { warnings, .. }) = options(&raw(words), &facts()).expect("options");
             assert_eq!(warnings.len(), lines, "{words}: {warnings:?}");
         }
     }
@@ -398,7 +430,10 @@ mod tests {
             ("--http fooble", "--http cannot be \"fooble\"", "check the name"),
             ("-l fooble", "--listen (-l) cannot be \"fooble\"", "check the name"),
             ("-o fooble", "-o \"fooble\" is not known", "give names"),
-            ("-o idle_timeout=x", "-o \"idle_timeout=x\" is not a time", time),
+            ("-o idle_timeout=x", "-o \"idle_timeout=x\" has a wrong value", time),
+            ("-o hashpower=x", "-o \"hashpower=x\" has a wrong value", "from 12 to 32"),
+            ("-D ::", "--prefix-delimiter (-D) cannot be \"::\"", "give one character"),
+            ("-D \"\"", "--prefix-delimiter (-D) cannot be \"\"", "give one character"),
             ("-o ssl_key=x", "-o ssl_key belongs to TLS", "leave it out"),
         ];
         for (words, beginning, remedy) in cases {

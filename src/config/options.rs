@@ -4,7 +4,7 @@
 //! described belongs here too, so that a name, a default text and a line of help exist once. The
 //! values themselves are judged in `settings`. Stays true: `ROWS[id as usize]` is the row of `id`.
 
-use super::row::Group::{Commands, Compatibility, Limits, Listening, Process, Storage};
+use super::row::Group::{Access, Commands, Compatibility, Limits, Listening, Process, Storage};
 use super::row::{NO_SHORT, Row, row};
 
 /// An option's name inside the program, in the order of the table.
@@ -30,21 +30,21 @@ pub(crate) enum Id {
     RequestsPerTurn,
     Shutdown,
     NoFlush,
+    NoWatch,
+    NoDump,
     NoCas,
+    PrefixDelimiter,
     User,
     PidFile,
     Verbose,
     LogLevel,
     Extended,
     Config,
-    NoDump,
-    NoWatch,
     LockMemory,
     LargePages,
     CoreDumps,
     SlabGrowth,
     SlabMinimum,
-    PrefixDelimiter,
     NapiIds,
     Daemon,
     Sasl,
@@ -122,7 +122,11 @@ pub(crate) const ROWS: [Row; 40] = [
         .live().more("After so many its neighbours have their turn"),
     row(Id::Shutdown, 'A', "enable-shutdown", Commands, "Allow the shutdown command").live(),
     row(Id::NoFlush, 'F', "disable-flush-all", Commands, "Refuse flush_all").live(),
+    row(Id::NoWatch, 'W', "disable-watch", Commands, "Refuse watch").live().more("Who watches already goes on"),
+    row(Id::NoDump, 'X', "disable-dumping", Commands, "Tell no client all keys").live().more("Refuses lru_crawler metadump, lru_crawler mgdump and stats cachedump"),
     row(Id::NoCas, 'C', "disable-cas", Commands, "Give out no cas ids"),
+    row(Id::PrefixDelimiter, 'D', "prefix-delimiter", Commands, "Count by key prefix, which ends at this character")
+        .takes("char").more("Counts are shown by stats detail dump. Without it stats detail on begins to count, and prefixes end at a colon"),
     row(Id::User, 'u', "user", Process, "Become this user (only when started as root)")
         .takes("user"),
     row(Id::PidFile, 'P', "pidfile", Process, "Write the process id there").takes("file"),
@@ -144,8 +148,6 @@ pub(crate) const ROWS: [Row; 40] = [
         .list("name")
         .live().more("idle_timeout lets clients go that send nothing for so long; no_maxconns_fast leaves clients above the limit waiting instead of refusing them; memcached's other names have no effect"),
     row(Id::Config, NO_SHORT, "config", Process, "Configuration file").takes("file").not_in_file().more("TOML, with the long names as keys; read only where it is named, and read again on SIGHUP"),
-    row(Id::NoDump, 'X', "disable-dumping", Compatibility, "").moot(),
-    row(Id::NoWatch, 'W', "disable-watch", Compatibility, "").moot(),
     row(Id::LockMemory, 'k', "lock-memory", Compatibility, "")
         .ignored("the items are in a file, not only in memory"),
     row(Id::LargePages, 'L', "enable-largepages", Compatibility, "")
@@ -158,9 +160,6 @@ pub(crate) const ROWS: [Row; 40] = [
     row(Id::SlabMinimum, 'n', "slab-min-size", Compatibility, "")
         .takes("bytes")
         .ignored("there are no slabs"),
-    row(Id::PrefixDelimiter, 'D', "prefix-delimiter", Compatibility, "")
-        .takes("char")
-        .ignored("there are no statistics by prefix"),
     row(Id::NapiIds, 'N', "napi-ids", Compatibility, "")
         .takes("num")
         .ignored("connections are spread without regard to network queues"),
@@ -168,18 +167,15 @@ pub(crate) const ROWS: [Row; 40] = [
         "would return at once, and litecached stays in the foreground; \
          start it from systemd, or with & in a shell",
     ),
-    row(Id::Sasl, 'S', "enable-sasl", Compatibility, "").refused(
-        "is not offered, and without it every client would be served; \
-         leave it out, and let only trusted clients reach the address",
-    ),
+    row(Id::Sasl, 'S', "enable-sasl", Access, "Only the binary protocol, with a login by SASL")
+        .more("PLAIN, against the users of --auth-file. Clients of the text protocol are ended without a word"),
     row(Id::Tls, 'Z', "enable-ssl", Compatibility, "").refused(
         "is not offered, and without it everything would be sent in the clear; \
          leave it out, and put a TLS proxy in front",
     ),
-    row(Id::AuthFile, 'Y', "auth-file", Compatibility, "").takes("file").refused(
-        "is not offered, and without it every client would be served; \
-         leave it out, and let only trusted clients reach the address",
-    ),
+    row(Id::AuthFile, 'Y', "auth-file", Access, "Users who may log in, user:password a line")
+        .takes("file")
+        .more("At most 8, of whom none may have a space or a colon in his name. Nothing is answered before a login. What is in the file is read again on SIGHUP; another file takes a restart"),
 ];
 
 #[cfg(test)]

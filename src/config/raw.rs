@@ -212,7 +212,7 @@ fn help(row: &Row) -> String {
 pub(crate) fn footer() -> String {
     let inert: Vec<String> = ROWS
         .iter()
-        .filter(|row| matches!(row.fate, Fate::Moot | Fate::Ignored(_)))
+        .filter(|row| matches!(row.fate, Fate::Ignored(_)))
         .filter_map(|row| row.short.map(|short| format!("-{short}")))
         .collect();
     format!(

@@ -25,8 +25,6 @@ pub(crate) enum Kind {
 pub(crate) enum Fate {
     /// It acts.
     Acts,
-    /// It forbids something that does not exist here: accepted, and there is nothing to say.
-    Moot,
     /// It tunes a part that does not exist here: accepted with a warning that gives this reason.
     Ignored(&'static str),
     /// Ignoring it would break what its user relies on: refused. The text says why, then what to do.
@@ -41,6 +39,7 @@ pub(crate) enum Group {
     Limits,
     Commands,
     Process,
+    Access,
     Compatibility,
 }
 
@@ -53,6 +52,7 @@ impl Group {
             Self::Limits => "Limits",
             Self::Commands => "Client commands",
             Self::Process => "Process",
+            Self::Access => "Who may log in",
             Self::Compatibility => "Compatibility",
         }
     }
@@ -173,10 +173,6 @@ impl Row {
 
     pub(super) const fn alias(self, alias: &'static str) -> Self {
         Self { alias: Some(alias), ..self }
-    }
-
-    pub(super) const fn moot(self) -> Self {
-        Self { fate: Fate::Moot, ..self }
     }
 
     pub(super) const fn ignored(self, reason: &'static str) -> Self {

@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) levels: Levels,
     /// Become this user before serving. Only where the process was started as root.
     pub(crate) user: Option<String>,
+    /// Who may log in stands there.
+    pub(crate) auth_file: Option<PathBuf>,
     /// Write the process id there.
     pub(crate) pid_file: Option<PathBuf>,
     /// Write the bound ports there, in memcached's form.
@@ -35,6 +37,8 @@ pub(crate) struct Settings {
     pub(crate) warnings: Vec<String>,
     /// What follows from what was written and might surprise, a line each.
     pub(crate) notices: Vec<String>,
+    /// What was written, has no effect, and need not bother anybody, a line each.
+    pub(crate) remarks: Vec<String>,
 }
 
 impl Settings {
@@ -42,19 +46,23 @@ impl Settings {
     pub(crate) fn from_raw(raw: &Raw, facts: &Facts) -> Result<Self, Error> {
         let mut warnings = raw.warnings().to_vec();
         warnings.extend(inert(raw)?);
+        let auth_file = raw.path(Id::AuthFile)?;
+        check_login(raw, &mut warnings)?;
         check_offers(raw)?;
         let (server, of_server) = network::options(raw, facts)?;
         let (store, mut notices) = storage::options(raw, facts, server.threads)?;
-        warnings.extend(of_server);
+        warnings.extend(of_server.warnings);
         Ok(Self {
             server,
             store,
             levels: levels::levels(raw)?,
             user: user(raw, facts, &mut notices)?,
+            auth_file,
             pid_file: raw.path(Id::PidFile)?,
             port_file: facts.port_file.clone(),
             warnings,
             notices,
+            remarks: of_server.remarks,
         })
     }
 }
@@ -70,7 +78,7 @@ fn inert(raw: &Raw) -> Result<Vec<String>, Error> {
         match written.id.row().fate {
             Fate::Refused(reason) => return Err(written.error(format!("{subject} {reason}"))),
             Fate::Ignored(reason) => warnings.push(format!("{subject} has no effect: {reason}")),
-            Fate::Acts | Fate::Moot => {}
+            Fate::Acts => {}
         }
     }
     // One option's texts are neighbours.
@@ -78,11 +86,42 @@ fn inert(raw: &Raw) -> Result<Vec<String>, Error> {
     Ok(warnings)
 }
 
+/// As in memcached, text is for logins in text and the binary protocol for SASL.
+fn check_login(raw: &Raw, warnings: &mut Vec<String>) -> Result<(), Error> {
+    let sasl = raw.last(Id::Sasl).filter(|_| raw.is_on(Id::Sasl));
+    if let Some(sasl) = sasl
+        && !raw.has(Id::AuthFile)
+    {
+        let subject = sasl.subject();
+        let what = format!(
+            "{subject} needs to know who may log in; give --auth-file (-Y) FILE, a user:password a line"
+        );
+        return Err(sasl.error(what));
+    }
+    for written in raw.all(Id::Protocol) {
+        let conflict = match (written.utf8()?, sasl) {
+            ("ascii", Some(_)) => "auto, as --enable-sasl (-S) is for the binary protocol alone",
+            ("binary", None) if raw.has(Id::AuthFile) => {
+                "auto or ascii, as --auth-file (-Y) without --enable-sasl (-S) is for text alone"
+            }
+            _ => continue,
+        };
+        return Err(written.wrong(conflict));
+    }
+    if let Some(sasl) = sasl {
+        let subject = sasl.subject();
+        warnings.push(format!("{subject} ends every client of the text protocol"));
+    }
+    Ok(())
+}
+
 /// Options of which only some values are offered.
 fn check_offers(raw: &Raw) -> Result<(), Error> {
     for written in raw.all(Id::UdpPort) {
         if units::number(written.utf8()?) != Some(0) {
-            return Err(written.wrong("0 or leave it out, as there is no UDP"));
+            return Err(written.wrong(
+                "0 or leave it out, as there is no UDP: its replies serve amplification attacks",
+            ));
         }
     }
     Ok(())
@@ -182,9 +221,18 @@ pub(super) mod tests {
             ("-u \"\"", r#"--user (-u) cannot be ""; give the name of a user"#),
             ("-P \"\"", r#"--pidfile (-P) cannot be ""; give the path of a file"#),
             ("-d", "--daemon (-d) would return at once"),
-            ("-S", "--enable-sasl (-S) is not offered"),
+            ("-S", "--enable-sasl (-S) needs to know who may log in; give --auth-file (-Y) FILE"),
+            ("-S -B ascii", "--enable-sasl (-S) needs to know"),
+            (
+                "-S -Y f -B ascii",
+                r#"--protocol (-B) cannot be "ascii"; give auto, as --enable-sasl"#,
+            ),
+            (
+                "-Y f -B binary",
+                r#"--protocol (-B) cannot be "binary"; give auto or ascii, as --auth"#,
+            ),
+            ("-Y \"\"", r#"--auth-file (-Y) cannot be ""; give the path of a file"#),
             ("-Z", "--enable-ssl (-Z) is not offered"),
-            ("-Y users", "--auth-file (-Y) is not offered"),
         ];
         for (words, beginning) in cases {
             let message = message(words);
@@ -194,15 +242,29 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_here_is_ignored_aloud_or_is_moot() {
-        let settings = settings("-k -L -r -f 1.25 -n 48 -f 1.5 -D : -N 2 -W -X -M -U 0 -B ascii");
-        let flags = ["-k", "-L", "-r", "-f", "-n", "-D", "-N"];
+    fn what_does_not_exist_here_is_ignored_aloud() {
+        let settings = settings("-k -L -r -f 1.25 -n 48 -f 1.5 -N 2 -X -M -U 0 -B ascii");
+        let flags = ["-k", "-L", "-r", "-f", "-n", "-N"];
         assert_eq!(settings.warnings.len(), flags.len(), "{:?}", settings.warnings);
         for flag in flags {
             let named = |line: &String| line.contains(&format!("({flag}) has no effect: "));
             assert_eq!(settings.warnings.iter().filter(|line| named(line)).count(), 1, "{flag}");
         }
         assert!(settings.notices.is_empty(), "{:?}", settings.notices);
+    }
+
+    #[test]
+    fn who_has_to_log_in() {
+        let plain = settings("");
+        assert!(plain.auth_file.is_none() && !plain.server.sasl);
+        for (words, sasl) in
+            [("-Y users", false), ("-Y users -B ascii", false), ("-SY users", true)]
+        {
+            let settings = settings(words);
+            assert_eq!(settings.auth_file.as_deref(), Some("users".as_ref()), "{words}");
+            assert_eq!(settings.server.sasl, sasl, "{words}");
+            assert_eq!(settings.warnings.len(), usize::from(sasl), "{:?}", settings.warnings);
+        }
     }
 
     #[test]

@@ -56,7 +56,9 @@ storage! {
     reclaimed_expired,
     /// Items removed that a flush had left behind.
     reclaimed_flushed,
-    /// Of both, never fetched.
+    /// Dead items whose place a write took.
+    reclaimed_replaced,
+    /// Of those removed, never fetched.
     expired_unfetched,
     /// Commits by other programs that were noticed.
     foreign_commits,
@@ -129,8 +131,13 @@ impl StorageTotals {
         self.sizes.iter().sum()
     }
 
-    /// memcached's `reclaimed`: dead items removed.
+    /// memcached's `reclaimed`: dead items that are gone.
     pub fn reclaimed(&self) -> u64 {
+        self.swept() + self.counted.reclaimed_replaced
+    }
+
+    /// Of these, found by the sweeper, which is what memcached calls a crawler.
+    pub fn swept(&self) -> u64 {
         self.counted.reclaimed_expired + self.counted.reclaimed_flushed
     }
 

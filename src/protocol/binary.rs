@@ -28,6 +28,8 @@ const CREATE_NOTHING: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) struct Frames {
     state: State,
+    /// Its client has to log in first (`-S`).
+    locked: bool,
     item_bytes_max: u64,
 }
 
@@ -107,7 +109,12 @@ impl Frames {
     /// For a new connection. Items over `item_bytes_max` bytes, key and header included, are refused as
     /// too large.
     pub(super) fn new(item_bytes_max: u64) -> Self {
-        Self { state: State::Header, item_bytes_max }
+        Self { state: State::Header, locked: false, item_bytes_max }
+    }
+
+    /// From now on, or up to now, only frames of a login are taken.
+    pub(super) fn set_locked(&mut self, locked: bool) {
+        self.locked = locked;
     }
 
     /// Changes what is refused from the next frame on.
@@ -215,6 +222,9 @@ impl Frames {
         if (header.key_bytes + header.extras_bytes) as u64 > header.body_bytes {
             return refuse(Status::UnknownCommand, true);
         }
+        if self.locked && !header.frame.is_before_login() {
+            return refuse(Status::AuthFailure, true);
+        }
         if header.key_bytes > KEY_BYTES_MAX {
             return refuse(Status::InvalidArguments, true);
         }
@@ -237,14 +247,6 @@ impl Frames {
     ) -> Step<'b> {
         let frame = header.frame;
         let key = RequestKey::Here(key_in(key));
-        let item_bytes = (header.key_bytes + ITEM_HEADER_BYTES) as u64 + header.value_bytes();
-        if item_bytes > self.item_bytes_max {
-            self.swallow_next(header.value_bytes());
-            // memcached: a `set`, with a cas or without.
-            let discards = mode == Mode::Set;
-            let form = Form::Binary(frame);
-            return Step::Request { request: Request::TooLarge { key, discards, form }, used };
-        }
         let joins = matches!(mode, Mode::Append | Mode::Prepend);
         let how = Store {
             // With a cas all three are the same: what is there has to have it.
@@ -254,6 +256,12 @@ impl Frames {
             compare: header.compare(),
             ..Store::default()
         };
+        let item_bytes = (header.key_bytes + ITEM_HEADER_BYTES) as u64 + header.value_bytes();
+        if item_bytes > self.item_bytes_max {
+            self.swallow_next(header.value_bytes());
+            let form = Form::Binary(frame);
+            return Step::Request { request: Request::TooLarge { key, how, form }, used };
+        }
         let value_bytes = usize::try_from(header.value_bytes())
             .expect("a value within the item limit fits in memory");
         if let Some(value) = data.get(..value_bytes) {
@@ -308,7 +316,7 @@ impl Frames {
                 (None, used)
             }
         };
-        let command = Session::SaslLogin { mechanism, message };
+        let command = Session::SaslLogin { is_step: header.frame.is_step(), mechanism, message };
         Step::Request { request: Request::Session { command, form }, used }
     }
 }

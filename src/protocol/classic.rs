@@ -8,9 +8,10 @@ use crate::cache::{Arithmetic, Delete, Direction, Exptime, Key, Mode, Op, Store}
 use crate::limits::VALUE_LENGTH_READABLE_MAX;
 use crate::protocol::decoder::{RequestKey, Session};
 use crate::protocol::form::Form;
+use crate::protocol::listing;
 use crate::protocol::reject::Reject;
-use crate::protocol::tokens::{Tokens, integer, unsigned};
-use crate::protocol::{meta, simple};
+use crate::protocol::tokens::{Tokens, integer, unsigned, unsigned_32};
+use crate::protocol::{admin, meta, simple};
 
 /// What a command line asks for.
 pub(super) enum Line<'b> {
@@ -86,14 +87,28 @@ pub(super) fn parse(line: &[u8]) -> Line<'_> {
         b"version" => Line::Session(Session::Version),
         b"quit" => Line::Session(Session::Quit),
         b"help" => Line::Session(Session::Help),
-        b"stats" => Line::Session(Session::Stats { arguments: &line[command.len()..] }),
+        b"stats" => listing::cachedump(line)
+            .unwrap_or(Line::Session(Session::Stats { arguments: &line[command.len()..] })),
+        b"watch" => Line::Session(Session::Watch { words: &line[command.len()..] }),
+        b"lru_crawler" => listing::crawler(line).unwrap_or_else(|| tuning(line)),
         b"verbosity" => verbosity(line),
         b"cache_memlimit" => cache_memlimit(line),
         b"shutdown" => {
             let known = tokens.next().is_none_or(|mode| mode == b"graceful");
             Line::Session(Session::Shutdown { known })
         }
-        _ => unknown(line),
+        _ => tuning(line),
+    }
+}
+
+/// A command that tunes memcached, or none at all.
+fn tuning(line: &[u8]) -> Line<'_> {
+    match admin::parse(line) {
+        Some(command) => {
+            let quiet = Tokens::new(line).last() == Some(NOREPLY);
+            Line::Session(Session::Admin { command, quiet })
+        }
+        None => unknown(line),
     }
 }
 
@@ -152,7 +167,8 @@ fn store(line: &[u8], mode: Mode, compares: bool) -> Line<'_> {
     if command == b"set" && (count == 3 || (count == 4 && quiet)) {
         return simple::set(key, flags, quiet);
     }
-    if count < if compares { 6 } else { 5 } {
+    // A `cas` without its id says how long the value is: it is swallowed.
+    if count < 5 {
         return reject(Reject::BadFormat, quiet);
     }
     let Some(value_bytes) = value_length(length) else {
@@ -245,7 +261,7 @@ fn flush_all(line: &[u8]) -> Line<'_> {
 
 fn verbosity(line: &[u8]) -> Line<'_> {
     let quiet = Tokens::new(line).skip(1).last() == Some(NOREPLY);
-    match Tokens::new(line).nth(1).and_then(unsigned) {
+    match Tokens::new(line).nth(1).and_then(unsigned_32) {
         Some(level) => {
             let level = u8::try_from(level).unwrap_or(u8::MAX);
             Line::Session(Session::Verbosity { level, quiet })
@@ -255,13 +271,15 @@ fn verbosity(line: &[u8]) -> Line<'_> {
 }
 
 fn cache_memlimit(line: &[u8]) -> Line<'_> {
-    const MEGABYTES_LEAST: u64 = 8;
-    const MEGABYTES_MAX: u64 = 1_000_000_000;
+    const MEGABYTES_LEAST: u32 = 8;
+    const MEGABYTES_MAX: u32 = 1_000_000_000;
     let quiet = Tokens::new(line).skip(1).last() == Some(NOREPLY);
-    match Tokens::new(line).nth(1).and_then(unsigned) {
+    match Tokens::new(line).nth(1).and_then(unsigned_32) {
         None => reject(Reject::UnknownCommand, quiet),
         Some(megabytes) if megabytes < MEGABYTES_LEAST => reject(Reject::MemlimitTooSmall, quiet),
         Some(megabytes) if megabytes > MEGABYTES_MAX => reject(Reject::MemlimitFailed, quiet),
-        Some(megabytes) => Line::Session(Session::Memlimit { bytes: megabytes << 20, quiet }),
+        Some(megabytes) => {
+            Line::Session(Session::Memlimit { bytes: u64::from(megabytes) << 20, quiet })
+        }
     }
 }

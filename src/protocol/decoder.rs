@@ -4,10 +4,12 @@
 //! one rule: however the bytes are cut, the requests come out the same. What it keeps between calls
 //! is bounded by the largest value.
 
-use crate::cache::{Exptime, Fetch, Key, KeyBuf, Mode, Op, Store};
+use crate::cache::{Exptime, Fetch, Key, KeyBuf, Op, Store};
 use crate::limits::{ITEM_HEADER_BYTES, KEY_BYTES_MAX, LINE_BYTES_MAX, VALUE_STEP_BYTES};
+use crate::protocol::admin::Admin;
 use crate::protocol::classic::{self, Line, StoreLine};
 use crate::protocol::form::Form;
+use crate::protocol::listing::List;
 use crate::protocol::reject::Reject;
 
 /// A retrieval line up to this long is checked whole before its first key is answered: a bad key
@@ -38,9 +40,8 @@ pub enum Step<'b> {
 pub enum Request<'b> {
     /// An operation on a key.
     Operate { key: RequestKey<'b>, op: Op, form: Form<'b> },
-    /// The value announced for this key is too large and will be swallowed. `discards`: what is there
-    /// goes, so that nobody reads a value its owner believes overwritten.
-    TooLarge { key: RequestKey<'b>, discards: bool, form: Form<'b> },
+    /// The value announced for this key is too large and will be swallowed.
+    TooLarge { key: RequestKey<'b>, how: Store, form: Form<'b> },
     /// `mn`: answered when everything before it has been answered.
     Noop { form: Form<'b> },
     /// The retrieval line ends.
@@ -88,6 +89,10 @@ pub enum Session<'b> {
     Stats {
         arguments: &'b [u8],
     },
+    /// What stands behind `watch`, untrimmed: the client becomes a watcher.
+    Watch {
+        words: &'b [u8],
+    },
     Verbosity {
         level: u8,
         quiet: bool,
@@ -97,6 +102,8 @@ pub enum Session<'b> {
         bytes: u64,
         quiet: bool,
     },
+    /// A listing of all keys.
+    List(List),
     /// Whether its mode is one that memcached knows.
     Shutdown {
         known: bool,
@@ -105,8 +112,14 @@ pub enum Session<'b> {
     SaslList,
     /// A login by SASL, or a further step of one. No message: it is longer than any login.
     SaslLogin {
+        is_step: bool,
         mechanism: &'b [u8],
         message: Option<&'b [u8]>,
+    },
+    /// A command for a part of memcached.
+    Admin {
+        command: Admin,
+        quiet: bool,
     },
 }
 
@@ -310,10 +323,7 @@ impl Text {
             } else {
                 State::Swallow { bytes: value_bytes + 2 }
             };
-            // memcached: a plain `set`, and `ms` in any mode.
-            let plain = how.mode == Mode::Set && how.compare.is_none();
-            let discards = plain || matches!(form, Form::Meta(_));
-            return Step::Request { request: Request::TooLarge { key, discards, form }, used };
+            return Step::Request { request: Request::TooLarge { key, how, form }, used };
         }
         let value_bytes =
             usize::try_from(value_bytes).expect("a value within the item limit fits in memory");

@@ -68,11 +68,27 @@ pub fn flush_refused(form: &Form<'_>) -> Cow<'static, [u8]> {
     }
 }
 
-/// The answer to a login where nobody logs in.
-pub fn no_login(form: &Form<'_>) -> Vec<u8> {
-    match form {
-        Form::Binary(frame) => frame.refused(Status::UnknownCommand),
-        _ => Vec::new(),
+/// What becomes of a SASL frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sasl {
+    /// Nobody logs in here.
+    Off,
+    /// The mechanisms there are.
+    Mechanisms,
+    /// Logged in.
+    Done,
+    /// Not logged in.
+    Failed,
+}
+
+/// The answer to a SASL frame.
+pub fn sasl(form: &Form<'_>, sasl: Sasl) -> Vec<u8> {
+    let Form::Binary(frame) = form else { return Vec::new() };
+    match sasl {
+        Sasl::Off => frame.refused(Status::UnknownCommand),
+        Sasl::Mechanisms => frame.says(Status::Success, b"PLAIN"),
+        Sasl::Done => frame.says(Status::Success, b"Authenticated"),
+        Sasl::Failed => frame.refused(Status::AuthFailure),
     }
 }
 
@@ -183,7 +199,8 @@ fn classic(outcome: &Outcome, out: &mut impl Output) {
     });
 }
 
-fn failure_line(failure: Failure) -> &'static [u8] {
+/// What a client is told of a failure.
+pub fn failure_line(failure: Failure) -> &'static [u8] {
     match failure {
         Failure::NoMemory => b"SERVER_ERROR out of memory storing object\r\n",
         Failure::WalFull => b"SERVER_ERROR write-ahead log is full\r\n",

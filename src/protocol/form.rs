@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::cache::Mode;
+use crate::cache::{Mode, Store};
 use crate::protocol::binary::Frame;
 use crate::protocol::meta::{Command, Meta};
 
@@ -46,6 +46,16 @@ impl Form<'_> {
     /// Whether it is for `me`, which tells of an item without using it.
     pub fn is_debug(&self) -> bool {
         matches!(self, Self::Meta(meta) if meta.command == Command::Debug)
+    }
+
+    /// Whether what is there goes when the value announced is too large (memcached: for a plain `set`,
+    /// for `ms` in any mode, and for binary `set`, whatever its cas), so that nobody reads a value its owner believes overwritten.
+    pub fn discards_too_large(&self, how: &Store) -> bool {
+        match self {
+            Self::Meta(_) => true,
+            Self::Binary(frame) => frame.mode() == Some(Mode::Set),
+            _ => how.mode == Mode::Set && how.compare.is_none(),
+        }
     }
 
     /// Whether its answer may carry an item's value.

@@ -54,6 +54,20 @@ impl Decoder {
         })
     }
 
+    /// A decoder for a client who has to log in by SASL first.
+    pub fn locked(item_bytes_max: u64) -> Self {
+        let mut frames = Frames::new(item_bytes_max);
+        frames.set_locked(true);
+        Self(Choice::Binary(frames))
+    }
+
+    /// The client has logged in, or has to again.
+    pub fn set_locked(&mut self, locked: bool) {
+        if let Choice::Binary(frames) = &mut self.0 {
+            frames.set_locked(locked);
+        }
+    }
+
     /// Changes what is refused from the next request on.
     pub fn set_item_bytes_max(&mut self, bytes: u64) {
         match &mut self.0 {

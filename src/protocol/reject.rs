@@ -51,6 +51,12 @@ pub enum Reject {
     MemlimitTooSmall,
     /// `cache_memlimit` over 10^9 MB.
     MemlimitFailed,
+    /// `stats cachedump` with too few words.
+    BadLine,
+    /// `stats cachedump` with a class that memcached has not.
+    IllegalClass,
+    /// `lru_crawler` with one.
+    BadClass,
     /// No newline in the first 2,048 bytes: closed without a word, as memcached does.
     LineTooLong,
     /// An HTTP request: closed without a word, as memcached does.
@@ -93,6 +99,9 @@ impl Reject {
             Self::MemlimitFailed => {
                 b"MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes\r\n"
             }
+            Self::BadLine => b"CLIENT_ERROR bad command line\r\n",
+            Self::IllegalClass => b"CLIENT_ERROR Illegal slab id\r\n",
+            Self::BadClass => b"BADCLASS invalid class id\r\n",
             Self::Frame(refusal) => return Some(refusal.answer().into()),
             Self::LineTooLong | Self::Http | Self::NoFrame => return None,
         };

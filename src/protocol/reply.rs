@@ -17,6 +17,8 @@ pub enum Shape {
     Items,
     /// Lines up to `END`, or one that stands for all: `RESET`, `OK`, an error.
     Lines,
+    /// A listing of keys: `OK` where the server says so first, lines up to `END` or `EN`, or an error.
+    Keys,
     /// A `VA` block or one line.
     Meta,
     /// Whatever comes before a `VERSION` line. For requests with an unknown reply or none, sent with
@@ -135,6 +137,7 @@ impl Reader {
         let is_last = match self.shape {
             Shape::Line | Shape::Meta | Shape::Items => true,
             Shape::Lines => ends_listing(line),
+            Shape::Keys => line != b"OK" && ends_listing(line),
             Shape::Synced => line.starts_with(b"VERSION "),
         };
         self.state = if is_last { State::Done } else { State::Line };
@@ -262,6 +265,15 @@ mod tests {
             (Shape::Lines, "RESET\r\n", &["RESET"]),
             (Shape::Lines, "ERROR\r\n", &["ERROR"]),
             (Shape::Lines, "key=a\r\nkey=b\r\nEND\r\n", &["key=a", "key=b", "END"]),
+            (
+                Shape::Keys,
+                "OK\r\nkey=a exp=-1\nkey=b\nEND\r\nnext",
+                &["OK", "key=a exp=-1", "key=b", "END", "4 bytes left"],
+            ),
+            (Shape::Keys, "key=a\nEND\r\n", &["key=a", "END"]),
+            (Shape::Keys, "mg a\r\nmg YSBi b\r\nEN\r\n", &["mg a", "mg YSBi b", "EN"]),
+            (Shape::Keys, "OK\r\nkey=a\nSERVER_ERROR x\r\n", &["OK", "key=a", "SERVER_ERROR x"]),
+            (Shape::Keys, "BUSY x\r\n", &["BUSY x"]),
             (Shape::Meta, "VA 2 f1 s2\r\nhi\r\n", &["item None 0 2 None:hi"]),
             (Shape::Meta, "EN\r\n", &["EN"]),
             (Shape::Meta, "HD t-1\r\n", &["HD t-1"]),

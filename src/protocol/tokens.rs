@@ -59,6 +59,11 @@ pub(super) fn unsigned(token: &[u8]) -> Option<u64> {
     }
 }
 
+/// An unsigned 32-bit number, as administrative commands take it.
+pub(super) fn unsigned_32(token: &[u8]) -> Option<u32> {
+    unsigned(token).and_then(|number| u32::try_from(number).ok())
+}
+
 /// A signed 64-bit number (memcached: `safe_strtol`).
 pub(super) fn integer(token: &[u8]) -> Option<i64> {
     let (negative, number) = signed(token)?;

@@ -18,10 +18,13 @@ use crate::limits::{
     READ_BUFFER_BYTES,
 };
 use crate::metrics::Kind;
+use crate::protocol::login::Login;
 use crate::protocol::{Decoder, Form};
 use crate::server::context::Card;
+use crate::server::lister::Running;
 use crate::server::output::Output;
 use crate::server::stream::Stream;
+use crate::server::watch::{Reason, Watch};
 
 /// Where a client came from, and to.
 #[derive(Debug, Clone)]
@@ -55,6 +58,8 @@ pub(super) enum Slot {
     Ready(Cow<'static, [u8]>),
     /// The end of a retrieval line, behind one of its keys that waits.
     EndOfKeys,
+    /// A listing of all keys, always alone: what comes behind it is read when it has ended.
+    Listing(Running),
 }
 
 /// What is needed to answer an operation once its outcome is known.
@@ -100,6 +105,8 @@ pub(super) enum Ending {
     Owed,
     /// At once.
     Now,
+    /// It goes on as a watcher, elsewhere.
+    Watching(Watch),
 }
 
 /// Bytes from the client that no request has used yet. Taken from the loop's pool while there are
@@ -144,6 +151,8 @@ pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) id: u64,
     pub(super) card: Arc<Card>,
+    /// Its client has yet to log in: until then nothing reaches the decoder.
+    pub(super) login: Option<Login>,
     pub(super) decoder: Decoder,
     pub(super) input: Option<Input>,
     pub(super) output: Output,
@@ -157,6 +166,8 @@ pub(super) struct Connection {
     /// A key of the retrieval line could not be read: the error stands for the rest of the reply.
     pub(super) line_failed: bool,
     pub(super) ending: Ending,
+    /// What watchers are told of its end, unless it ends otherwise.
+    pub(super) reason: Reason,
     /// The socket may have bytes for us.
     pub(super) readable: bool,
     /// The system has told that the client's end of the stream is near: read until it is reached.
@@ -177,6 +188,7 @@ impl Connection {
             stream,
             id,
             card,
+            login: None,
             decoder,
             input: None,
             output: Output::default(),
@@ -186,6 +198,7 @@ impl Connection {
             stalled: false,
             line_failed: false,
             ending: Ending::Open,
+            reason: Reason::Error,
             readable: true,
             end_in_sight: false,
             half_closed: false,
@@ -256,6 +269,7 @@ impl Connection {
             || self.pending.len() >= PENDING_REPLIES_MAX
             || self.pending_values >= PENDING_VALUES_MAX
             || self.pending_bytes >= PENDING_BYTES_MAX
+            || matches!(self.pending.front(), Some(Slot::Listing(_)))
     }
 
     /// Whether a turn would get it further.
@@ -272,9 +286,15 @@ impl Connection {
         let owes_nothing = self.pending.is_empty() && self.output.is_empty();
         match self.ending {
             Ending::Now => true,
+            Ending::Watching(_) => false,
             Ending::Owed => owes_nothing,
             Ending::Open => self.half_closed && self.hungry && owes_nothing,
         }
+    }
+
+    /// Why it has ended.
+    pub(super) fn end_reason(&self) -> Reason {
+        if self.ending == Ending::Open { Reason::Normal } else { self.reason }
     }
 
     /// Sends what the client takes.
@@ -283,6 +303,9 @@ impl Connection {
         let result: io::Result<bool> = self.output.send(&mut self.stream, &mut sent);
         if result.is_err() {
             self.ending = Ending::Now;
+        }
+        if let Some(Slot::Listing(running)) = self.pending.front_mut() {
+            running.left(self.output.len());
         }
         sent
     }

@@ -6,11 +6,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Seconds};
-use crate::metrics::Registry;
+use crate::limits::PREFIXES_MAX;
+use crate::metrics::{Prefixes, Registry};
 use crate::server::Options;
 use crate::server::accept::Door;
 use crate::server::connection::{Address, Peer};
+use crate::server::lister::Lister;
 use crate::server::live::Live;
+use crate::server::watch::Watchers;
 use crate::store::Store;
 
 /// See the module.
@@ -24,8 +27,14 @@ pub(super) struct Context {
     pub(super) metrics: Registry,
     pub(super) started: Seconds,
     pub(super) connections: Connections,
+    pub(super) watchers: Arc<Watchers>,
+    pub(super) lister: Lister,
     /// `-v` and the `verbosity` command.
     pub(super) verbosity: AtomicU8,
+    /// What `stats detail` counts.
+    pub(super) prefixes: Prefixes,
+    /// `lru_crawler enable` and `disable`.
+    pub(super) crawler: AtomicBool,
     /// See [`crate::limits::HELD_BYTES_MAX`].
     pub(super) held_bytes: AtomicU64,
     /// Where it listens, as bound.
@@ -63,6 +72,12 @@ impl Context {
             started: clock.now(),
             verbosity: AtomicU8::new(options.verbosity),
             live: Live::new(&options),
+            prefixes: Prefixes::new(
+                options.prefix_delimiter,
+                options.prefixes_counted,
+                PREFIXES_MAX,
+            ),
+            crawler: AtomicBool::new(options.parts.lru_crawler),
             options,
             store,
             clock,
@@ -71,6 +86,8 @@ impl Context {
                 listeners: addresses.len() as u64,
                 ..Connections::default()
             },
+            watchers: Arc::default(),
+            lister: Lister::default(),
             held_bytes: AtomicU64::new(0),
             addresses,
             stop: Arc::default(),
@@ -146,8 +163,19 @@ pub(super) struct Connections {
     pub(super) suspended: AtomicU64,
     pub(super) suspended_us: AtomicU64,
     pub(super) accepting: AtomicBool,
+    /// What these had come to at the last reset: ids go on, figures begin anew.
+    before: Mutex<Counts>,
     /// Taken when a client comes or goes, and by `stats conns`.
     open: Mutex<BTreeMap<u64, Arc<Card>>>,
+}
+
+/// Figures about connections that a reset sets back.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    pub(super) total: u64,
+    pub(super) rejected: u64,
+    pub(super) suspended: u64,
+    pub(super) suspended_us: u64,
 }
 
 /// What `stats conns` tells of a client.
@@ -158,6 +186,8 @@ pub(super) struct Card {
     pub(super) last_command: AtomicI64,
     /// It is in the middle of sending a value.
     pub(super) in_value: AtomicBool,
+    /// It is told what others do.
+    pub(super) watches: AtomicBool,
 }
 
 impl Connections {
@@ -168,9 +198,35 @@ impl Connections {
             peer,
             last_command: AtomicI64::new(now.0),
             in_value: AtomicBool::new(false),
+            watches: AtomicBool::new(false),
         });
         lock(&self.open).insert(id, Arc::clone(&card));
         (id, card)
+    }
+
+    /// What has come since the last reset.
+    pub(super) fn counts(&self) -> Counts {
+        let (now, before) = (self.counted(), *lock(&self.before));
+        Counts {
+            total: now.total.saturating_sub(before.total),
+            rejected: now.rejected.saturating_sub(before.rejected),
+            suspended: now.suspended.saturating_sub(before.suspended),
+            suspended_us: now.suspended_us.saturating_sub(before.suspended_us),
+        }
+    }
+
+    /// Back to zero (`stats reset`).
+    pub(super) fn reset(&self) {
+        *lock(&self.before) = self.counted();
+    }
+
+    fn counted(&self) -> Counts {
+        Counts {
+            total: self.total.load(Ordering::Relaxed),
+            rejected: self.rejected.load(Ordering::Relaxed),
+            suspended: self.suspended.load(Ordering::Relaxed),
+            suspended_us: self.suspended_us.load(Ordering::Relaxed),
+        }
     }
 
     /// Calls `each` for every client, oldest first.

@@ -17,8 +17,11 @@ use crate::logging::{self, Client};
 use crate::metrics::{Counters, Kind, Tally, Thread};
 use crate::protocol::encode::{self, Output as _};
 use crate::protocol::{Form, Reject, Request, Session as Command, Step};
+use crate::server::admin;
 use crate::server::connection::{Connection, Counted, Ending, Pending, Slot};
 use crate::server::context::Context;
+use crate::server::inbox::Inbox;
+use crate::server::watch::{Lane, Reason};
 use crate::stats;
 use crate::store::{Session, Source, Task, Work};
 
@@ -34,7 +37,10 @@ const UNTIMED_MAX: Duration = Duration::from_millis(100);
 pub(super) struct Desk {
     pub(super) context: Arc<Context>,
     pub(super) session: Session,
+    /// Of the loop.
+    pub(super) inbox: Arc<Inbox>,
     pub(super) metrics: Arc<Thread>,
+    pub(super) lane: Lane,
     /// The time of day, looked at once a round.
     pub(super) now: Seconds,
     /// When the round began: the time of everything that waits for a commit counts from here.
@@ -46,11 +52,23 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(context: Arc<Context>, session: Session) -> Self {
+    pub(super) fn new(context: Arc<Context>, session: Session, inbox: Arc<Inbox>) -> Self {
         let metrics = context.metrics.thread();
+        let lane = Lane::new(&context, Arc::clone(&metrics));
         let now = context.clock.now();
         let round = Stamp::now();
-        Self { context, session, metrics, now, round, untimed: 0, timed_at: 1, timed_last: None }
+        Self {
+            context,
+            session,
+            inbox,
+            metrics,
+            lane,
+            now,
+            round,
+            untimed: 0,
+            timed_at: 1,
+            timed_last: None,
+        }
     }
 
     /// Begins a round: looks at the clocks.
@@ -89,6 +107,12 @@ impl Desk {
             connection.hungry = true;
             return true;
         };
+        if connection.login.is_some() {
+            let used = self.log_in(connection, input.unused());
+            input.consume(used);
+            connection.input = Some(input);
+            return true;
+        }
         let step = connection.decoder.decode(input.unused());
         let used = match step {
             Step::NeedMore { used } => {
@@ -149,9 +173,10 @@ impl Desk {
                 let task = Task::Operate { hash, key: key.into_owned(), op };
                 self.queue(connection, ticket, task, form.into_owned(), kind, counted, logged);
             }
-            Request::TooLarge { key, discards, form } => {
+            Request::TooLarge { key, how, form } => {
                 self.metrics.counters.store_too_large.up();
-                if discards {
+                self.lane.too_large(connection.id, key.as_key(), &how);
+                if form.discards_too_large(&how) {
                     let hash = self.context.store.hash(key.as_key());
                     let task = Task::Operate { hash, key: key.into_owned(), op: Op::Discard };
                     let (form, counted) = (form.into_owned(), Counted::TooLarge);
@@ -180,9 +205,14 @@ impl Desk {
                 self.queue(connection, ticket, task, form.into_owned(), kind, counted, logged);
             }
             // What a session command shows includes what its own connection did before.
-            Request::Session { .. } if !connection.pending.is_empty() => {
+            Request::Session { command, .. }
+                if !connection.pending.is_empty() && !matches!(command, Command::Watch { .. }) =>
+            {
                 connection.stalled = true;
                 return false;
+            }
+            Request::Session { command: Command::List(list), .. } => {
+                self.list(connection, ticket, list);
             }
             Request::Session { command, form } => {
                 let began = Stamp::now();
@@ -215,6 +245,8 @@ impl Desk {
         self.hide_cas(&mut outcome);
         let (_, counted) = kind_of(&Op::Fetch(fetch), form);
         count(&self.metrics.counters, counted, &outcome);
+        self.lane.fetched(connection.id, key, &outcome);
+        admin::detail(&self.context.prefixes, counted, key, &outcome);
         retrieved(connection, form, key, &outcome);
         if let Some(began) = began {
             if timed {
@@ -274,6 +306,10 @@ impl Desk {
         let mut outcome = work.outcome.clone().expect("a batch comes back with all its outcomes");
         self.hide_cas(&mut outcome);
         count(&self.metrics.counters, pending.counted, &outcome);
+        self.lane.operated(connection.id, work, &pending.form, self.now);
+        if let Task::Operate { key, .. } = &work.task {
+            admin::detail(&self.context.prefixes, pending.counted, key.as_key(), &outcome);
+        }
         match &work.task {
             Task::Operate { key, .. } if pending.form.carries_value() => {
                 retrieved(connection, &pending.form, key.as_key(), &outcome);
@@ -292,7 +328,7 @@ impl Desk {
             match connection.pending.pop_front() {
                 Some(Slot::Ready(answer)) => connection.output.bytes(&answer),
                 Some(Slot::EndOfKeys) => end_of_keys(connection),
-                Some(Slot::Task(_)) | None => {}
+                Some(Slot::Task(_) | Slot::Listing(_)) | None => {}
             }
         }
     }
@@ -301,14 +337,24 @@ impl Desk {
         let context = Arc::clone(&self.context);
         let output = &mut connection.output;
         match command {
+            Command::List(_) => unreachable!("a listing takes its time, and is begun elsewhere"),
             Command::Version => output.bytes(&encode::version(form, stats::VERSION)),
             Command::Help => output.bytes(HELP.as_bytes()),
             Command::Quit => {
                 output.bytes(&encode::quit(form));
                 connection.ending = Ending::Owed;
+                connection.reason = Reason::Normal;
             }
-            // The gate for those who have to log in stands before this; here nobody has to.
-            Command::SaslList | Command::SaslLogin { .. } => output.bytes(&encode::no_login(form)),
+            Command::SaslList | Command::SaslLogin { .. } => self.sasl(connection, command, form),
+            Command::Watch { words } => {
+                // Replies that wait make it one of several commands sent together: memcached's rule.
+                let pipelined = !connection.pending.is_empty() || !output.is_empty();
+                let enabled = context.live.watch_enabled();
+                match context.watchers.admit(connection.id, words, enabled, pipelined) {
+                    Ok(watch) => connection.ending = Ending::Watching(watch),
+                    Err(line) => say(connection, line),
+                }
+            }
             Command::Verbosity { level, quiet } => {
                 // A client may have less logged than the operator asked for, never more.
                 let level = level.min(context.live.verbosity_max());
@@ -328,11 +374,16 @@ impl Desk {
             }
             Command::Shutdown { known: true } => {
                 connection.ending = Ending::Owed;
+                connection.reason = Reason::Shutdown;
                 context.request_stop();
+            }
+            Command::Admin { command, quiet } => {
+                let answer = admin::perform(&context, command);
+                output.bytes(if quiet { b"" } else { answer });
             }
             Command::Stats { arguments } => {
                 let mut text = Vec::new();
-                let known = super::report::stats(&context, arguments, &mut text);
+                let known = super::report::stats(&context, arguments, connection.id, &mut text);
                 encode::stats(form, known.then_some(&text), output);
             }
         }
@@ -386,7 +437,7 @@ impl Desk {
         logging::requests().then(|| command().into())
     }
 
-    fn log(connection: &Connection, what: impl FnOnce() -> String, began: Stamp) {
+    pub(super) fn log(connection: &Connection, what: impl FnOnce() -> String, began: Stamp) {
         if logging::requests() {
             log::trace!(
                 target: logging::REQUEST,
@@ -471,6 +522,7 @@ fn command_line(op: &Op, key: Key<'_>) -> String {
 fn session_line(command: Command<'_>) -> String {
     match command {
         Command::Stats { arguments } => format!("stats{}", Client(arguments)),
+        Command::Watch { words } => format!("watch{}", Client(words)),
         // Never the message: it holds a password.
         Command::SaslLogin { .. } => "sasl login".to_owned(),
         other => format!("{other:?}").to_lowercase(),
@@ -574,9 +626,12 @@ touch <key> <exptime> [noreply]               give an item a new expiry\r\n\
 delete <key> [noreply]                        remove an item\r\n\
 flush_all [exptime] [noreply]                 remove everything, now or later\r\n\
 stats [settings|conns|items|slabs|sizes|latency|storage|reset]   figures\r\n\
+watch [fetchers] [mutations] [deletions] [connevents]      be told what clients do, as they do it\r\n\
+stats detail on|off|dump                      commands by the beginning of the key\r\n\
 cache_memlimit <megabytes> [noreply]          change the item budget\r\n\
 verbosity <level> [noreply]                   0 quiet, 1 more, 2 every command\r\n\
 version                                       the server's version\r\n\
+lru_crawler metadump|mgdump all               all keys\r\n\
 shutdown [graceful]                           end the server (needs -A)\r\n\
 quit                                          end the connection\r\n\
 help                                          this list\r\n\

@@ -14,6 +14,7 @@ use mio::{Poll, Token, Waker};
 
 use crate::clock::Stamp;
 use crate::server::connection::Peer;
+use crate::server::lister::Piece;
 use crate::server::stream::Stream;
 use crate::store::{Batch, Owner};
 
@@ -26,6 +27,11 @@ pub(super) enum Message {
     },
     Completed(Batch),
     Lead,
+    /// A piece of a listing.
+    Listed {
+        ticket: u64,
+        piece: Piece,
+    },
     /// The options have changed.
     Reloaded,
     Stop,

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use crate::auth::Accounts;
 use crate::server::Options;
 use crate::server::context::Context;
 use crate::server::inbox::{Inbox, Message};
@@ -18,8 +19,12 @@ pub(super) struct Live {
     /// Most that a client's `verbosity` may ask for.
     verbosity_max: AtomicU8,
     flush_enabled: AtomicBool,
+    watch_enabled: AtomicBool,
+    dump_enabled: AtomicBool,
     shutdown_enabled: AtomicBool,
     connections_refused_fast: AtomicBool,
+    /// Who may log in, if clients have to. Taken for moments, to set or to copy it.
+    accounts: Mutex<Option<Arc<Accounts>>>,
     /// Why the last reload changed nothing, if it was refused. Taken for moments, to set or to copy it.
     refusal: Mutex<Option<Arc<str>>>,
 }
@@ -32,8 +37,11 @@ impl Live {
             idle_timeout_seconds: AtomicU32::new(options.idle_timeout_seconds),
             verbosity_max: AtomicU8::new(options.verbosity),
             flush_enabled: AtomicBool::new(options.flush_enabled),
+            watch_enabled: AtomicBool::new(options.watch_enabled),
+            dump_enabled: AtomicBool::new(options.dump_enabled),
             shutdown_enabled: AtomicBool::new(options.shutdown_enabled),
             connections_refused_fast: AtomicBool::new(options.connections_refused_fast),
+            accounts: Mutex::new(options.accounts.clone()),
             refusal: Mutex::default(),
         }
     }
@@ -44,12 +52,18 @@ impl Live {
         self.idle_timeout_seconds.store(options.idle_timeout_seconds, Ordering::Relaxed);
         self.verbosity_max.store(options.verbosity, Ordering::Relaxed);
         self.flush_enabled.store(options.flush_enabled, Ordering::Relaxed);
+        self.watch_enabled.store(options.watch_enabled, Ordering::Relaxed);
+        self.dump_enabled.store(options.dump_enabled, Ordering::Relaxed);
         self.shutdown_enabled.store(options.shutdown_enabled, Ordering::Relaxed);
         self.connections_refused_fast.store(options.connections_refused_fast, Ordering::Relaxed);
     }
 
     pub(super) fn refusal(&self) -> Option<Arc<str>> {
         self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn accounts(&self) -> Option<Arc<Accounts>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn connections_max(&self) -> u64 {
@@ -70,6 +84,14 @@ impl Live {
 
     pub(super) fn flush_enabled(&self) -> bool {
         self.flush_enabled.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn watch_enabled(&self) -> bool {
+        self.watch_enabled.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn dump_enabled(&self) -> bool {
+        self.dump_enabled.load(Ordering::Relaxed)
     }
 
     pub(super) fn shutdown_enabled(&self) -> bool {
@@ -99,9 +121,25 @@ impl ReloadHandle {
         *context.live.refusal.lock().unwrap_or_else(PoisonError::into_inner) = why.map(Arc::from);
     }
 
+    /// Who may log in, if clients have to.
+    pub fn accounts(&self) -> Option<Arc<Accounts>> {
+        self.context.upgrade()?.live.accounts()
+    }
+
+    /// From now on these may log in, and nobody else; whoever is logged in stays. Only where clients had to
+    /// log in before.
+    pub fn set_accounts(&self, accounts: Arc<Accounts>) {
+        let Some(context) = self.context.upgrade() else { return };
+        let mut held = context.live.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() {
+            *held = Some(accounts);
+        }
+    }
+
     /// From now on these hold: `connections_max`, `connections_refused_fast`, `idle_timeout_seconds`,
-    /// `requests_per_turn`, `flush_enabled`, `shutdown_enabled` and `verbosity`. The others take a
-    /// restart. Whoever is connected stays, also where there are more than `connections_max`.
+    /// `requests_per_turn`, `flush_enabled`, `watch_enabled`, `dump_enabled`, `shutdown_enabled` and `verbosity`. The
+    /// others take a restart. Whoever is connected stays, also where there are more than
+    /// `connections_max`, and goes on watching.
     pub fn apply(&self, options: &Options) {
         let Some(context) = self.context.upgrade() else { return };
         if context.live.verbosity_max() != options.verbosity {

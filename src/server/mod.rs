@@ -7,27 +7,35 @@
 //! - `listen`, `accept`: binding or taking over sockets, accepting, the limit of connections
 //! - `worker`: the event loop
 //! - `connection`, `output`: one client: its bytes, its replies in order
+//! - `login`: what comes before, where clients have to log in
 //! - `dispatch`: a request is answered here, or becomes an operation
+//! - `lister`: listings of all keys, on threads beside the loops
 //! - `inbox`: what other threads have for a loop
+//! - `watch`: clients that are told what others do, served by a thread of their own
 //! - `notify`: what the service manager is told
+//! - `admin`: commands for parts of memcached, and what `stats detail` counts
 //! - `report`, `process`: what `stats` and `/metrics` say
 //! - `http`: figures and health for web clients, on a thread of its own
 //! - `context`, `live`: what all threads of a server share, and what of it a reload changes
 
 mod accept;
+mod admin;
 mod connection;
 mod context;
 mod dispatch;
 mod http;
 mod inbox;
 mod listen;
+mod lister;
 mod live;
+mod login;
 pub mod notify;
 mod options;
 mod output;
 mod process;
 mod report;
 mod stream;
+mod watch;
 mod worker;
 
 use std::net::SocketAddr;
@@ -35,13 +43,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::clock::Clock;
+use crate::limits::LISTINGS_MAX;
 use crate::store::Store;
 use context::Context;
 
+pub use crate::stats::Parts;
 pub use context::StopHandle;
 pub use listen::{Listeners, StartError};
 pub use live::ReloadHandle;
 pub use options::{Listen, Options, Protocol};
+pub use watch::{Evicted, Evictions};
 
 /// A server that serves. Dropping it stops it.
 #[derive(Debug)]
@@ -51,6 +62,7 @@ pub struct Server {
     acceptor: Arc<accept::Door>,
     workers: Vec<Arc<inbox::Inbox>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    logger: Mutex<Option<JoinHandle<()>>>,
     http_addresses: Vec<SocketAddr>,
     http: Mutex<Option<(Arc<http::Bell>, JoinHandle<()>)>>,
 }
@@ -80,6 +92,8 @@ impl Server {
         let bound = listeners.bound();
         let for_http = std::mem::take(&mut listeners.http);
         let context = Arc::new(Context::new(options.clone(), store, clock, bound));
+        let logger = watch::Logger::new(Arc::clone(&context)).map_err(StartError::system)?;
+        let logger = spawn("logger", move || logger.run())?;
         let mut threads = Vec::new();
         let mut workers = Vec::new();
         for number in 0..options.threads {
@@ -87,6 +101,11 @@ impl Server {
                 worker::Worker::new(Arc::clone(&context)).map_err(StartError::system)?;
             threads.push(spawn(&format!("worker-{number}"), move || worker.run())?);
             workers.push(inbox);
+        }
+        for number in 0..LISTINGS_MAX {
+            let context = Arc::clone(&context);
+            let list = move || context.lister.run(&context.store);
+            threads.push(spawn(&format!("lister-{number}"), list)?);
         }
         let (acceptor, door) =
             accept::Acceptor::new(listeners, Arc::clone(&context), workers.clone())
@@ -108,6 +127,7 @@ impl Server {
             acceptor: door,
             workers,
             threads: Mutex::new(threads),
+            logger: Mutex::new(Some(logger)),
             http_addresses,
             http: Mutex::new(http),
         })
@@ -152,6 +172,11 @@ impl Server {
         ReloadHandle::new(Arc::downgrade(&self.context), self.workers.clone())
     }
 
+    /// For whoever removes items to make room: watchers are told of each.
+    pub fn evictions(&self) -> Evictions {
+        Evictions::new(&self.context)
+    }
+
     /// Waits until somebody asks for the end: a [`StopHandle`] or a client's `shutdown`.
     pub fn wait(&self) {
         self.context.wait_for_stop();
@@ -162,18 +187,22 @@ impl Server {
     pub fn stop(&self) {
         self.context.request_stop();
         self.acceptor.close();
+        self.context.lister.stop();
         for worker in &self.workers {
             worker.stop();
         }
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        // Behind those whose doings it tells.
+        let logger = self.logger.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let logger = logger.into_iter().inspect(|_| self.context.watchers.close());
         // The last to go: whoever asks how it goes is told that it stops, until it has.
         let http = self.http.lock().unwrap_or_else(PoisonError::into_inner).take();
         let http = http.into_iter().map(|(bell, thread)| {
             bell.close();
             thread
         });
-        for thread in threads.into_iter().chain(http) {
+        for thread in threads.into_iter().chain(logger).chain(http) {
             if thread.join().is_err() {
                 log::error!("a thread of the server panicked");
             }

@@ -2,9 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
+use crate::auth::Accounts;
 use crate::limits;
 pub use crate::protocol::Protocol;
+use crate::stats::Parts;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,12 @@ pub struct Options {
     pub verbosity: u8,
     /// `-F` turns it off: `flush_all` is refused.
     pub flush_enabled: bool,
+    /// `-W` turns it off: `watch` is refused.
+    pub watch_enabled: bool,
+    /// `-X` turns it off: nobody is told all keys.
+    pub dump_enabled: bool,
+    /// How long a listing of all keys may take.
+    pub listing_longest: Duration,
     /// `-A`: the `shutdown` command is allowed.
     pub shutdown_enabled: bool,
     /// `-C` turns it off: `gets` shows 0 and every `cas` on an existing key answers `EXISTS`.
@@ -44,8 +54,18 @@ pub struct Options {
     pub connections_refused_fast: bool,
     /// Close clients that send nothing for this many seconds; 0 never (`-o idle_timeout=N`).
     pub idle_timeout_seconds: u32,
+    /// Who may log in (`-Y`). None: everybody is served, and nobody is asked.
+    pub accounts: Option<Arc<Accounts>>,
+    /// `-S`: only the binary protocol, whose clients log in with SASL. Needs `accounts`.
+    pub sasl: bool,
     /// Which protocols clients may speak (`-B`).
     pub protocol: Protocol,
+    /// What ends a key's prefix in `stats detail` (`-D`).
+    pub prefix_delimiter: u8,
+    /// Prefixes are counted from the start on (`-D`).
+    pub prefixes_counted: bool,
+    /// Parts of memcached that only its statistics and its commands show here (`-o`).
+    pub parts: Parts,
 }
 
 impl Default for Options {
@@ -59,11 +79,19 @@ impl Default for Options {
             requests_per_turn: limits::REQUESTS_PER_TURN_DEFAULT,
             verbosity: 0,
             flush_enabled: true,
+            watch_enabled: true,
+            dump_enabled: true,
+            listing_longest: Duration::from_secs(limits::LISTING_SECONDS_MAX),
             shutdown_enabled: false,
             cas_enabled: true,
             connections_refused_fast: true,
             idle_timeout_seconds: 0,
+            accounts: None,
+            sasl: false,
             protocol: Protocol::Auto,
+            prefix_delimiter: b':',
+            prefixes_counted: false,
+            parts: Parts { lru_crawler: true, lru_maintainer: true, slab_reassign: true },
         }
     }
 }

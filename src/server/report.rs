@@ -5,37 +5,41 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::metrics::Kind;
+use crate::metrics::{Kind, PrefixCounts, Prefixes};
+use crate::protocol::encode;
 use crate::server::connection::Address;
 use crate::server::context::Context;
 use crate::server::process;
-use crate::stats::{self, Figures, Lines, Process};
+use crate::stats::{self, Figures, Lines, Parts, Process, Shown};
 
-/// Writes the answer to `stats`; `false` if there is no such report.
-pub(super) fn stats(context: &Context, arguments: &[u8], out: &mut Vec<u8>) -> bool {
+/// Writes the answer to `stats` for the client `asker`; `false` if there is no such report.
+pub(super) fn stats(context: &Context, arguments: &[u8], asker: u64, out: &mut Vec<u8>) -> bool {
     let mut words = arguments.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
+    let parts = parts(context);
     let lines = match words.next() {
-        None => stats::general(&figures(context)),
+        None => stats::general(&figures(context), shown(context)),
         Some(b"settings") => settings(context),
-        Some(b"conns") => connections(context),
+        Some(b"conns") => connections(context, asker),
         Some(b"latency") => latency(context),
         Some(b"storage") => stats::storage(&figures(context)),
-        // Clients wait for the END of an empty section.
-        Some(b"items") => Lines::default(),
-        Some(b"slabs") => {
-            let mut lines = Lines::default();
-            lines.line("active_slabs", 0);
-            lines.line("total_malloced", 0);
-            lines
-        }
+        Some(b"items") => stats::items(&figures(context), parts.lru_maintainer),
+        Some(b"slabs") => stats::slabs(&figures(context)),
         Some(b"sizes") => {
             let mut lines = Lines::default();
             lines.line("sizes_status", "disabled");
             lines
         }
+        // Clients wait for the END of an empty section.
+        Some(b"extstore") => Lines::default(),
+        Some(b"detail") => {
+            detail(&context.prefixes, words.next(), out);
+            return true;
+        }
         Some(b"reset") => {
             context.metrics.reset();
             context.store.metrics().reset();
+            context.connections.reset();
+            context.prefixes.reset();
             out.extend_from_slice(b"RESET\r\n");
             return true;
         }
@@ -45,20 +49,59 @@ pub(super) fn stats(context: &Context, arguments: &[u8], out: &mut Vec<u8>) -> b
     true
 }
 
+/// `stats detail on`, `off` and `dump`.
+fn detail(prefixes: &Prefixes, what: Option<&[u8]>, out: &mut Vec<u8>) {
+    match what {
+        Some(b"on") => prefixes.switch(true),
+        Some(b"off") => prefixes.switch(false),
+        Some(b"dump") => {
+            for (prefix, counts) in prefixes.dump() {
+                let PrefixCounts { gets, hits, sets, deletes } = counts;
+                out.extend_from_slice(b"PREFIX ");
+                out.extend_from_slice(&prefix);
+                let numbers = format!(" get {gets} hit {hits} set {sets} del {deletes}\r\n");
+                out.extend_from_slice(numbers.as_bytes());
+            }
+            out.extend_from_slice(encode::END);
+            return;
+        }
+        _ => {
+            out.extend_from_slice(b"CLIENT_ERROR usage: stats detail on|off|dump\r\n");
+            return;
+        }
+    }
+    out.extend_from_slice(encode::OK);
+}
+
+/// memcached's parts as they are switched now.
+fn parts(context: &Context) -> Parts {
+    Parts { lru_crawler: context.crawler.load(Ordering::Relaxed), ..context.options.parts }
+}
+
+fn shown(context: &Context) -> Shown {
+    Shown {
+        refused: context.live.connections_refused_fast(),
+        idle_kicks: context.live.idle_timeout_seconds() > 0,
+        parts: parts(context),
+    }
+}
+
 /// All figures as they are now: what `stats` and `/metrics` are written from.
 fn figures(context: &Context) -> Figures {
     let now = context.clock.now();
     let connections = &context.connections;
+    let counts = connections.counts();
     let process = Process {
         uptime: now.0 - context.started.0,
         time: now.0,
         connections_max: context.live.connections_max(),
         connections: connections.current.load(Ordering::Relaxed),
-        connections_total: connections.total.load(Ordering::Relaxed),
-        connections_rejected: connections.rejected.load(Ordering::Relaxed),
+        connections_total: counts.total,
+        connections_rejected: counts.rejected,
         accepting: connections.accepting.load(Ordering::Relaxed),
-        suspended: connections.suspended.load(Ordering::Relaxed),
-        suspended_us: connections.suspended_us.load(Ordering::Relaxed),
+        suspended: counts.suspended,
+        suspended_us: counts.suspended_us,
+        watchers: context.watchers.count(),
         threads: context.options.threads as u64,
         ..process::times()
     };
@@ -104,12 +147,19 @@ fn settings(context: &Context) -> Lines {
         shutdown_enabled: context.live.shutdown_enabled(),
         threads: options.threads as u64,
         requests_per_turn: context.live.requests_per_turn() as u64,
+        prefix_delimiter: char::from(context.prefixes.delimiter()),
+        prefixes_counted: context.prefixes.is_on(),
         cas_enabled: options.cas_enabled,
-        protocol: options.protocol.name(),
+        protocol: context.protocol().name(),
+        parts: parts(context),
+        memory_file: &context.store.path().display().to_string(),
         backlog: options.backlog,
         refused_fast: context.live.connections_refused_fast(),
         flush_enabled: context.live.flush_enabled(),
+        dump_enabled: context.live.dump_enabled(),
         idle_timeout: context.live.idle_timeout_seconds(),
+        login_by_text: options.accounts.is_some() && !options.sasl,
+        login_by_sasl: options.sasl,
     };
     stats::settings(&settings, &context.store.snapshot())
 }
@@ -119,7 +169,7 @@ fn mode(path: &Path) -> Option<u32> {
     std::fs::metadata(path).ok().map(|found| found.permissions().mode() & 0o777)
 }
 
-fn connections(context: &Context) -> Lines {
+fn connections(context: &Context, asker: u64) -> Lines {
     let now = context.clock.now().0;
     let mut lines = Lines::default();
     for (index, address) in context.addresses.iter().enumerate() {
@@ -129,7 +179,15 @@ fn connections(context: &Context) -> Lines {
         lines.line(format_args!("{id}:secs_since_last_cmd"), now - context.started.0);
     }
     context.connections.for_each(|id, card| {
-        let state = if card.in_value.load(Ordering::Relaxed) { "conn_nread" } else { "conn_read" };
+        let state = if card.watches.load(Ordering::Relaxed) {
+            "conn_watch"
+        } else if card.in_value.load(Ordering::Relaxed) {
+            "conn_nread"
+        } else if id == asker {
+            "conn_parse_cmd"
+        } else {
+            "conn_read"
+        };
         lines.line(format_args!("{id}:addr"), &card.peer.client);
         lines.line(format_args!("{id}:listen_addr"), &card.peer.local);
         lines.line(format_args!("{id}:state"), state);

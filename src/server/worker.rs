@@ -16,12 +16,13 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::Stamp;
 use crate::limits::{CONNECTIONS_PER_ROUND_MAX, READ_BUFFERS_KEPT_MAX};
-use crate::protocol::Decoder;
-use crate::server::connection::{Connection, Input, Peer};
+use crate::server::connection::{Connection, Ending, Input, Peer};
 use crate::server::context::Context;
 use crate::server::dispatch::Desk;
 use crate::server::inbox::{Inbox, Message};
+use crate::server::lister::Piece;
 use crate::server::stream::Stream;
+use crate::server::watch::{Reason, Watch, Watcher};
 use crate::store::{Batch, Owner};
 
 const WAKE: Token = Token(usize::MAX);
@@ -67,7 +68,8 @@ impl Worker {
         let poll = Poll::new()?;
         let inbox = Arc::new(Inbox::new(&poll, WAKE)?);
         let owner: Arc<dyn Owner> = Arc::clone(&inbox) as Arc<dyn Owner>;
-        let desk = Desk::new(Arc::clone(&context), context.store.session(owner));
+        let desk =
+            Desk::new(Arc::clone(&context), context.store.session(owner), Arc::clone(&inbox));
         let worker = Self {
             poll,
             inbox: Arc::clone(&inbox),
@@ -160,6 +162,7 @@ impl Worker {
                 match message {
                     Message::Connected { stream, peer } => self.connect(stream, peer),
                     Message::Completed(batch) => self.completed(batch),
+                    Message::Listed { ticket, piece } => self.listed(ticket, piece),
                     Message::Lead => self.asked_to_lead = true,
                     // It is awake, and looks at them from here on.
                     Message::Reloaded => {}
@@ -175,16 +178,19 @@ impl Worker {
             self.places.push(Place { tenancy: 0, connection: None });
             self.places.len() - 1
         });
+        self.desk.lane.connected(id, &card.peer);
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(&mut stream, Token(place), interest) {
             log::warn!("a client cannot be watched and is let go: {error}");
             self.vacant.push(place);
+            self.desk.lane.closed(id, &card.peer, Reason::Error);
             self.context.connection_ended(id);
             return;
         }
         let item_bytes_max = self.context.store.item_bytes_max();
-        let decoder = Decoder::new(self.context.options.protocol, item_bytes_max);
-        let connection = Connection::new(stream, id, card, decoder);
+        let decoder = self.context.decoder(item_bytes_max);
+        let mut connection = Connection::new(stream, id, card, decoder);
+        connection.login = self.context.login();
         self.places[place].connection = Some(connection);
         self.open += 1;
         self.enqueue(place);
@@ -205,6 +211,16 @@ impl Worker {
             }
         }
         self.desk.session.recycle(batch);
+    }
+
+    /// Hands a piece of a listing to whom it is for, if they are still there.
+    fn listed(&mut self, ticket: u64, piece: Piece) {
+        let (place, tenancy) = unpack(ticket);
+        let at = self.places.get_mut(place).filter(|at| at.tenancy == tenancy);
+        if let Some(connection) = at.and_then(|at| at.connection.as_mut()) {
+            Desk::listed(connection, piece);
+            self.answered.push(place);
+        }
     }
 
     /// Serves the connections that stood in the queue when it began, group by group.
@@ -253,6 +269,10 @@ impl Worker {
     /// Sends, and sees what is to become of the connection.
     fn finish_turn(&mut self, place: usize) {
         let Some(connection) = &mut self.places[place].connection else { return };
+        if let Ending::Watching(watch) = connection.ending {
+            self.hand_over(place, watch);
+            return;
+        }
         if !connection.output.is_empty() {
             let sent = connection.send();
             self.desk.metrics.counters.bytes_written.add(sent);
@@ -260,15 +280,29 @@ impl Worker {
         connection.release_pending();
         self.desk.account(connection);
         if connection.is_finished() {
-            self.close(place);
+            let reason = connection.end_reason();
+            self.close(place, reason);
         } else if connection.has_work() {
             self.enqueue(place);
         }
     }
 
-    fn close(&mut self, place: usize) {
+    fn close(&mut self, place: usize, reason: Reason) {
+        let Some(connection) = self.vacate(place) else { return };
+        self.desk.lane.closed(connection.id, &connection.card.peer, reason);
+        self.context.connection_ended(connection.id);
+    }
+
+    /// A client that was admitted as a watcher is the logger's from here on.
+    fn hand_over(&mut self, place: usize, watch: Watch) {
+        let Some(connection) = self.vacate(place) else { return };
+        self.context.watchers.arrive(Watcher::new(connection, watch));
+    }
+
+    /// Takes a connection out of its place, where another may come.
+    fn vacate(&mut self, place: usize) -> Option<Connection> {
         let at = &mut self.places[place];
-        let Some(mut connection) = at.connection.take() else { return };
+        let mut connection = at.connection.take()?;
         at.tenancy = at.tenancy.wrapping_add(1);
         self.vacant.push(place);
         self.open -= 1;
@@ -276,7 +310,7 @@ impl Worker {
         if let Err(error) = self.poll.registry().deregister(&mut connection.stream) {
             log::debug!("a client's socket was not watched any more: {error}");
         }
-        self.context.connection_ended(connection.id);
+        Some(connection)
     }
 
     /// From now on connections end when they are owed nothing.
@@ -293,7 +327,7 @@ impl Worker {
 
     fn tick(&mut self) {
         if self.stopping.is_some() {
-            self.close_where(|connection, _| {
+            self.close_where(Reason::Shutdown, |connection, _| {
                 let owes_nothing = connection.pending.is_empty() && connection.output.is_empty();
                 owes_nothing && connection.hungry && !connection.readable
             });
@@ -301,7 +335,7 @@ impl Worker {
         let idle_timeout = i64::from(self.context.live.idle_timeout_seconds());
         if idle_timeout > 0 && self.ticked.elapsed() >= TICK {
             self.ticked = Stamp::now();
-            let kicked = self.close_where(|connection, now| {
+            let kicked = self.close_where(Reason::IdleTimeout, |connection, now| {
                 let last = connection.card.last_command.load(Ordering::Relaxed);
                 let owes_nothing = connection.pending.is_empty() && connection.output.is_empty();
                 owes_nothing && now - last > idle_timeout
@@ -310,7 +344,7 @@ impl Worker {
         }
     }
 
-    fn close_where(&mut self, ends: impl Fn(&Connection, i64) -> bool) -> u64 {
+    fn close_where(&mut self, why: Reason, ends: impl Fn(&Connection, i64) -> bool) -> u64 {
         let mut closed = 0;
         for place in 0..self.places.len() {
             if self.places[place]
@@ -318,7 +352,7 @@ impl Worker {
                 .as_ref()
                 .is_some_and(|connection| ends(connection, self.desk.now.0))
             {
-                self.close(place);
+                self.close(place, why);
                 closed += 1;
             }
         }

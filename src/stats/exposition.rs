@@ -166,6 +166,15 @@ fn connections(page: &mut Page, figures: &Figures) {
         "Clients let go because they sent nothing (-o idle_timeout).",
         totals.idle_kicks,
     );
+    page.labelled(
+        "litecached_logins_total",
+        "Logins of clients (auth_cmds), where they have to log in (-Y).",
+        "outcome",
+        &[
+            ("accepted", totals.auth_cmds.saturating_sub(totals.auth_errors)),
+            ("refused", totals.auth_errors),
+        ],
+    );
     page.gauge(
         "litecached_accepting",
         "1 while clients are accepted, 0 while they have to wait.",
@@ -185,6 +194,20 @@ fn connections(page: &mut Page, figures: &Figures) {
         "litecached_connection_yields_total",
         "Turns of clients that ended after -R requests, so that others had theirs.",
         totals.conn_yields,
+    );
+    page.gauge("litecached_watchers", "Clients that watch (the watch command).", process.watchers);
+    page.labelled(
+        "litecached_watch_events_total",
+        "What happened while somebody watched for it. dropped: more than was told in time; nobody heard \
+         of it.",
+        "fate",
+        &[("written", totals.log_worker_written), ("dropped", totals.log_worker_dropped)],
+    );
+    page.labelled(
+        "litecached_watch_lines_total",
+        "Lines for watchers. skipped: the watcher did not take them in time.",
+        "fate",
+        &[("sent", totals.log_watcher_sent), ("skipped", totals.log_watcher_skipped)],
     );
     page.counter("litecached_received_bytes_total", "Bytes read from clients.", totals.bytes_read);
     page.counter("litecached_sent_bytes_total", "Bytes sent to clients.", totals.bytes_written);
@@ -236,6 +259,7 @@ fn items(page: &mut Page, figures: &Figures) {
         &[
             ("expired", storage.counted.reclaimed_expired),
             ("flushed", storage.counted.reclaimed_flushed),
+            ("replaced", storage.counted.reclaimed_replaced),
         ],
     );
     page.counter(

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
-use crate::cache::{Exptime, Failure, KeyBuf, Op, Outcome};
+use crate::cache::{Absence, Exptime, Failure, Head, KeyBuf, Op, Outcome};
 use crate::clock::Stamp;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
 use crate::store::shared::{Shared, lock};
@@ -73,6 +73,9 @@ pub struct Work {
     pub task: Task,
     /// What became of it; `None` until it is committed.
     pub outcome: Option<Outcome>,
+    /// What an operation found before it changed anything, or why there was nothing; `None` if it did
+    /// not get so far.
+    pub before: Option<Result<Head, Absence>>,
 }
 
 /// Gets its batches back, in the order in which it submitted them. Called on any thread; must not

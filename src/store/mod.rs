@@ -9,6 +9,7 @@
 //! - `session`: what a loop reads, and what it wants written
 //! - `commit`, `writer`, `rows`: who commits for whom; transactions; what they do to rows
 //! - `memory`: the memory tier; `recency`: when items were fetched
+//! - `listing`: all keys in one snapshot, for a client
 //! - `look`: opening a file, served or not, without changing anything; every tool that reads one does
 //! - `view`, `inspect`: what is in it, for the tools that move items and for people
 //! - `backup`, `restore`, `migrate`: whole files, for tools and before a schema changes
@@ -20,6 +21,7 @@ mod commit;
 mod expiry;
 mod housekeeping;
 pub mod inspect;
+mod listing;
 mod look;
 mod memory;
 mod migrate;
@@ -39,9 +41,11 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
@@ -54,6 +58,7 @@ use shared::Shared;
 
 pub use backup::{BackupError, Budget, Copied, Pace, Progress, Stage, Stop, Watch, backup};
 pub use commit::{Batch, Owner, Task, Work};
+pub use listing::{Ended, Listing};
 pub use migrate::{Schema, bytes_to_change, migrate, schema_of};
 pub use open::{OpenError, belongs_to_database, check_place, owner, refuse_served};
 pub use options::{Durability, Options};
@@ -64,6 +69,7 @@ pub use view::{Present, Seen, View, ViewBudget, ViewError};
 /// An open database and the threads that look after it. Dropping it closes the file.
 #[derive(Debug)]
 pub struct Store {
+    path: PathBuf,
     shared: Arc<Shared>,
     committer: Arc<Committer>,
     syncer: Arc<sync::Syncer>,
@@ -157,6 +163,7 @@ impl Store {
             ),
         ];
         Ok(Arc::new(Self {
+            path: opened.path,
             shared,
             committer,
             syncer,
@@ -170,6 +177,15 @@ impl Store {
     /// What one event loop reads and writes through. `owner` gets its batches back.
     pub fn session(self: &Arc<Self>, owner: Arc<dyn Owner>) -> Session {
         Session::new(Arc::clone(self), owner)
+    }
+
+    /// Begins a listing of everything that is alive now. It may last so long; see [`Listing`].
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read, or the WAL is too full to hold it up.
+    pub fn listing(&self, longest: Duration) -> Result<Listing, Ended> {
+        Listing::begin(&self.path, Arc::clone(&self.shared), longest)
     }
 
     /// Commits what other loops handed over, when the store asked an [`Owner`] to lead.
@@ -197,6 +213,11 @@ impl Store {
     /// of these.
     pub fn cas_first(&self) -> u64 {
         self.cas_first
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Figures for `stats`.

@@ -42,6 +42,8 @@ impl CasBlock {
 pub(super) struct Changes {
     pub(super) items: i64,
     pub(super) bytes: i64,
+    /// Dead rows that a write took.
+    pub(super) replaced: u64,
     /// Bytes of values read and written.
     pub(super) moved: usize,
     /// Each changed key once, with its new row.
@@ -75,7 +77,7 @@ pub(super) struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// Does one operation.
+    /// Does one operation. Tells what was there before, too, as far as it looked.
     pub(super) fn operate(
         &self,
         hash: u64,
@@ -83,11 +85,12 @@ impl Rows<'_> {
         op: &Op,
         cas: &mut CasBlock,
         changes: &mut Changes,
-    ) -> rusqlite::Result<Outcome> {
+    ) -> rusqlite::Result<(Outcome, Option<Result<Head, Absence>>)> {
         if op.changes() && self.shared.refuses_writes() {
-            return Ok(Outcome::Failed(Failure::WalFull));
+            return Ok((Outcome::Failed(Failure::WalFull), None));
         }
         let found = self.find(hash, key, op.needs_value())?;
+        let before = found.existing.as_ref().map(|existing| existing.head).ok_or(found.absence);
         if cas.next == cas.end {
             *cas = reserve_cas(self.db)?;
         }
@@ -125,7 +128,7 @@ impl Rows<'_> {
             }
         }
         self.apply(hash, key, &found, effect, changes)?;
-        Ok(outcome)
+        Ok((outcome, Some(before)))
     }
 
     /// Looks at the rows that share the key's hash.
@@ -186,6 +189,7 @@ impl Rows<'_> {
                 if let Some(id) = found.id {
                     self.write(sql::UPDATE, id, generation, &item, None)?;
                     changes.bytes += bytes - found.item_bytes;
+                    changes.replaced += u64::from(found.existing.is_none());
                 } else {
                     let id = found.free.expect("refusal() sees to full buckets");
                     self.write(sql::INSERT, id, generation, &item, Some(key))?;

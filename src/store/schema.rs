@@ -24,6 +24,8 @@ pub(super) const FRAME_BYTES: u64 = PAGE_BYTES as u64 + 24;
 
 /// Page cache of a reading connection, in KiB.
 const READER_CACHE_KIB: u32 = 16 << 10;
+/// Page cache of a connection that walks the table once, in KiB.
+const LISTER_CACHE_KIB: u32 = 512;
 /// Page cache of the writing connection, in KiB.
 const WRITER_CACHE_KIB: u32 = 32 << 10;
 
@@ -51,6 +53,7 @@ pub(super) fn known(steps: &[Step]) -> u32 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Reader,
+    Lister,
     Writer,
     Checkpointer,
 }
@@ -134,6 +137,7 @@ fn prepare(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
     let cache_kib = match role {
         Role::Reader => READER_CACHE_KIB,
+        Role::Lister => LISTER_CACHE_KIB,
         Role::Writer => WRITER_CACHE_KIB,
         Role::Checkpointer => 256,
     };
@@ -143,7 +147,7 @@ fn prepare(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {
          PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -{cache_kib};"
     ))?;
-    if role == Role::Reader {
+    if matches!(role, Role::Reader | Role::Lister) {
         connection.execute_batch("PRAGMA query_only = ON;")?;
     }
     Ok(())

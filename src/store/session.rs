@@ -139,7 +139,7 @@ impl Session {
         if let Task::Operate { op, .. } = &task {
             self.bytes += op.value_bytes();
         }
-        self.work.push(Work { ticket, task, outcome: None });
+        self.work.push(Work { ticket, task, outcome: None, before: None });
     }
 
     /// Whether the batch is as large as one transaction should be.
@@ -197,7 +197,7 @@ fn alive(entry: Entry, generation: i64, now: Seconds) -> Result<Item, Absence> {
 }
 
 /// A client may ask for what cannot be read as often as it likes: it is logged ever more rarely.
-fn unreadable(metrics: &Storage, error: &rusqlite::Error) -> Failure {
+pub(super) fn unreadable(metrics: &Storage, error: &rusqlite::Error) -> Failure {
     metrics.read_failures.up();
     let times = metrics.read_failures.get();
     if times.is_power_of_two() {

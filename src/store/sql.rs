@@ -60,6 +60,11 @@ pub(super) const ALIVE: &str = "\
     SELECT key, value, flags, exptime, stored FROM item \
      WHERE generation >= ?1 AND (exptime = 0 OR exptime > ?2)";
 
+/// A stretch of the table for a listing: the columns of [`FIND`], and the last fetch.
+pub(super) const LISTED: &str = "\
+    SELECT id, key, generation, exptime, flags, cas, stored, marks, length(value), accessed \
+      FROM item WHERE id >= ?1 ORDER BY id LIMIT ?2";
+
 pub(super) const HAS_ITEMS: &str = "SELECT EXISTS (SELECT 1 FROM item)";
 
 /// The figures of a file, as its `state` says.
@@ -95,6 +100,7 @@ mod tests {
             (super::DELETE, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
             (super::EXPIRED, "SEARCH item USING INDEX item_exptime (exptime>? AND exptime<?)"),
             (super::STRETCH, "SEARCH item USING INTEGER PRIMARY KEY (rowid>?)"),
+            (super::LISTED, "SEARCH item USING INTEGER PRIMARY KEY (rowid>?)"),
         ] {
             assert_eq!(plan(sql), expected, "{sql}");
         }

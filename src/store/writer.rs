@@ -147,13 +147,13 @@ impl Writer {
         let rows = Rows { db: &self.db, shared, now: shared.clock.now() };
         let mut changes = Changes::default();
         let mut cas = self.cas;
-        let mut outcomes: Vec<Option<Outcome>> = vec![None; work.len()];
+        let mut outcomes = vec![(None, None); work.len()];
         for (done, index) in order(shared, work).into_iter().enumerate() {
             let Task::Operate { hash, key, op } = &work[index].task else { continue };
-            let outcome = rows
+            let (outcome, before) = rows
                 .operate(*hash, key.as_key(), op, &mut cas, &mut changes)
                 .map_err(|error| self.roll_back(&error))?;
-            outcomes[index] = Some(outcome);
+            outcomes[index] = (Some(outcome), before);
             if changes.moved > BATCH_BYTES_MAX && done + 1 < work.len() {
                 self.run("ROLLBACK")
                     .map_err(|error| Trouble::Fatal(format!("a rollback failed: {error}")))?;
@@ -164,7 +164,7 @@ impl Writer {
         shared.metrics.committed(work.len(), began.elapsed());
         self.cas = cas;
         for (work, outcome) in work.iter_mut().zip(outcomes) {
-            work.outcome = outcome;
+            (work.outcome, work.before) = outcome;
         }
         Ok(changes.moved)
     }
@@ -206,6 +206,9 @@ impl Writer {
         }
         shared.items.fetch_add(changes.items, Ordering::Relaxed);
         shared.bytes.fetch_add(changes.bytes, Ordering::Relaxed);
+        if changes.replaced > 0 {
+            shared.metrics.reclaimed_replaced.add(changes.replaced);
+        }
         note_wal(shared);
         Ok(())
     }

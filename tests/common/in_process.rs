@@ -1,8 +1,10 @@
 //! The daemon inside the test's own process, on a file of its own, with a clock moved by hand.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
+use litecached::auth::Accounts;
 use litecached::clock::Clock;
 use litecached::server::{Listen, Options as ServerOptions, Protocol, Server};
 use litecached::store::{Options as StoreOptions, Store};
@@ -46,16 +48,31 @@ impl InProcess {
         };
         let mut flags = flags.iter();
         while let Some(flag) = flags.next() {
+            let mut value = || flags.next().expect("the flag has a value");
             match flag.as_str() {
                 "-B" => {
-                    server_options.protocol = match flags.next().map(String::as_str) {
-                        Some("ascii") => Protocol::Ascii,
-                        Some("binary") => Protocol::Binary,
-                        other => panic!("the harness does not know -B {other:?}"),
+                    server_options.protocol = match value().as_str() {
+                        "ascii" => Protocol::Ascii,
+                        "binary" => Protocol::Binary,
+                        other => panic!("the harness does not know -B {other}"),
                     }
                 }
+                "-D" => {
+                    server_options.prefix_delimiter = value().as_bytes()[0];
+                    server_options.prefixes_counted = true;
+                }
+                "-o" => value().split(',').for_each(|name| extended(name, &mut server_options)),
                 "-F" => server_options.flush_enabled = false,
+                "-X" => server_options.dump_enabled = false,
                 "-C" => server_options.cas_enabled = false,
+                "-Y" => {
+                    let file = value();
+                    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+                    let loaded = Accounts::read(&path).unwrap_or_else(|error| panic!("{error}"));
+                    server_options.accounts = Some(Arc::new(loaded.accounts));
+                }
+                "-S" => server_options.sasl = true,
+                "-W" => server_options.watch_enabled = false,
                 other => panic!("the harness does not know the flag {other}"),
             }
         }
@@ -79,6 +96,11 @@ impl InProcess {
         Arc::clone(store)
     }
 
+    /// The server, for what only it can do.
+    pub fn server(&self) -> &Server {
+        &self.running.as_ref().expect("the daemon runs until it is dropped").0
+    }
+
     fn run(&mut self) {
         let store = Store::open(&self.store_options, &self.clock).expect("the store opens");
         let server = Server::start(&self.server_options, Arc::clone(&store), self.clock.clone())
@@ -93,6 +115,18 @@ impl InProcess {
             drop(server);
             store.close();
         }
+    }
+}
+
+/// A name behind `-o`.
+fn extended(name: &str, options: &mut ServerOptions) {
+    match name {
+        "no_lru_crawler" => options.parts.lru_crawler = false,
+        "no_lru_maintainer" => options.parts.lru_maintainer = false,
+        "no_slab_reassign" => options.parts.slab_reassign = false,
+        "no_maxconns_fast" => options.connections_refused_fast = false,
+        "idle_timeout=600" => options.idle_timeout_seconds = 600,
+        other => panic!("the harness does not know -o {other}"),
     }
 }
 

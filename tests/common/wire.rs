@@ -84,6 +84,17 @@ impl Client {
         }
     }
 
+    /// The next line of a log, which a line feed alone ends.
+    pub fn log_line(&mut self) -> String {
+        let mut line = Vec::new();
+        loop {
+            match self.exactly(1)[..] {
+                [b'\n'] => return String::from_utf8(line).expect("a log is text"),
+                ref byte => line.extend_from_slice(byte),
+            }
+        }
+    }
+
     /// The next `count` bytes.
     pub fn exactly(&mut self, count: usize) -> Vec<u8> {
         self.try_exactly(count).expect("the daemon sends as many bytes as it announced")

@@ -4,10 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use crate::cli::client::bytes;
-use crate::cli::wire::Address;
+use crate::cli::wire::{Address, Terms};
 
 use super::client::{Client, Got, told};
 
@@ -15,7 +14,7 @@ use super::client::{Client, Got, told};
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) address: Address,
-    pub(super) patience: Duration,
+    pub(super) terms: Terms,
     pub(super) prefix: String,
     pub(super) clients: u64,
     pub(super) rounds: u64,
@@ -34,7 +33,7 @@ impl Plan {
     /// Whether the server has evicted items since the check began. Then one that is gone shows no fault.
     fn has_evicted(&self) -> bool {
         let evictions =
-            Client::connect(&self.address, self.patience).and_then(|mut client| client.evictions());
+            Client::connect(&self.address, &self.terms).and_then(|mut client| client.evictions());
         evictions.is_ok_and(|evictions| evictions > self.evictions)
     }
 }
@@ -176,7 +175,7 @@ fn missing(plan: &Plan) -> Outcome {
 
 fn counter(plan: &Plan) -> Outcome {
     let key = format!("{}counter", plan.prefix);
-    let mut first = Client::connect(&plan.address, plan.patience).map_err(told)?;
+    let mut first = Client::connect(&plan.address, &plan.terms).map_err(told)?;
     let set = first.ask(&format!("set {key} 0 3600 1\r\n0")).map_err(told)?;
     expect(&set, "STORED", &key)?;
     let worked = crowd(plan, plan.clients, |client, _| {
@@ -221,7 +220,7 @@ fn race(plan: &Plan) -> Outcome {
     });
     drop(wins);
     let mut won: Vec<u64> = won.into_iter().collect();
-    let mut client = Client::connect(&plan.address, plan.patience).map_err(told)?;
+    let mut client = Client::connect(&plan.address, &plan.terms).map_err(told)?;
     for round in 0..rounds {
         client.ask(&format!("delete {}race{round}", plan.prefix)).map_err(told)?;
     }
@@ -247,7 +246,7 @@ fn pause(plan: &Plan) -> Outcome {
         return Ok(Work::skipped(format!("{} has no halves", bytes(value_bytes))));
     }
     let key = format!("{}pause", plan.prefix);
-    let mut paused = Client::connect(&plan.address, plan.patience).map_err(told)?;
+    let mut paused = Client::connect(&plan.address, &plan.terms).map_err(told)?;
     paused.begin_set(&key, value_bytes).map_err(told)?;
     paused.send_value(&key, 0, value_bytes / 2).map_err(told)?;
     paused.flush().map_err(told)?;
@@ -299,7 +298,7 @@ fn crowd(
     act: impl Fn(&mut Client, &Keys) -> Result<(), String> + Sync,
 ) -> Outcome {
     let one = |number: u64| {
-        let mut client = Client::hasty(&plan.address, plan.patience).map_err(told)?;
+        let mut client = Client::hasty(&plan.address, &plan.terms).map_err(told)?;
         let keys = Keys { stem: format!("{}{number}:", plan.prefix), used: RefCell::default() };
         let acted = act(&mut client, &keys);
         let work = Work {
@@ -338,7 +337,7 @@ fn crowd(
 
 /// Removes what a client wrote, on a new connection: its own may be amid something.
 fn clean(plan: &Plan, keys: &Keys) -> Result<(), String> {
-    let mut client = Client::connect(&plan.address, plan.patience).map_err(told)?;
+    let mut client = Client::connect(&plan.address, &plan.terms).map_err(told)?;
     for index in keys.used.borrow().iter() {
         let answer = client.ask(&format!("delete {}{index}", keys.stem)).map_err(told)?;
         if answer != "DELETED" && answer != "NOT_FOUND" {

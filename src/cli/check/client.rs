@@ -1,8 +1,6 @@
 //! A client that knows what it wrote: values are made from their key, and compared as they arrive.
 
-use std::time::Duration;
-
-use crate::cli::wire::{Address, Connection, Trouble, interrupt};
+use crate::cli::wire::{Address, Connection, Terms, Trouble, interrupt};
 use crate::clock::Stamp;
 use crate::protocol::reply::{Piece, Shape};
 
@@ -38,8 +36,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn connect(address: &Address, patience: Duration) -> Result<Self, Trouble> {
-        let mut connection = Connection::open(address, patience)?;
+    pub(super) fn connect(address: &Address, terms: &Terms) -> Result<Self, Trouble> {
+        let mut connection = Connection::open(address, terms)?;
         connection.ignore_signals();
         Ok(Self::on(connection))
     }
@@ -57,8 +55,8 @@ impl Client {
     }
 
     /// One that stops in the midst of things when the user wants that.
-    pub(super) fn hasty(address: &Address, patience: Duration) -> Result<Self, Trouble> {
-        let client = Self::on(Connection::open(address, patience)?);
+    pub(super) fn hasty(address: &Address, terms: &Terms) -> Result<Self, Trouble> {
+        let client = Self::on(Connection::open(address, terms)?);
         Ok(Self { is_hasty: true, ..client })
     }
 

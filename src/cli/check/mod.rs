@@ -13,7 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::client::{duration, json_argument, tell};
 use crate::cli::wire::{
-    ADDRESS_FORMS, Address, Trouble, address_argument, interrupt, patience, timeout_argument,
+    ADDRESS_FORMS, Address, Terms, Trouble, address_argument, interrupt, terms_arguments,
 };
 use crate::cli::{Exit, Failure, print};
 use crate::clock::{Clock, Stamp};
@@ -32,7 +32,7 @@ pub(crate) fn command() -> Command {
         .about("Try a memcached-protocol server with many clients, small and very big values")
         .arg(address_argument())
         .arg(json_argument())
-        .arg(timeout_argument())
+        .args(terms_arguments())
         .arg(Arg::new("server").value_name("ADDRESS").help(format!("The server: {ADDRESS_FORMS}")))
         .arg(
             number("clients", "20")
@@ -59,7 +59,7 @@ pub(crate) fn command() -> Command {
 pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     let positional = flags.get_one::<String>("server").map(String::as_str);
     let address = Address::choose(flags, positional)?;
-    let patience = patience(flags)?;
+    let terms = Terms::from_flags(flags)?;
     let limit = match flags.get_one::<String>("max-value") {
         None => ITEM_BYTES_MAX,
         Some(text) => units::bytes(text).filter(|&size| size > 0).ok_or_else(|| {
@@ -67,7 +67,7 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
             Failure::new(Exit::Usage, what)
         })?,
     };
-    let mut first = Client::connect(&address, patience)?;
+    let mut first = Client::connect(&address, &terms)?;
     let version = first.version()?;
     let item_bytes_max = first.item_bytes_max()?;
     let evictions = first.evictions()?;
@@ -77,7 +77,7 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     let number = |name| flags.get_one::<u64>(name).copied().unwrap_or(1);
     let plan = Plan {
         address,
-        patience,
+        terms,
         prefix: format!("litecached-check:{}:{}:", std::process::id(), Clock::system().now().0),
         clients: number("clients"),
         rounds: number("rounds"),

@@ -82,7 +82,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     row("ma", "KEY [FLAG...]", "meta arithmetic", Kind::Meta),
     row("me", "KEY", "meta debug", Kind::Meta),
     row("mn", "", "meta no-op", Kind::Meta),
-    row("lru_crawler", "metadump all | ...", "memcached's lister of keys", Kind::Ask(Shape::Lines)),
+    row("lru_crawler", "metadump all | mgdump all | ...", "list all keys", Kind::Ask(Shape::Lines)),
     row("shutdown", "", "end the server, where it allows that", Kind::Farewell),
     row("quit", "", "leave (also: exit, Ctrl-D)", Kind::Farewell),
     row("exit", "", "leave", Kind::Farewell),

@@ -19,7 +19,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::cli::wire::{Address, address_argument, patience, timeout_argument};
+use crate::cli::wire::{Address, Terms, address_argument, terms_arguments};
 use crate::cli::{Failure, NAME};
 use crate::logging::OneLine;
 
@@ -49,7 +49,7 @@ pub(crate) fn command() -> Command {
         .override_usage("litecached client [OPTIONS] [ADDRESS] [COMMAND [ARGUMENT]...]")
         .arg(address_argument())
         .arg(json_argument())
-        .arg(timeout_argument())
+        .args(terms_arguments())
         .arg(
             Arg::new("pretty")
                 .long("pretty")
@@ -101,8 +101,8 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
         words.remove(0);
     }
     let address = Address::choose(flags, positional.as_deref())?;
-    let patience = patience(flags)?;
-    let open = || Session::open(address, patience).map_err(Failure::from);
+    let terms = Terms::from_flags(flags)?;
+    let open = || Session::open(address, terms).map_err(Failure::from);
 
     let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     let has_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

@@ -177,7 +177,7 @@ pub(crate) fn plan(line: Line, source: Source, now: Seconds) -> Result<Plan, Str
             Some(Kind::Ask(_)) => match &words[1..] {
                 [] => true,
                 [topic, rest @ ..] if name == "stats" => rest.is_empty() && !topic.is("reset"),
-                [topic, ..] => topic.is("metadump"),
+                _ => lists_keys(&words),
             },
             _ => false,
         },
@@ -244,9 +244,16 @@ fn shape(kind: Option<Kind>, words: &[Word]) -> Shape {
         Some(Kind::Store | Kind::Compare | Kind::Change { .. } | Kind::Farewell) => Shape::Line,
         Some(Kind::Meta | Kind::MetaStore) if is_quiet => Shape::Synced,
         Some(Kind::Meta | Kind::MetaStore) => Shape::Meta,
+        Some(Kind::Ask(_)) if lists_keys(words) => Shape::Keys,
         Some(Kind::Ask(shape)) => shape,
         Some(Kind::Local) | None => Shape::Synced,
     }
+}
+
+/// `lru_crawler metadump` and `lru_crawler mgdump`.
+fn lists_keys(words: &[Word]) -> bool {
+    let [name, topic, ..] = words else { return false };
+    name.is("lru_crawler") && (topic.is("metadump") || topic.is("mgdump"))
 }
 
 /// `--ttl`, `--flags`, `--pretty`: taken out of the words, until a `--`.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::cli::Failure;
 use crate::cli::client::request::Request;
 use crate::cli::client::show::{Hides, Show, Style, Tally};
-use crate::cli::wire::{Address, Connection, Trouble, interrupt};
+use crate::cli::wire::{Address, Connection, Terms, Trouble, interrupt};
 use crate::clock::Stamp;
 use crate::limits::{RECONNECT_WAIT_MS_MAX, RECONNECT_WAIT_MS_MIN};
 use crate::protocol::reply::{Piece, Shape, refuses};
@@ -17,7 +17,7 @@ use crate::protocol::reply::{Piece, Shape, refuses};
 /// A server, and the connection to it while there is one.
 pub(crate) struct Session {
     address: Address,
-    patience: Duration,
+    terms: Terms,
     connection: Option<Connection>,
     /// How long a server that went away is waited for.
     comeback: Duration,
@@ -57,11 +57,11 @@ impl Answer {
 
 impl Session {
     /// Connects.
-    pub(crate) fn open(address: Address, patience: Duration) -> Result<Self, Trouble> {
-        let connection = Connection::open(&address, patience)?;
+    pub(crate) fn open(address: Address, terms: Terms) -> Result<Self, Trouble> {
+        let connection = Connection::open(&address, &terms)?;
         Ok(Self {
             address,
-            patience,
+            terms,
             connection: Some(connection),
             comeback: Duration::ZERO,
             knows_meta: false,
@@ -71,7 +71,7 @@ impl Session {
 
     /// Has a server that went away waited for, so long but never longer than for an answer.
     pub(crate) fn wait_for_comeback(&mut self, limit: Duration) {
-        self.comeback = limit.min(self.patience);
+        self.comeback = limit.min(self.terms.patience);
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -114,6 +114,7 @@ impl Session {
             Shape::Synced => Hides::Version,
             // `stats` and its like end visibly in telnet only; a meta reply has no `END`.
             Shape::Items | Shape::Lines => Hides::End,
+            Shape::Keys => Hides::Ends,
             Shape::Line | Shape::Meta => Hides::Nothing,
         };
         let is_pretty = manner.is_pretty || request.is_pretty;
@@ -208,7 +209,7 @@ impl Session {
         let start = Stamp::now();
         let mut wait = Duration::from_millis(RECONNECT_WAIT_MS_MIN);
         loop {
-            let outcome = Connection::open(&self.address, self.patience);
+            let outcome = Connection::open(&self.address, &self.terms);
             let is_over = start.elapsed() + wait > limit || interrupt::is_asked();
             if is_over || !matches!(outcome, Err(Trouble::Unreachable(_))) {
                 return outcome;

@@ -65,6 +65,8 @@ pub(crate) struct Show<'w> {
 pub(crate) enum Hides {
     Nothing,
     End,
+    /// What a listing of keys begins and ends with.
+    Ends,
     Version,
 }
 
@@ -231,11 +233,14 @@ impl<'w> Show<'w> {
     }
 
     fn line(&mut self, line: &[u8]) -> io::Result<()> {
-        if refuses(line) && self.tally.refusal.is_none() {
+        // `EN` is the end of `mgdump`, and else a miss.
+        let is_end = self.hides == Hides::Ends && matches!(line, b"OK" | b"END" | b"EN");
+        if refuses(line) && !is_end && self.tally.refusal.is_none() {
             self.tally.refusal = Some(String::from_utf8_lossy(line).into_owned());
         }
         match self.hides {
             Hides::Version if line.starts_with(b"VERSION ") => return Ok(()),
+            Hides::Ends if is_end && self.style != Style::Lines => return Ok(()),
             Hides::End if line == b"END" && self.style != Style::Lines => return Ok(()),
             _ => {}
         }

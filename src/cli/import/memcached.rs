@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::report::Report;
 use crate::cli::transfer::bounded::Lines;
 use crate::cli::transfer::{Parsed, Position, Record, Refusal, too_large, unsayable_key};
-use crate::cli::wire::{Address, Connection, Trouble};
+use crate::cli::wire::{Address, Connection, Terms, Trouble};
 use crate::cli::{Exit, Failure};
 use crate::clock::Clock;
 use crate::protocol::reply::{Head, Piece, Shape, refuses};
@@ -32,7 +32,7 @@ const BATCH_ITEMS_MAX: usize = 64;
 /// A server whose items are read.
 pub(super) struct Source<'a> {
     pub(super) address: &'a Address,
-    pub(super) patience: Duration,
+    pub(super) terms: &'a Terms,
     pub(super) item_bytes_max: u64,
     pub(super) clock: &'a Clock,
 }
@@ -46,8 +46,8 @@ struct Told {
 }
 
 /// How many items the server says it has.
-pub(super) fn count(address: &Address, patience: Duration) -> Result<u64, Failure> {
-    curr_items(&mut Connection::open(address, patience)?)
+pub(super) fn count(address: &Address, terms: &Terms) -> Result<u64, Failure> {
+    curr_items(&mut Connection::open(address, terms)?)
 }
 
 fn curr_items(connection: &mut Connection) -> Result<u64, Failure> {
@@ -75,7 +75,7 @@ impl Source<'_> {
         report: &mut Report,
         mut looks: impl FnMut(u64) -> Result<(), Failure>,
     ) -> Result<Keys, Failure> {
-        let mut connection = Connection::open(self.address, self.patience)?;
+        let mut connection = Connection::open(self.address, self.terms)?;
         let mut best: Option<Keys> = None;
         for _ in 0..DUMPS_MAX {
             let keys = self.dump(&mut connection, &mut looks)?;
@@ -118,6 +118,10 @@ impl Source<'_> {
             if line == b"END" {
                 break;
             }
+            // Newer servers say first that they will.
+            if count == 0 && line == b"OK" {
+                continue;
+            }
             // Parsed twice: what is no line of a dump is to be known before an item is asked for.
             parse(&line).ok_or_else(|| self.no_dump(connection, &line))?;
             spool
@@ -138,7 +142,7 @@ impl Source<'_> {
         keys: Keys,
         mut take: impl FnMut(Parsed) -> Result<(), Failure>,
     ) -> Result<u64, Failure> {
-        let connection = Connection::open(self.address, self.patience)?;
+        let connection = Connection::open(self.address, self.terms)?;
         let mut items = Items { source: self, connection, has_meta: false, number: 0 };
         items.connection.write(b"mn\r\n").map_err(gone)?;
         items.has_meta = items.connection.line().map_err(gone)? == b"MN";

@@ -13,13 +13,12 @@ pub(crate) mod server;
 mod source;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::interrupt::Interrupt;
 use super::transfer::{Parsed, Position, Record, Refusal};
-use super::wire::{ADDRESS_FORMS, Address, patience, timeout_argument};
+use super::wire::{ADDRESS_FORMS, Address, Terms, terms_arguments};
 use super::{Exit, Failure, file, print};
 use crate::cache::Deadline;
 use crate::clock::{Clock, Stamp};
@@ -90,7 +89,7 @@ pub(super) fn command() -> Command {
                 .value_parser(["skip", "replace", "newer"])
                 .help("Where there is an item: skip, replace, newer"),
         )
-        .arg(timeout_argument())
+        .args(terms_arguments())
         .arg(switch("dry-run", "Only say what would happen"))
         .arg(switch("strict", "Stop at the first item that is refused"))
         .arg(switch("json", "Report as JSON"))
@@ -149,7 +148,7 @@ struct Plan {
     from: String,
     source: PathBuf,
     server: Option<Address>,
-    patience: Duration,
+    terms: Terms,
     options: Options,
     conflict: Conflict,
     dry_run: bool,
@@ -194,7 +193,7 @@ impl Plan {
             from,
             source: flags.get_one::<PathBuf>("source").cloned().unwrap_or_default(),
             server,
-            patience: patience(flags)?,
+            terms: Terms::from_flags(flags)?,
             options,
             conflict,
             dry_run: flags.get_flag("dry-run"),
@@ -274,7 +273,7 @@ impl Plan {
                 Box::new(database::Database::open(&self.options, clock, conflict)?)
             });
         };
-        let server = server::Server::connect(address, self.patience, conflict)?;
+        let server = server::Server::connect(address, &self.terms, conflict)?;
         Ok(if self.dry_run {
             Box::new(rehearsal::ServerRehearsal::open(server, clock, conflict)?)
         } else {

@@ -1,13 +1,11 @@
 //! Into a running server, by the classic text commands: pipelined, a batch at a time.
 
-use std::time::Duration;
-
 use super::Sink;
 use super::conflict::Conflict;
 use super::report::Report;
 use crate::cli::Failure;
 use crate::cli::transfer::{Position, Record, Refusal};
-use crate::cli::wire::{Address, Connection, Trouble};
+use crate::cli::wire::{Address, Connection, Terms, Trouble};
 use crate::protocol::reply::{Piece, Shape};
 
 /// Requests that are sent before their answers are read: few enough that the answers fit into a
@@ -36,10 +34,10 @@ struct Waiting {
 impl Server {
     pub(crate) fn connect(
         address: &Address,
-        patience: Duration,
+        terms: &Terms,
         conflict: Conflict,
     ) -> Result<Self, Failure> {
-        let mut connection = Connection::open(address, patience)?;
+        let mut connection = Connection::open(address, terms)?;
         connection.hear_out();
         let asked = connection.write(b"version\r\n").and_then(|()| connection.line());
         let answer = asked.map_err(|trouble| gone(trouble, 0))?;

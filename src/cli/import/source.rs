@@ -48,7 +48,7 @@ impl Source {
         let source = plan.source.as_path();
         if plan.from == "memcached" {
             let address = Address::parse(&source.to_string_lossy())?;
-            let items = memcached::count(&address, plan.patience)?;
+            let items = memcached::count(&address, &plan.terms)?;
             return Ok(Self::Memcached { address, items });
         }
         let (mut blocks, name, bytes, time) = if source == Path::new("-") {
@@ -112,7 +112,7 @@ impl Source {
             Self::Memcached { address, items } => {
                 let source = memcached::Source {
                     address: &address,
-                    patience: plan.patience,
+                    terms: &plan.terms,
                     item_bytes_max,
                     clock: &plan.clock,
                 };

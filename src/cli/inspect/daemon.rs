@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cli::wire::{Address, Connection};
+use crate::cli::wire::{Address, Connection, Terms};
 use crate::protocol::reply::{Piece, Shape};
 use crate::store;
 
@@ -35,7 +35,7 @@ pub(super) fn reads(database: &Path) -> Option<Reads> {
     let owner = store::owner(database)?;
     let (process, address) = owner.strip_prefix("process ")?.split_once(" at ")?;
     let address = Address::parse(address).ok()?;
-    let mut connection = Connection::open(&address, PATIENCE).ok()?;
+    let mut connection = Connection::open(&address, &Terms::unnamed(PATIENCE)).ok()?;
     connection.write(b"stats\r\n").and_then(|()| connection.flush()).ok()?;
     let mut reads = Reads::default();
     let taken = connection.reply(Shape::Lines, |piece| {

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{Address, interrupt};
+use super::login::Login;
+use super::{Address, Terms, interrupt};
 use crate::cli::{Exit, Failure};
 use crate::clock::Stamp;
 use crate::limits::REPLY_BUFFER_BYTES;
@@ -27,6 +28,10 @@ pub(crate) enum Trouble {
     Lost(String),
     /// The user did not want to wait any longer.
     GivenUp,
+    /// The server at this address answers nobody who has not logged in.
+    LoginWanted(Address),
+    /// It does not know this user with this password.
+    LoginRefused(Address),
     /// What came is not memcached's protocol, or no answer to what was asked.
     Malformed(String),
     /// The answer came, and could not be written where it should go.
@@ -39,6 +44,8 @@ impl fmt::Display for Trouble {
             Self::Unreachable(why) => write!(f, "{why}"),
             Self::Lost(why) => write!(f, "the connection was lost ({why})"),
             Self::GivenUp => write!(f, "the wait was given up"),
+            Self::LoginWanted(address) => write!(f, "the server at {address} asks for a login"),
+            Self::LoginRefused(address) => write!(f, "the server at {address} refused the login"),
             Self::Malformed(why) => write!(f, "this is not memcached's protocol: {why}"),
             Self::Output(error) => write!(f, "writing the answer failed: {error}"),
         }
@@ -52,6 +59,8 @@ impl Trouble {
             Self::Unreachable(_) => (Exit::Unavailable, "check that a server listens there"),
             Self::Lost(_) => (Exit::Io, if_lost),
             Self::GivenUp => (Exit::Interrupted, if_lost),
+            Self::LoginWanted(_) => (Exit::Permission, "give --user"),
+            Self::LoginRefused(_) => (Exit::Permission, "check user and password"),
             Self::Malformed(_) => (Exit::Unavailable, "check what listens there"),
             Self::Output(_) => (Exit::Io, "check where it leads"),
         };
@@ -64,6 +73,9 @@ impl From<Trouble> for Failure {
         trouble.advised("the command may or may not have been carried out: look before repeating")
     }
 }
+
+/// What a server answers to everything before a login.
+const UNAUTHENTICATED: &[u8] = b"CLIENT_ERROR unauthenticated";
 
 /// What waits to be sent.
 const UNSENT_BYTES_MAX: usize = 64 << 10;
@@ -99,8 +111,34 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects. Every wait, now and later, has this limit.
-    pub(crate) fn open(address: &Address, patience: Duration) -> Result<Self, Trouble> {
+    /// Connects, and logs in where there is a user and the server asks for it.
+    pub(crate) fn open(address: &Address, terms: &Terms) -> Result<Self, Trouble> {
+        let mut connection = Self::reach(address, terms.patience)?;
+        if let Some(login) = &terms.login {
+            connection.log_in(login)?;
+        }
+        Ok(connection)
+    }
+
+    fn log_in(&mut self, login: &Login) -> Result<(), Trouble> {
+        match self.write(b"version\r\n").and_then(|()| self.line()) {
+            Ok(answer) if answer.starts_with(b"VERSION ") => return Ok(()),
+            Ok(answer) => return Err(self.strange(&answer)),
+            Err(Trouble::LoginWanted(_)) => {}
+            Err(trouble) => return Err(trouble),
+        }
+        self.write(&login.request())?;
+        match &self.line()?[..] {
+            b"STORED" => Ok(()),
+            answer if answer.starts_with(b"CLIENT_ERROR ") => {
+                Err(Trouble::LoginRefused(self.address.clone()))
+            }
+            answer => Err(self.strange(answer)),
+        }
+    }
+
+    /// Every wait, now and later, has this limit.
+    fn reach(address: &Address, patience: Duration) -> Result<Self, Trouble> {
         let refused = |why: &dyn fmt::Display| {
             Trouble::Unreachable(format!("no connection to {address}: {why}"))
         };
@@ -253,6 +291,9 @@ impl Connection {
                 }
                 Step::Piece { piece, used } => {
                     self.from += used;
+                    if piece == Piece::Line(UNAUTHENTICATED) {
+                        return Err(Trouble::LoginWanted(self.address.clone()));
+                    }
                     take(piece).map_err(Trouble::Output)?;
                 }
             }

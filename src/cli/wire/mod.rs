@@ -1,12 +1,14 @@
 //! The client's side of a memcached-protocol server, for every tool that talks to one: where it is, how
-//! long to wait for it, and one connection.
+//! long to wait for it, who to be there, and one connection.
 //!
 //! Knows no commands, and never connects to itself.
 
 mod address;
 mod connection;
 pub(crate) mod interrupt;
+mod login;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches};
@@ -29,17 +31,39 @@ pub(crate) fn address_argument() -> Arg {
         .help("The server [env: LITECACHED_ADDRESS] [default: 127.0.0.1:60000]")
 }
 
-/// `--timeout`.
-pub(crate) fn timeout_argument() -> Arg {
-    Arg::new("timeout")
+/// How a tool talks to servers.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    /// How long each wait may last.
+    pub(crate) patience: Duration,
+    /// Who it is where a server asks.
+    login: Option<Arc<login::Login>>,
+}
+
+/// `--timeout`, `--user` and `--password-file`.
+pub(crate) fn terms_arguments() -> impl Iterator<Item = Arg> {
+    let timeout = Arg::new("timeout")
         .long("timeout")
         .value_name("TIME")
         .default_value("30s")
-        .help("How long to wait for a server, e.g. 5s, 2m")
+        .help("How long to wait for a server, e.g. 5s, 2m");
+    std::iter::once(timeout).chain(login::arguments())
 }
 
-/// What `--timeout` says.
-pub(crate) fn patience(flags: &ArgMatches) -> Result<Duration, Failure> {
+impl Terms {
+    /// For whoever is nobody's user.
+    pub(crate) fn unnamed(patience: Duration) -> Self {
+        Self { patience, login: None }
+    }
+
+    /// What the flags say. Asks for the password where only the terminal has it.
+    pub(crate) fn from_flags(flags: &ArgMatches) -> Result<Self, Failure> {
+        let patience = patience(flags)?;
+        Ok(Self { patience, login: login::Login::from_flags(flags)?.map(Arc::new) })
+    }
+}
+
+fn patience(flags: &ArgMatches) -> Result<Duration, Failure> {
     let text = flags.get_one::<String>("timeout").map_or("30s", String::as_str);
     let seconds = units::seconds(text).filter(|seconds| (1..=86_400).contains(seconds));
     seconds.map(Duration::from_secs).ok_or_else(|| {

@@ -63,6 +63,16 @@ impl Frame {
         })
     }
 
+    /// Whether it is for those, too, who have not logged in.
+    pub(super) fn is_before_login(self) -> bool {
+        matches!(self.command(), Some(Command::SaslList | Command::SaslLogin | Command::Version))
+    }
+
+    /// Whether a login goes on rather than begins: PLAIN has nothing to go on with.
+    pub(in crate::protocol) fn is_step(self) -> bool {
+        self.opcode == 0x22
+    }
+
     /// The mode of a command that stores, whatever its cas makes of it.
     pub(in crate::protocol) fn mode(self) -> Option<Mode> {
         match self.command() {

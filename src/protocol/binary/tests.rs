@@ -35,7 +35,8 @@ fn decoded(bytes: &[u8], sizes: &[usize], item_bytes_max: u64) -> Vec<String> {
                     seen.push(format!("{:?} {op:?} {form:?}", key.as_key()));
                     (used, false)
                 }
-                Step::Request { request: Request::TooLarge { key, discards, .. }, used } => {
+                Step::Request { request: Request::TooLarge { key, how, form }, used } => {
+                    let discards = form.discards_too_large(&how);
                     seen.push(format!("{:?} too large, {discards}", key.as_key()));
                     (used, false)
                 }

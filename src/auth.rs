@@ -1,0 +1,321 @@
+//! Who may log in: the accounts of a password file, and whether a name and a password belong to one.
+//!
+//! Reads memcached's form of the file (`-Y`), a `user:password` a line, and refuses what memcached would
+//! silently cut off or never match. Knows neither protocols nor logging: what should be said about a file is
+//! handed back. Stays true: how long [`Accounts::verify`] takes tells nothing of what the file holds, and
+//! no secret is ever part of an error or of what `Debug` shows.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use subtle::{Choice, ConstantTimeEq};
+
+use crate::limits::{ACCOUNT_BYTES_MAX, ACCOUNTS_MAX, AUTH_FILE_BYTES_MAX};
+
+/// Everybody who may log in: 1 to [`ACCOUNTS_MAX`] of them.
+#[derive(PartialEq, Eq)]
+pub struct Accounts(Vec<Account>);
+
+/// One of them. What a user may do belongs here when there are rights.
+#[derive(PartialEq, Eq)]
+struct Account {
+    user: Padded,
+    password: Padded,
+}
+
+/// Accounts as they were read, and what to say about their file.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Who may log in.
+    pub accounts: Accounts,
+    /// What its owner had better change.
+    pub warning: Option<String>,
+}
+
+/// Why there are no accounts: `<what is wrong>; <what to do>`, naming the file.
+#[derive(Debug)]
+pub enum Error {
+    /// The file cannot be read.
+    Unreadable { path: PathBuf, error: io::Error },
+    /// It is not of the form that is wanted; the line counts from 1.
+    Malformed { path: PathBuf, line: usize, what: &'static str },
+    /// Something about the whole of it.
+    Unfit { path: PathBuf, what: &'static str },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { path, error } => {
+                write!(f, "cannot read {}: {error}; see --auth-file (-Y)", path.display())
+            }
+            Self::Malformed { path, line, what } => {
+                write!(f, "{} line {line}: {what}; write user:password", path.display())
+            }
+            Self::Unfit { path, what } => {
+                write!(f, "{}: {what}; write a user:password a line", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Accounts {
+    /// Reads a file. Its owner is warned where others have access to it.
+    pub fn read(path: &Path) -> Result<Loaded, Error> {
+        let unreadable = |error| Error::Unreadable { path: path.to_owned(), error };
+        // A pipe would keep whoever reloads waiting, to be opened as well as to be read.
+        let file = File::options()
+            .read(true)
+            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .open(path)
+            .map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(unreadable(io::Error::other("it is no regular file")));
+        }
+        let mut text = Vec::new();
+        file.take(AUTH_FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(unreadable)?;
+        let accounts = Self::parse(path, &text)?;
+        let mode = metadata.permissions().mode() & 0o777;
+        let warning = (mode & 0o007 != 0).then(|| {
+            let path = path.display();
+            format!(
+                "others have access to the passwords in {path} (mode {mode:o}); chmod o= {path}"
+            )
+        });
+        Ok(Loaded { accounts, warning })
+    }
+
+    /// Reads the text of the file at `path`.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Self, Error> {
+        let unfit = |what| Err(Error::Unfit { path: path.to_owned(), what });
+        let text = text.strip_suffix(b"\n").unwrap_or(text);
+        if text.is_empty() {
+            return unfit("it is empty, and nobody could log in");
+        }
+        let mut accounts = Vec::new();
+        for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
+            if index == ACCOUNTS_MAX {
+                // memcached would take the first eight and say nothing.
+                return unfit("it has more than 8 lines");
+            }
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            accounts.push(Account::parse(line).map_err(|what| Error::Malformed {
+                path: path.to_owned(),
+                line: index + 1,
+                what,
+            })?);
+        }
+        Ok(Self(accounts))
+    }
+
+    /// Whether somebody has this name and this password. All accounts are compared, and all of each, in a
+    /// time that depends on the lengths given alone.
+    pub fn verify(&self, user: &[u8], password: &[u8]) -> bool {
+        let (Some(user), Some(password)) = (Padded::new(user), Padded::new(password)) else {
+            return false;
+        };
+        let is_one =
+            |account: &Account| account.user.ct_eq(&user) & account.password.ct_eq(&password);
+        self.0.iter().fold(Choice::from(0), |found, account| found | is_one(account)).into()
+    }
+
+    /// How many there are.
+    #[allow(clippy::len_without_is_empty, reason = "a file without an account is refused")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// How many, and nothing of them.
+impl fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Accounts({})", self.0.len())
+    }
+}
+
+impl Account {
+    fn parse(line: &[u8]) -> Result<Self, &'static str> {
+        if line.is_empty() {
+            return Err("it is empty");
+        }
+        if line.len() > ACCOUNT_BYTES_MAX {
+            return Err("it has more than 254 bytes");
+        }
+        if line.iter().any(|byte| matches!(byte, b'\r' | b'\0')) {
+            return Err("there is a carriage return or a zero byte in it");
+        }
+        let Some(colon) = memchr::memchr(b':', line) else {
+            return Err("there is no colon in it");
+        };
+        let (user, password) = (&line[..colon], &line[colon + 1..]);
+        if user.is_empty() || password.is_empty() {
+            return Err("the user or the password is empty");
+        }
+        // A login in text ends the user at its first space.
+        if user.contains(&b' ') {
+            return Err("there is a space in the user");
+        }
+        let padded = |part| Padded::new(part).expect("a part is no longer than its line");
+        Ok(Self { user: padded(user), password: padded(password) })
+    }
+}
+
+/// A text and its length in a place of one size, so that comparing two takes one time.
+#[derive(PartialEq, Eq)]
+struct Padded {
+    bytes: [u8; ACCOUNT_BYTES_MAX],
+    length: u64,
+}
+
+impl Padded {
+    /// `None` if it is longer than any account's.
+    fn new(text: &[u8]) -> Option<Self> {
+        let mut bytes = [0; ACCOUNT_BYTES_MAX];
+        bytes.get_mut(..text.len())?.copy_from_slice(text);
+        Some(Self { bytes, length: text.len() as u64 })
+    }
+
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.bytes.ct_eq(&other.bytes) & self.length.ct_eq(&other.length)
+    }
+}
+
+/// The user and the password of a SASL PLAIN message (RFC 4616): `[authzid] NUL authcid NUL passwd`.
+/// Whoever asks to act as somebody else than he says to be is none: nobody may do that here.
+pub fn sasl_plain(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut parts = message.split(|&byte| byte == 0);
+    let (as_whom, user, password) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_himself = as_whom.is_empty() || as_whom == user;
+    let is_said = !user.is_empty() && !password.is_empty() && parts.next().is_none();
+    (is_himself && is_said).then_some((user, password))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &[u8]) -> Result<Accounts, Error> {
+        Accounts::parse(Path::new("users"), text)
+    }
+
+    #[test]
+    fn a_name_and_its_password() {
+        let accounts = parse(b"foo:bar\nbaaaz:quux\nfoo:next\nc:a:b c").expect("accounts");
+        let cases: [(&[u8], &[u8], bool); 14] = [
+            (b"foo", b"bar", true),
+            (b"foo", b"next", true),
+            (b"baaaz", b"quux", true),
+            (b"c", b"a:b c", true),
+            (b"foo", b"quux", false),
+            (b"baaaz", b"bar", false),
+            (b"foo", b"ba", false),
+            (b"foo", b"bar\0", false),
+            (b"foo\0", b"bar", false),
+            (b"fo", b"bar", false),
+            (b"", b"", false),
+            (b"foo", b"", false),
+            (b"foo", &[b'x'; 300], false),
+            (&[b'x'; 300], b"bar", false),
+        ];
+        for (user, password, is_one) in cases {
+            assert_eq!(accounts.verify(user, password), is_one, "{}", user.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_a_file_may_look_like() {
+        let longest = [b"u:".as_slice(), &[b'p'; ACCOUNT_BYTES_MAX - 2]].concat();
+        let longer = [&longest[..], b"p"].concat();
+        let cases: [(&[u8], &str); 18] = [
+            (b"a:b", "1"),
+            (b"a:b\n", "1"),
+            (b"a:b\r\nc:d\r\n", "2"),
+            (b"a::", "1"),
+            (&longest, "1"),
+            (&b"a:b\n".repeat(8), "8"),
+            (&b"a:b\n".repeat(9), "users: it has more than 8 lines; write a user:password a line"),
+            (b"", "users: it is empty, and nobody could log in; write a user:password a line"),
+            (b"\n", "users: it is empty, and nobody could log in; write a user:password a line"),
+            (b"secret", "users line 1: there is no colon in it; write user:password"),
+            (b"a:b\nsecret\n", "users line 2: there is no colon in it; write user:password"),
+            (b"a:b\n\nc:d", "users line 2: it is empty; write user:password"),
+            (b"a:b\n\n", "users line 2: it is empty; write user:password"),
+            (b":secret", "users line 1: the user or the password is empty; write user:password"),
+            (b"a:", "users line 1: the user or the password is empty; write user:password"),
+            (b"a b:secret", "users line 1: there is a space in the user; write user:password"),
+            (
+                b"a:se\rcret",
+                "users line 1: there is a carriage return or a zero byte in it; write user:password",
+            ),
+            (&longer, "users line 1: it has more than 254 bytes; write user:password"),
+        ];
+        for (text, expected) in cases {
+            let found = match parse(text) {
+                Ok(accounts) => accounts.len().to_string(),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(found, expected, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn debug_tells_no_secret() {
+        let accounts = parse(b"somebody:secret").expect("accounts");
+        assert_eq!(format!("{accounts:?}"), "Accounts(1)");
+        let error = parse(b"somebody secret").expect_err("no colon");
+        assert!(!format!("{error:?} {error}").contains("secret"), "{error:?}");
+    }
+
+    #[test]
+    fn who_has_access_to_a_file() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("users");
+        for (mode, is_warned) in
+            [(0o600, false), (0o640, false), (0o644, true), (0o604, true), (0o602, true)]
+        {
+            std::fs::write(&path, "a:secret").expect("the folder can be written");
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&path, permissions).expect("it is ours");
+            let warning = Accounts::read(&path).expect("accounts").warning;
+            assert_eq!(warning.is_some(), is_warned, "{mode:o}");
+            let names = |text: String| text.contains("users") && !text.contains("secret");
+            assert!(warning.is_none_or(names));
+        }
+        let missing = Accounts::read(&folder.path().join("nobody")).expect_err("no file");
+        assert!(matches!(missing, Error::Unreadable { .. }), "{missing}");
+        assert!(Accounts::read(folder.path()).is_err(), "a folder is no file");
+        let large = vec![b'x'; usize::try_from(AUTH_FILE_BYTES_MAX).expect("small") * 2];
+        std::fs::write(&path, large).expect("the folder can be written");
+        assert!(matches!(Accounts::read(&path), Err(Error::Malformed { line: 1, .. })));
+    }
+
+    #[test]
+    fn a_sasl_plain_message() {
+        type Said<'b> = Option<(&'b [u8], &'b [u8])>;
+        let foo_bar: Said<'_> = Some((b"foo", b"bar"));
+        let cases: [(&[u8], Said<'_>); 12] = [
+            (b"\0foo\0bar", foo_bar),
+            (b"foo\0foo\0bar", foo_bar),
+            (b"\0foo\0b a r", Some((b"foo", b"b a r"))),
+            (b"root\0foo\0bar", None),
+            (b"\0foo\0bar\0", None),
+            (b"\0foo\0bar\0x", None),
+            (b"\0foo", None),
+            (b"\0foo\0", None),
+            (b"\0\0bar", None),
+            (b"foo\0bar", None),
+            (b"", None),
+            (b"\0\0", None),
+        ];
+        for (message, said) in cases {
+            assert_eq!(sasl_plain(message), said, "{}", message.escape_ascii());
+        }
+    }
+}
