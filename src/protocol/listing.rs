@@ -122,6 +122,14 @@ impl Dump {
         }
     }
 
+    /// The refusal after `lru_crawler disable`; `cachedump` needs no crawler.
+    pub fn disabled(self) -> Option<&'static [u8]> {
+        match self {
+            Self::Meta | Self::Mg => Some(b"CLIENT_ERROR lru crawler disabled\r\n"),
+            Self::Cache { .. } => None,
+        }
+    }
+
     /// The refusal while others list. memcached never gives it to `cachedump`, whose clients know only
     /// errors.
     pub fn busy(self) -> &'static [u8] {

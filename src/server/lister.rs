@@ -279,8 +279,8 @@ impl Desk {
         self.metrics.counters.other_done.up();
         let refusal = match scope {
             _ if !context.live.dump_enabled() => Some(form.not_allowed()),
-            _ if !context.crawler.load(Ordering::Relaxed) && form.is_crawl() => {
-                Some(CRAWLER_DISABLED)
+            _ if !context.crawler.load(Ordering::Relaxed) && form.disabled().is_some() => {
+                form.disabled()
             }
             Err(reject) => reject.line(),
             Ok(_) => None,
