@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_litecached_global_optspecs
-    string join \n p/port= l/listen= s/unix-socket= a/unix-mask= U/udp-port= b/listen-backlog= http= B/protocol= e/db= max-disk= wal-max= durability= m/memory-limit= I/max-item-size= M/disable-evictions c/conn-limit= t/threads= R/max-reqs-per-event= A/enable-shutdown F/disable-flush-all W/disable-watch C/disable-cas D/prefix-delimiter= u/user= P/pidfile= v/verbose log-level= o/extended= config= X/disable-dumping k/lock-memory L/enable-largepages r/enable-coredumps f/slab-growth-factor= n/slab-min-size= N/napi-ids= d/daemon S/enable-sasl Z/enable-ssl Y/auth-file= i/license h/help V/version
+    string join \n p/port= l/listen= s/unix-socket= a/unix-mask= U/udp-port= b/listen-backlog= http= B/protocol= e/db= max-disk= wal-max= durability= m/memory-limit= I/max-item-size= M/disable-evictions c/conn-limit= t/threads= R/max-reqs-per-event= A/enable-shutdown F/disable-flush-all W/disable-watch X/disable-dumping C/disable-cas D/prefix-delimiter= u/user= P/pidfile= v/verbose log-level= o/extended= config= k/lock-memory L/enable-largepages r/enable-coredumps f/slab-growth-factor= n/slab-min-size= N/napi-ids= d/daemon S/enable-sasl Z/enable-ssl Y/auth-file= i/license h/help V/version
 end
 
 function __fish_litecached_needs_command
@@ -62,9 +62,9 @@ complete -c litecached -n "__fish_litecached_needs_command" -s M -l disable-evic
 complete -c litecached -n "__fish_litecached_needs_command" -s A -l enable-shutdown -d 'Allow the shutdown command'
 complete -c litecached -n "__fish_litecached_needs_command" -s F -l disable-flush-all -d 'Refuse flush_all'
 complete -c litecached -n "__fish_litecached_needs_command" -s W -l disable-watch -d 'Refuse watch'
+complete -c litecached -n "__fish_litecached_needs_command" -s X -l disable-dumping -d 'Tell no client all keys'
 complete -c litecached -n "__fish_litecached_needs_command" -s C -l disable-cas -d 'Give out no cas ids'
 complete -c litecached -n "__fish_litecached_needs_command" -s v -l verbose -d '-v: clients\' errors; -vv: every command'
-complete -c litecached -n "__fish_litecached_needs_command" -s X -l disable-dumping -d ''
 complete -c litecached -n "__fish_litecached_needs_command" -s k -l lock-memory -d ''
 complete -c litecached -n "__fish_litecached_needs_command" -s L -l enable-largepages -d ''
 complete -c litecached -n "__fish_litecached_needs_command" -s r -l enable-coredumps -d ''
@@ -123,9 +123,9 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -s M -l dis
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s A -l enable-shutdown -d 'Allow the shutdown command'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s F -l disable-flush-all -d 'Refuse flush_all'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s W -l disable-watch -d 'Refuse watch'
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -s X -l disable-dumping -d 'Tell no client all keys'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s C -l disable-cas -d 'Give out no cas ids'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s v -l verbose -d '-v: clients\' errors; -vv: every command'
-complete -c litecached -n "__fish_litecached_using_subcommand serve" -s X -l disable-dumping -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s k -l lock-memory -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s L -l enable-largepages -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s r -l enable-coredumps -d ''
@@ -177,9 +177,9 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s A -l enable-shutdown -d 'Allow the shutdown command'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s F -l disable-flush-all -d 'Refuse flush_all'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s W -l disable-watch -d 'Refuse watch'
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s X -l disable-dumping -d 'Tell no client all keys'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s C -l disable-cas -d 'Give out no cas ids'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s v -l verbose -d '-v: clients\' errors; -vv: every command'
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s X -l disable-dumping -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s k -l lock-memory -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s L -l enable-largepages -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s r -l enable-coredumps -d ''
@@ -228,9 +228,9 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s A -l enable-shutdown -d 'Allow the shutdown command'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s F -l disable-flush-all -d 'Refuse flush_all'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s W -l disable-watch -d 'Refuse watch'
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s X -l disable-dumping -d 'Tell no client all keys'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s C -l disable-cas -d 'Give out no cas ids'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s v -l verbose -d '-v: clients\' errors; -vv: every command'
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s X -l disable-dumping -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s k -l lock-memory -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s L -l enable-largepages -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s r -l enable-coredumps -d ''

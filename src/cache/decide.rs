@@ -110,10 +110,15 @@ fn fetch_nothing(fetch: Fetch, context: Context) -> Decision {
         return Decision::answer(Outcome::Miss(Absence::Unknown));
     };
     let item = created(creation, Value::from(&b""[..]), context);
-    let deadline = item.head.deadline;
-    let marked = Head { marks: item.head.marks.won(), ..item.head };
-    let effect = put(Item { head: marked, value: item.value.clone() }, context);
-    let hit = Hit { item, deadline, won: true, created: true, now: context.now };
+    let made_with = item.head.deadline;
+    let deadline = fetch.touch.map_or(made_with, |exptime| exptime.deadline(context.now));
+    let stored = Head {
+        marks: item.head.marks.won(),
+        deadline: if fetch.touch_last { deadline } else { made_with },
+        ..item.head
+    };
+    let effect = put(Item { head: stored, value: item.value.clone() }, context);
+    let hit = Hit { item, deadline, won: true, created: Some(made_with), now: context.now };
     Decision { outcome: Outcome::Hit(hit), effect }
 }
 
@@ -128,7 +133,7 @@ fn fetch_item(found: &Existing, fetch: Fetch, context: Context) -> Decision {
     } else {
         Effect::None
     };
-    let hit = Hit { item, deadline, won, created: false, now: context.now };
+    let hit = Hit { item, deadline, won, created: None, now: context.now };
     Decision { outcome: Outcome::Hit(hit), effect }
 }
 

@@ -33,6 +33,7 @@ pub enum Direction {
 
 /// How to read. Plain reads change nothing; the rest is `gat` and the meta command `mg`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own of `mg`")]
 pub struct Fetch {
     /// The item is not to count as fetched (`u` of `mg`; `me`).
     pub unnoticed: bool,
@@ -46,6 +47,8 @@ pub struct Fetch {
     pub touch_first: bool,
     /// Where there is nothing, an empty item takes the place, and its finder is told to store it.
     pub create: Option<Creation>,
+    /// What is made gets the expiry of `touch`: `T` stands behind `N`.
+    pub touch_last: bool,
 }
 
 /// An item that is made because there was none (`N` of the meta commands; binary `incr`).

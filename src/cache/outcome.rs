@@ -32,12 +32,12 @@ pub enum Failure {
 pub struct Hit {
     /// The item as it was before this operation; as it was made, where it was.
     pub item: Item,
-    /// Its expiry after the operation.
+    /// Its expiry after the operation: what `T` says, where it does.
     pub deadline: Deadline,
     /// Whether the client is to store it anew.
     pub won: bool,
-    /// There was nothing before.
-    pub created: bool,
+    /// There was nothing before: the expiry with which it was made.
+    pub created: Option<Deadline>,
     /// When it was found.
     pub now: Seconds,
 }
@@ -45,7 +45,7 @@ pub struct Hit {
 impl Hit {
     /// An item that the operation leaves as it is.
     pub fn unchanged(item: Item, now: Seconds) -> Self {
-        Self { deadline: item.head.deadline, item, won: false, created: false, now }
+        Self { deadline: item.head.deadline, item, won: false, created: None, now }
     }
 
     /// Seconds since it was last fetched, or stored.

@@ -186,9 +186,7 @@ impl Flags {
     }
 
     fn creation(&self) -> Option<Creation> {
-        let exptime = self.create?;
-        let exptime = self.touch.filter(|_| self.touch_behind_create).unwrap_or(exptime);
-        Some(Creation { exptime, cas: self.cas, binary_key: self.binary_key })
+        Some(Creation { exptime: self.create?, cas: self.cas, binary_key: self.binary_key })
     }
 
     fn form<'b>(&self, command: Command, words: &'b [u8], sent_bytes: u64) -> Form<'b> {
@@ -275,6 +273,7 @@ pub(super) fn get(line: &[u8]) -> Line<'_> {
                 recache: flags.recache,
                 touch_first: flags.touch_before_recache,
                 create: flags.creation(),
+                touch_last: flags.touch_behind_create,
             }))
         },
     )
@@ -330,7 +329,13 @@ pub(super) fn arithmetic(line: &[u8]) -> Line<'_> {
                 compare: flags.compare.filter(|&cas| cas != 0),
                 cas: flags.cas,
                 touch: flags.touch,
-                create: flags.creation().map(|creation| (flags.initial, creation)),
+                create: flags.creation().map(|creation| {
+                    let touch = flags.touch.filter(|_| flags.touch_behind_create);
+                    (
+                        flags.initial,
+                        Creation { exptime: touch.unwrap_or(creation.exptime), ..creation },
+                    )
+                }),
             }))
         },
     )

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use crate::cache::{Key, Outcome};
 use crate::metrics::{Access, Prefixes};
 use crate::protocol::Admin;
-use crate::server::connection::Counted;
 use crate::server::context::Context;
+use crate::server::count::Counted;
 
 /// Does what there is to do, and gives the answer.
 pub(super) fn perform(context: &Context, command: Admin) -> &'static [u8] {

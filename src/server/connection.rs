@@ -21,6 +21,7 @@ use crate::metrics::Kind;
 use crate::protocol::login::Login;
 use crate::protocol::{Decoder, Form};
 use crate::server::context::Card;
+use crate::server::count::Counted;
 use crate::server::lister::Running;
 use crate::server::output::Output;
 use crate::server::stream::Stream;
@@ -73,27 +74,6 @@ pub(super) struct Pending {
     pub(super) began: Stamp,
     /// The command, where commands are logged.
     pub(super) logged: Option<Box<str>>,
-}
-
-/// Which counters an outcome moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Counted {
-    Fetch,
-    FetchAndTouch,
-    /// `mg` with `T`.
-    FetchOrTouch,
-    Store,
-    CompareAndStore,
-    Up,
-    Down,
-    Touch,
-    Delete,
-    /// `md` with `I`.
-    Invalidate,
-    Flush,
-    TooLarge,
-    /// `me`.
-    Meta,
 }
 
 /// How a connection is to end.

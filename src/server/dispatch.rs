@@ -8,18 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::cache::{
-    Absence, Arithmetic, Delete, Direction, Failure, Fetch, Key, Mode, Op, Outcome, Store, Written,
-};
+use crate::cache::{Arithmetic, Delete, Direction, Fetch, Key, Op, Outcome, Store};
 use crate::clock::{Seconds, Stamp};
 use crate::limits::{HELD_BYTES_MAX, OUTPUT_BYTES_HIGH};
 use crate::logging::{self, Client};
-use crate::metrics::{Counters, Kind, Tally, Thread};
+use crate::metrics::{Kind, Thread};
 use crate::protocol::encode::{self, Output as _};
 use crate::protocol::{Form, Reject, Request, Session as Command, Step};
 use crate::server::admin;
-use crate::server::connection::{Connection, Counted, Ending, Pending, Slot};
+use crate::server::connection::{Connection, Ending, Pending, Slot};
 use crate::server::context::Context;
+use crate::server::count::{Counted, count, kind_of};
 use crate::server::inbox::Inbox;
 use crate::server::watch::{Lane, Reason};
 use crate::stats;
@@ -339,7 +338,7 @@ impl Desk {
         match command {
             Command::List(_) => unreachable!("a listing takes its time, and is begun elsewhere"),
             Command::Version => output.bytes(&encode::version(form, stats::VERSION)),
-            Command::Help => output.bytes(HELP.as_bytes()),
+            Command::Help => output.bytes(super::help::HELP.as_bytes()),
             Command::Quit => {
                 output.bytes(&encode::quit(form));
                 connection.ending = Ending::Owed;
@@ -478,27 +477,6 @@ fn say(connection: &mut Connection, answer: impl Into<Cow<'static, [u8]>>) {
     }
 }
 
-fn kind_of(op: &Op, form: &Form<'_>) -> (Kind, Counted) {
-    match op {
-        Op::Fetch(_) if form.is_debug() => (Kind::Get, Counted::Meta),
-        Op::Fetch(Fetch { touch: None, .. }) => (Kind::Get, Counted::Fetch),
-        Op::Fetch(_) if matches!(form, Form::Meta(_)) => (Kind::Touch, Counted::FetchOrTouch),
-        Op::Fetch(_) => (Kind::Touch, Counted::FetchAndTouch),
-        Op::Store(Store { compare: Some(_), mode, .. }, _) if *mode != Mode::Add => {
-            (Kind::Set, Counted::CompareAndStore)
-        }
-        Op::Store(..) => (Kind::Set, Counted::Store),
-        Op::Arithmetic(Arithmetic { direction: Direction::Up, .. }) => {
-            (Kind::Arithmetic, Counted::Up)
-        }
-        Op::Arithmetic(_) => (Kind::Arithmetic, Counted::Down),
-        Op::Touch { .. } => (Kind::Touch, Counted::Touch),
-        Op::Delete(Delete { invalidate: true, .. }) => (Kind::Delete, Counted::Invalidate),
-        Op::Delete(_) => (Kind::Delete, Counted::Delete),
-        Op::Discard => (Kind::Set, Counted::TooLarge),
-    }
-}
-
 fn command_line(op: &Op, key: Key<'_>) -> String {
     let key = Client(key.bytes());
     match op {
@@ -536,103 +514,3 @@ fn outcome_name(outcome: &Outcome) -> String {
         other => format!("{other:?}"),
     }
 }
-
-/// memcached's counting rules.
-fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
-    let hit_or_miss = |hit: &Tally, miss: &Tally, error: &Tally| match outcome {
-        Outcome::NotFound | Outcome::Miss(_) => miss.up(),
-        Outcome::Failed(_) | Outcome::NotNumeric | Outcome::Exists => error.up(),
-        _ => hit.up(),
-    };
-    match outcome {
-        Outcome::Failed(Failure::NoMemory) => counters.failed_full.up(),
-        Outcome::Failed(Failure::WalFull) => counters.failed_wal_full.up(),
-        Outcome::Failed(Failure::Busy) => counters.failed_busy.up(),
-        Outcome::Failed(Failure::Unavailable) => counters.failed_unavailable.up(),
-        Outcome::NotNumeric => counters.refused_client.up(),
-        Outcome::Hit(hit) if hit.created => counters.created.up(),
-        Outcome::Number(_, Written { created: true, .. }) => {
-            counters.created.up();
-            return;
-        }
-        _ => {}
-    }
-    match counted {
-        Counted::Fetch => {
-            counters.cmd_get.up();
-            hit_or_miss(&counters.get_hits, &counters.get_misses, &counters.get_errors);
-            match outcome {
-                Outcome::Miss(Absence::Expired) => counters.get_expired.up(),
-                Outcome::Miss(Absence::Flushed) => counters.get_flushed.up(),
-                _ => {}
-            }
-        }
-        // memcached: an `mg` that was to touch and found nothing is a fetch.
-        Counted::FetchOrTouch if matches!(outcome, Outcome::Miss(_)) => {
-            count(counters, Counted::Fetch, outcome);
-        }
-        Counted::Meta => counters.cmd_meta.up(),
-        Counted::FetchAndTouch | Counted::FetchOrTouch | Counted::Touch => {
-            counters.cmd_touch.up();
-            hit_or_miss(&counters.touch_hits, &counters.touch_misses, &counters.touch_errors);
-        }
-        Counted::Store | Counted::CompareAndStore => {
-            counters.cmd_set.up();
-            let compares = counted == Counted::CompareAndStore;
-            match outcome {
-                Outcome::Stored(_) if compares => counters.cas_hits.up(),
-                Outcome::Stored(_) => counters.set_stored.up(),
-                Outcome::Exists => counters.cas_badval.up(),
-                Outcome::NotFound if compares => counters.cas_misses.up(),
-                Outcome::NotStored | Outcome::NotFound => counters.set_not_stored.up(),
-                _ if compares => counters.cas_errors.up(),
-                _ => counters.set_errors.up(),
-            }
-            if *outcome == Outcome::Failed(Failure::NoMemory) {
-                counters.store_no_memory.up();
-            }
-        }
-        Counted::Up => {
-            hit_or_miss(&counters.incr_hits, &counters.incr_misses, &counters.incr_errors);
-        }
-        Counted::Down => {
-            hit_or_miss(&counters.decr_hits, &counters.decr_misses, &counters.decr_errors);
-        }
-        // memcached: what is only marked counts as no delete, and what has another cas as missed.
-        Counted::Invalidate if *outcome == Outcome::Deleted => counters.other_done.up(),
-        Counted::Delete | Counted::Invalidate if *outcome == Outcome::Exists => {
-            counters.delete_misses.up();
-        }
-        Counted::Delete | Counted::Invalidate => {
-            hit_or_miss(&counters.delete_hits, &counters.delete_misses, &counters.delete_errors);
-        }
-        Counted::Flush if *outcome == Outcome::Flushed => counters.flush_done.up(),
-        Counted::Flush => counters.flush_errors.up(),
-        Counted::TooLarge => {}
-    }
-}
-
-/// For people in a telnet session.
-const HELP: &str = "\
-get <key>...                                  read items\r\n\
-gets <key>...                                 read items with their cas ids\r\n\
-gat|gats <exptime> <key>...                   read items and give them a new expiry\r\n\
-set <key> <size> [noreply]                    store a value (it follows on the next line)\r\n\
-set|add|replace <key> <flags> <exptime> <size> [noreply]   store a value\r\n\
-append|prepend <key> <flags> <exptime> <size> [noreply]    add to a value\r\n\
-cas <key> <flags> <exptime> <size> <cas> [noreply]         store if the cas id is still that\r\n\
-incr|decr <key> <number> [noreply]            change a number\r\n\
-touch <key> <exptime> [noreply]               give an item a new expiry\r\n\
-delete <key> [noreply]                        remove an item\r\n\
-flush_all [exptime] [noreply]                 remove everything, now or later\r\n\
-stats [settings|conns|items|slabs|sizes|latency|storage|reset]   figures\r\n\
-watch [fetchers] [mutations] [deletions] [connevents]      be told what clients do, as they do it\r\n\
-stats detail on|off|dump                      commands by the beginning of the key\r\n\
-cache_memlimit <megabytes> [noreply]          change the item budget\r\n\
-verbosity <level> [noreply]                   0 quiet, 1 more, 2 every command\r\n\
-version                                       the server's version\r\n\
-lru_crawler metadump|mgdump all               all keys\r\n\
-shutdown [graceful]                           end the server (needs -A)\r\n\
-quit                                          end the connection\r\n\
-help                                          this list\r\n\
-END\r\n";

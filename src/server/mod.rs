@@ -10,6 +10,7 @@
 //! - `login`: what comes before, where clients have to log in
 //! - `dispatch`: a request is answered here, or becomes an operation
 //! - `lister`: listings of all keys, on threads beside the loops
+//! - `count`, `help`: memcached's counting rules; the answer to `help`
 //! - `inbox`: what other threads have for a loop
 //! - `watch`: clients that are told what others do, served by a thread of their own
 //! - `notify`: what the service manager is told
@@ -22,7 +23,9 @@ mod accept;
 mod admin;
 mod connection;
 mod context;
+mod count;
 mod dispatch;
+mod help;
 mod http;
 mod inbox;
 mod listen;

@@ -104,9 +104,6 @@ impl Rows<'_> {
         if let Outcome::Miss(absence) = &mut outcome {
             *absence = found.absence;
         }
-        if is_fetch(op) && found.existing.is_some() {
-            self.shared.recency.note(hash, self.now);
-        }
         changes.moved += found
             .existing
             .as_ref()
@@ -128,6 +125,9 @@ impl Rows<'_> {
             }
         }
         self.apply(hash, key, &found, effect, changes)?;
+        if is_fetch(op) && matches!(outcome, Outcome::Hit(_) | Outcome::Touched(_)) {
+            self.shared.recency.note(hash, self.now);
+        }
         Ok((outcome, Some(before)))
     }
 

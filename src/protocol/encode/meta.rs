@@ -130,11 +130,11 @@ fn fetched(meta: &Meta<'_>, key: Key<'_>, hit: &Hit, out: &mut impl Output) {
     if value {
         line.number(head.value_bytes);
     }
-    let mut deadline = if hit.created { Deadline::NEVER } else { head.deadline };
+    let mut deadline = if hit.created.is_some() { Deadline::NEVER } else { head.deadline };
     for (flag, token) in meta.flags() {
         match flag {
             b'T' => deadline = hit.deadline,
-            b'N' if hit.created => deadline = hit.deadline,
+            b'N' => deadline = hit.created.unwrap_or(deadline),
             b'O' => line.opaque(token),
             b'k' => line.echoed_key(key, head.marks.is_binary_key()),
             b's' => line.flag_number(b's', head.value_bytes),
