@@ -205,7 +205,7 @@ impl Expected {
             return Match::Mismatch;
         }
         let saved = words.clone();
-        let cas: &[Piece] = self.cas.as_ref().map_or(&[], std::slice::from_ref);
+        let cas: &[Piece] = self.cas.as_slice();
         let cas_end = if cas.is_empty() { at + 16 } else { extras_at };
         for (pieces, from, to) in [
             (cas, at + 16, cas_end),
@@ -279,15 +279,15 @@ pub fn shown(input: &[u8]) -> (String, &[u8]) {
         let header = &input[at..extras_at];
         let cas = u64::from_be_bytes(header[16..24].try_into().expect("eight bytes"));
         let part = |from: usize, to: usize| input[from..to].escape_ascii();
-        text += &format!(
-            "\n        #{} status={:x} opaque={:02x?} cas={cas} extras={} k={} v={}",
+        let (status, opaque) = (&header[6..8], &header[12..16]);
+        let frame = format!(
+            "\n        #{} status={status:02x?} opaque={opaque:02x?} cas={cas} extras={} k={} v={}",
             name(header[1]),
-            u16::from_be_bytes([header[6], header[7]]),
-            &header[12..16],
             part(extras_at, key_at),
             part(key_at, value_at),
             part(value_at, end.min(value_at + 200)),
         );
+        text.push_str(&frame);
         at = end;
     }
     (text, &input[at..])
