@@ -12,7 +12,7 @@ use std::thread;
 
 use common::daemon::{Daemon, Launch, open_database};
 use common::ground::{PATIENCE, needs, until};
-use common::pypi;
+use common::packages;
 use common::wire::Client;
 use tempfile::TempDir;
 
@@ -320,7 +320,7 @@ fn stats_and_metrics_agree() {
 
 #[test]
 fn the_text_is_read_by_prometheus_own_parser_under_load() {
-    let Some(package) = pypi::package("prometheus-client", "0.26.0", "prometheus_client") else {
+    let Some(packages) = packages::python() else {
         return;
     };
     let server = Server::start("");
@@ -341,7 +341,7 @@ fn the_text_is_read_by_prometheus_own_parser_under_load() {
             .args(["--kill-after=5", "180", "python3"])
             .arg(script)
             .args(["127.0.0.1", &server.daemon.http_port().to_string(), "30"])
-            .env("PYTHONPATH", package)
+            .env("PYTHONPATH", packages)
             .output();
         done.store(true, Ordering::Relaxed);
         output.expect("timeout is one of the core utilities")

@@ -34,7 +34,7 @@ pub(super) fn kind_of(op: &Op, form: &Form<'_>) -> (Kind, Counted) {
         Op::Fetch(Fetch { touch: None, .. }) => (Kind::Get, Counted::Fetch),
         Op::Fetch(_) if matches!(form, Form::Meta(_)) => (Kind::Touch, Counted::FetchOrTouch),
         Op::Fetch(_) => (Kind::Touch, Counted::FetchAndTouch),
-        Op::Store(Store { compare: Some(_), mode, .. }, _) if *mode != Mode::Add => {
+        Op::Store(Store { compare: Some(_), mode: Mode::Set | Mode::Replace, .. }, _) => {
             (Kind::Set, Counted::CompareAndStore)
         }
         Op::Store(..) => (Kind::Set, Counted::Store),
@@ -96,7 +96,9 @@ pub(super) fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
                 Outcome::Stored(_) => counters.set_stored.up(),
                 Outcome::Exists if compares => counters.cas_badval.up(),
                 Outcome::NotFound if compares => counters.cas_misses.up(),
-                Outcome::NotStored | Outcome::NotFound => counters.set_not_stored.up(),
+                Outcome::NotStored | Outcome::NotFound | Outcome::Exists => {
+                    counters.set_not_stored.up();
+                }
                 _ if compares => counters.cas_errors.up(),
                 _ => counters.set_errors.up(),
             }

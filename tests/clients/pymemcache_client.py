@@ -1,46 +1,21 @@
-"""pymemcache against a server: everything an application would call.
-
-    python3 pymemcache_client.py HOST PORT        with pymemcache on PYTHONPATH
-
-Ends with 0 and `passed: N checks`, or with a traceback. Runs against memcached just as well.
-"""
+"""pymemcache against a server: everything an application would call. See checking.py."""
 
 import sys
 import time
 
+from checking import (
+    VALUE_BYTES_LARGE,
+    VALUE_BYTES_TOO_LARGE,
+    comes_back,
+    passed,
+    refused,
+    restart,
+    same,
+    waits_until,
+)
 from pymemcache.client.base import Client, PooledClient
+from pymemcache.client.retrying import RetryingClient
 from pymemcache.exceptions import MemcacheClientError, MemcacheServerError
-
-# With a key of 16 bytes memcached's default item limit of 1 MiB leaves more than this for the value.
-VALUE_BYTES_LARGE = 1_048_000
-VALUE_BYTES_TOO_LARGE = 1_048_577
-
-checks = 0
-
-
-def same(got, wanted, what):
-    global checks
-    checks += 1
-    if got != wanted:
-        raise AssertionError(f"{what}: got {got!r:.200}, wanted {wanted!r:.200}")
-
-
-def refused(kind, call, what):
-    global checks
-    checks += 1
-    try:
-        got = call()
-    except kind:
-        return
-    raise AssertionError(f"{what}: got {got!r:.200}, wanted {kind.__name__}")
-
-
-def waits_until(wanted, probe, what, patience_s=10):
-    """Asks again until the answer is there: expiry is whole seconds."""
-    deadline = time.monotonic() + patience_s
-    while (got := probe()) != wanted and time.monotonic() < deadline:
-        time.sleep(0.05)
-    same(got, wanted, what)
 
 
 def set_and_get(client):
@@ -103,9 +78,10 @@ def numbers(client):
 
 
 def expiry(client):
-    client.set("brief", b"x", expire=1, noreply=False)
-    client.set("touched", b"x", expire=1, noreply=False)
-    client.set("got", b"x", expire=1, noreply=False)
+    # Two seconds, for the clock may tick between the set and the touch.
+    client.set("touched", b"x", expire=2, noreply=False)
+    client.set("got", b"x", expire=2, noreply=False)
+    client.set("brief", b"x", expire=2, noreply=False)
     client.set("past", b"x", expire=-1, noreply=False)
     same(client.get("past"), None, "stored with a time in the past")
     same(client.touch("touched", 100, noreply=False), True, "touch")
@@ -174,6 +150,18 @@ def flush(client):
     same(client.get("flushed"), b"y", "with what is stored after")
 
 
+def after_a_restart(host, port):
+    plain = Client((host, port), timeout=20)
+    retrying = RetryingClient(Client((host, port), timeout=20), attempts=3, retry_delay=0.05)
+    same(plain.set("kept", b"x" * 10_000, noreply=False), True, "a client that stays")
+    same(retrying.get("kept"), b"x" * 10_000, "and one that tries again by itself")
+    restart()
+    comes_back(b"x" * 10_000, lambda: plain.get("kept"), (OSError, MemcacheServerError), "the item")
+    comes_back(b"x" * 10_000, lambda: retrying.get("kept"), (), "the item, without an error")
+    same(plain.set("after", b"y", noreply=False), True, "and it goes on")
+    plain.close()
+
+
 def main():
     host, port = sys.argv[1], int(sys.argv[2])
     client = Client((host, port), timeout=20, connect_timeout=20)
@@ -193,7 +181,8 @@ def main():
     pool(host, port)
     flush(client)
     client.quit()
-    print(f"passed: {checks} checks")
+    after_a_restart(host, port)
+    passed("pymemcache")
 
 
 main()

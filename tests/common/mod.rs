@@ -3,12 +3,13 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 pub mod daemon;
+pub mod foreign;
 pub mod frames;
 pub mod ground;
 pub mod in_process;
 pub mod ledger;
 pub mod owned;
-pub mod pypi;
+pub mod packages;
 pub mod runner;
 pub mod script;
 pub mod target;

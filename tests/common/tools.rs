@@ -117,6 +117,10 @@ impl Memcached {
         Some(server)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// A connection to its port.
     pub fn client(&self) -> Client {
         Client::connect(self.port)
