@@ -62,6 +62,7 @@ impl InProcess {
                     server_options.prefixes_counted = true;
                 }
                 "-o" => value().split(',').for_each(|name| extended(name, &mut server_options)),
+                "-A" => server_options.shutdown_enabled = true,
                 "-F" => server_options.flush_enabled = false,
                 "-X" => server_options.dump_enabled = false,
                 "-C" => server_options.cas_enabled = false,
