@@ -86,7 +86,8 @@ impl Rows<'_> {
         cas: &mut CasBlock,
         changes: &mut Changes,
     ) -> rusqlite::Result<(Outcome, Option<Result<Head, Absence>>)> {
-        if op.changes() && self.shared.refuses_writes() {
+        // Whether a fetch is a write is known when it is decided.
+        if !matches!(op, Op::Fetch(_)) && self.shared.refuses_writes() {
             return Ok((Outcome::Failed(Failure::WalFull), None));
         }
         let found = self.find(hash, key, op.needs_value())?;
@@ -103,6 +104,9 @@ impl Rows<'_> {
         let Decision { mut outcome, mut effect } = decide(found.existing.as_ref(), op, context);
         if let Outcome::Miss(absence) = &mut outcome {
             *absence = found.absence;
+        }
+        if !matches!(effect, Effect::None) && self.shared.refuses_writes() {
+            return Ok((Outcome::Failed(Failure::WalFull), Some(before)));
         }
         changes.moved += found
             .existing

@@ -9,7 +9,9 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::*;
-use crate::cache::{self, Delete, Exptime, Failure, Fetch, Key, KeyBuf, Mode, Op, Outcome};
+use crate::cache::{
+    self, Absence, Creation, Delete, Exptime, Failure, Fetch, Key, KeyBuf, Mode, Op, Outcome,
+};
 use crate::clock::Stamp;
 
 /// What the store has for a loop; `None` asks it to lead.
@@ -319,6 +321,15 @@ fn the_wal_is_bounded_even_if_somebody_reads_for_ever() {
     let wal = bench.directory.path().join("cache.db-wal").metadata().unwrap().len();
     assert!(wal < 6 << 20, "{wal}");
     assert!(bench.get("k1").is_some(), "reads go on");
+    // Behind a write that waited, what might have changed something is an operation of the batch.
+    let claim = |key| (key, Op::Fetch(Fetch { claims: true, ..Fetch::default() }));
+    let make = Creation { exptime: Exptime(0), cas: None, binary_key: false };
+    let vivify = Op::Fetch(Fetch { create: Some(make), claims: true, ..Fetch::default() });
+    let outcomes = bench.run(vec![("k1", set("1")), claim("k1"), claim("none"), ("none", vivify)]);
+    let full = Outcome::Failed(Failure::WalFull);
+    assert_eq!((&outcomes[0], &outcomes[3]), (&full, &full), "these would write");
+    assert!(matches!(outcomes[1], Outcome::Hit(_)), "{:?}", outcomes[1]);
+    assert_eq!(outcomes[2], Outcome::Miss(Absence::Unknown));
     reader.execute_batch("COMMIT").unwrap();
     bench.until("writes go on", |bench| is_stored(&write(bench, 1)));
 }
