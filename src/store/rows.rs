@@ -211,6 +211,8 @@ impl Rows<'_> {
                     head.cas.cast_signed(),
                     marks
                 ])?;
+                // SQLite writes the whole row anew where a number in it becomes longer.
+                changes.moved += usize::try_from(head.value_bytes).unwrap_or(usize::MAX);
                 let value = found.existing.as_ref().and_then(|existing| existing.value.clone());
                 let entry = value.map(|value| Entry {
                     generation: found.generation,

@@ -380,6 +380,23 @@ fn a_transaction_is_bounded_by_what_it_moves() {
     assert_eq!(bench.get("key39").map(|value| value.len()), Some(1_000_001));
 }
 
+/// SQLite writes a row anew, its value too, when a number in it becomes longer.
+#[test]
+fn a_touch_moves_the_value() {
+    let mut bench = Bench::with(|options| options.wal_bytes_max = 64 << 20);
+    let names: Vec<String> = (0..40).map(|n| format!("key{n}")).collect();
+    let large = "x".repeat(1_000_000);
+    for name in &names {
+        bench.run(vec![(name, set(&large))]);
+    }
+    let before = bench.store.metrics().totals().commits();
+    let touch = Op::Touch { exptime: Exptime(1_000) };
+    let outcomes = bench.run(names.iter().map(|name| (name.as_str(), touch.clone())).collect());
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Touched(_))));
+    let commits = bench.store.metrics().totals().commits() - before;
+    assert!((4..=40).contains(&commits), "{commits} transactions for forty megabytes");
+}
+
 #[test]
 fn a_delayed_flush_is_neither_lost_nor_doubled() {
     let mut bench = Bench::new();
