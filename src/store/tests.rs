@@ -398,6 +398,33 @@ fn a_touch_moves_the_value() {
 }
 
 #[test]
+fn what_was_fetched_is_written_down_within_the_bounds() {
+    let mut bench = Bench::with(|options| options.wal_bytes_max = 4 << 20);
+    let names: Vec<String> = (0..2_000).map(|n| format!("key{n}")).collect();
+    for (n, name) in names.iter().enumerate() {
+        // Twenty megabytes of a hundred thousand bytes each, and eight of four thousand.
+        let large = if n % 10 == 0 { 100_000 } else { 4_000 };
+        bench.run(vec![(name, set(&"x".repeat(large)))]);
+    }
+    bench.run(vec![("small", set("v"))]);
+    for name in &names {
+        assert!(bench.get(name).is_some());
+    }
+    bench.clock.advance(1);
+    assert!(bench.get("small").is_some());
+    // Whoever reads keeps the WAL from being taken away, and from starting over.
+    let reader = bench.elsewhere();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM item").unwrap();
+    let bench = bench.reopened();
+    let wal = bench.directory.path().join("cache.db-wal").metadata().unwrap().len();
+    assert!(wal < 8 << 20, "{wal}");
+    reader.execute_batch("COMMIT").unwrap();
+    let accessed = "SELECT accessed FROM item WHERE key = CAST('small' AS BLOB)";
+    let accessed: i64 = reader.query_row(accessed, [], |row| row.get(0)).unwrap();
+    assert_eq!(accessed, 1_800_000_001);
+}
+
+#[test]
 fn a_delayed_flush_is_neither_lost_nor_doubled() {
     let mut bench = Bench::new();
     let flush = |bench: &mut Bench, delay: i64| {
