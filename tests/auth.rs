@@ -188,13 +188,16 @@ fn what_does_not_start() {
 
 #[test]
 fn with_sasl_text_is_ended_without_a_word() {
-    let bench = Bench::with("anna:secret", "-S");
+    let bench = Bench::with("anna:secret", "-S -vv");
     assert!(bench.daemon.log().contains("--enable-sasl (-S) ends every client of the text"));
     for bytes in ["v", "version\r\n", "set login 0 0 11\r\nanna secret\r\n"] {
         let mut client = bench.daemon.client();
         client.send(bytes);
         assert_eq!(client.rest(), b"", "{bytes:?}");
     }
+    let refused = || bench.daemon.log().matches("NoFrame").count() == 3;
+    until("they are logged", PATIENCE, || refused().then_some(()));
+    assert!(!bench.daemon.log().contains("secret"), "{}", bench.daemon.log());
 }
 
 #[test]

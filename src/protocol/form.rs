@@ -35,6 +35,14 @@ impl Form<'_> {
         }
     }
 
+    /// Bytes of the request that it keeps while the answer waits.
+    pub fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Meta(meta) => meta.words.len(),
+            _ => 0,
+        }
+    }
+
     /// The mode that the opcode of a storing frame says.
     pub fn frame_mode(&self) -> Option<Mode> {
         match self {

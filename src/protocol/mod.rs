@@ -23,7 +23,7 @@ mod simple;
 mod tokens;
 
 pub use admin::Admin;
-pub use decoder::{Request, Session, Step};
+pub use decoder::{Request, RequestKey, Session, Step};
 pub use form::Form;
 pub use listing::{Dump, List, Scope};
 pub use negotiate::{Decoder, Protocol};

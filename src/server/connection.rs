@@ -68,7 +68,7 @@ pub(super) enum Slot {
 pub(super) struct Pending {
     pub(super) form: Form<'static>,
     pub(super) kind: Kind,
-    /// Bytes of value that wait with it.
+    /// Bytes of value, and of what its answer is written by, that wait with it.
     pub(super) bytes: usize,
     pub(super) counted: Counted,
     pub(super) began: Stamp,
@@ -139,7 +139,7 @@ pub(super) struct Connection {
     pub(super) pending: VecDeque<Slot>,
     /// Of these, how many will carry a value.
     pub(super) pending_values: usize,
-    /// Bytes of values that wait for their commit.
+    /// Bytes of values, and of what their answers are written by, that wait for their commit.
     pub(super) pending_bytes: usize,
     /// What comes next must see what waits: until then there is nothing to do.
     pub(super) stalled: bool,

@@ -50,6 +50,8 @@ pub(super) fn kind_of(op: &Op, form: &Form<'_>) -> (Kind, Counted) {
 }
 
 /// memcached's counting rules.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "a fetch needs little of it")]
 pub(super) fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
     let hit_or_miss = |hit: &Tally, miss: &Tally, error: &Tally| match outcome {
         Outcome::NotFound | Outcome::Miss(_) => miss.up(),
@@ -69,6 +71,10 @@ pub(super) fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
         }
         _ => {}
     }
+    // memcached: an `mg` that was to touch and found nothing is a fetch.
+    let finds_nothing = matches!(outcome, Outcome::Miss(_));
+    let counted =
+        if counted == Counted::FetchOrTouch && finds_nothing { Counted::Fetch } else { counted };
     match counted {
         Counted::Fetch => {
             counters.cmd_get.up();
@@ -78,10 +84,6 @@ pub(super) fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
                 Outcome::Miss(Absence::Flushed) => counters.get_flushed.up(),
                 _ => {}
             }
-        }
-        // memcached: an `mg` that was to touch and found nothing is a fetch.
-        Counted::FetchOrTouch if matches!(outcome, Outcome::Miss(_)) => {
-            count(counters, Counted::Fetch, outcome);
         }
         Counted::Meta => counters.cmd_meta.up(),
         Counted::FetchAndTouch | Counted::FetchOrTouch | Counted::Touch => {

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::cache::{Arithmetic, Delete, Direction, Fetch, Key, Op, Outcome, Store};
+use crate::cache::{Arithmetic, Delete, Direction, Exptime, Fetch, Key, Op, Outcome, Store};
 use crate::clock::{Seconds, Stamp};
 use crate::limits::{HELD_BYTES_MAX, OUTPUT_BYTES_HIGH};
 use crate::logging::{self, Client};
 use crate::metrics::{Kind, Thread};
 use crate::protocol::encode::{self, Output as _};
-use crate::protocol::{Form, Reject, Request, Session as Command, Step};
+use crate::protocol::{Form, Reject, Request, RequestKey, Session as Command, Step};
 use crate::server::admin;
 use crate::server::connection::{Connection, Ending, Pending, Slot};
 use crate::server::context::Context;
@@ -153,9 +153,13 @@ impl Desk {
         if reject.closes() {
             connection.ending = Ending::Owed;
         }
-        log::debug!("client {}: {reject:?}: {}", connection.id, Client(bytes.trim_ascii_end()));
+        // What is of another protocol may be a login in the wrong one.
+        let shown = if reject == Reject::NoFrame { b"" } else { bytes.trim_ascii_end() };
+        log::debug!("client {}: {reject:?}: {}", connection.id, Client(shown));
     }
 
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "its request is large to hand over: a tenth of a read")]
     fn handle(&mut self, connection: &mut Connection, ticket: u64, request: Request<'_>) -> bool {
         match request {
             Request::Operate { key, op, form } => {
@@ -165,24 +169,10 @@ impl Desk {
                 {
                     return true;
                 }
-                let (kind, counted) = kind_of(&op, &form);
-                let logged = Self::describe(|| command_line(&op, key.as_key()));
-                let op = self.without_cas(op, &form);
-                let hash = self.context.store.hash(key.as_key());
-                let task = Task::Operate { hash, key: key.into_owned(), op };
-                self.queue(connection, ticket, task, form.into_owned(), kind, counted, logged);
+                self.operate(connection, ticket, key, op, form);
             }
             Request::TooLarge { key, how, form } => {
-                self.metrics.counters.store_too_large.up();
-                self.lane.too_large(connection.id, key.as_key(), &how);
-                if form.discards_too_large(&how) {
-                    let hash = self.context.store.hash(key.as_key());
-                    let task = Task::Operate { hash, key: key.into_owned(), op: Op::Discard };
-                    let (form, counted) = (form.into_owned(), Counted::TooLarge);
-                    self.queue(connection, ticket, task, form, Kind::Set, counted, None);
-                } else {
-                    say(connection, encode::too_large(&form));
-                }
+                self.too_large(connection, ticket, key, how, form);
             }
             Request::Noop { form } => {
                 say(connection, encode::noop(&form));
@@ -190,22 +180,12 @@ impl Desk {
             }
             Request::EndOfKeys if connection.pending.is_empty() => end_of_keys(connection),
             Request::EndOfKeys => connection.pending.push_back(Slot::EndOfKeys),
-            Request::FlushAll { delay, form } => {
-                self.metrics.counters.cmd_flush.up();
-                if !self.context.live.flush_enabled() {
-                    self.metrics.counters.flush_errors.up();
-                    self.metrics.counters.refused_client.up();
-                    say(connection, encode::flush_refused(&form));
-                    return true;
-                }
-                let logged = Self::describe(|| format!("flush_all {}", delay.0));
-                let task = Task::Flush { delay };
-                let (kind, counted) = (Kind::Flush, Counted::Flush);
-                self.queue(connection, ticket, task, form.into_owned(), kind, counted, logged);
-            }
-            // What a session command shows includes what its own connection did before.
+            Request::FlushAll { delay, form } => self.flush_all(connection, ticket, delay, form),
+            // What a session command shows includes what its own connection did before. A login shows
+            // nothing of it, and its decoder is in the midst of what it drops of a long one.
             Request::Session { command, .. }
-                if !connection.pending.is_empty() && !matches!(command, Command::Watch { .. }) =>
+                if !connection.pending.is_empty()
+                    && !matches!(command, Command::Watch { .. } | Command::SaslLogin { .. }) =>
             {
                 connection.stalled = true;
                 return false;
@@ -222,6 +202,64 @@ impl Desk {
             }
         }
         true
+    }
+
+    /// Makes an operation one of the batch.
+    fn operate(
+        &mut self,
+        connection: &mut Connection,
+        ticket: u64,
+        key: RequestKey<'_>,
+        op: Op,
+        form: Form<'_>,
+    ) {
+        let (kind, counted) = kind_of(&op, &form);
+        let logged = Self::describe(|| command_line(&op, key.as_key()));
+        let op = self.without_cas(op, &form);
+        let hash = self.context.store.hash(key.as_key());
+        let task = Task::Operate { hash, key: key.into_owned(), op };
+        self.queue(connection, ticket, task, form.into_owned(), kind, counted, logged);
+    }
+
+    /// Refuses a value that will be swallowed, and removes what it would have replaced.
+    fn too_large(
+        &mut self,
+        connection: &mut Connection,
+        ticket: u64,
+        key: RequestKey<'_>,
+        how: Store,
+        form: Form<'_>,
+    ) {
+        self.metrics.counters.store_too_large.up();
+        self.lane.too_large(connection.id, key.as_key(), &how);
+        if form.discards_too_large(&how) {
+            let hash = self.context.store.hash(key.as_key());
+            let task = Task::Operate { hash, key: key.into_owned(), op: Op::Discard };
+            let (form, counted) = (form.into_owned(), Counted::TooLarge);
+            self.queue(connection, ticket, task, form, Kind::Set, counted, None);
+        } else {
+            say(connection, encode::too_large(&form));
+        }
+    }
+
+    fn flush_all(
+        &mut self,
+        connection: &mut Connection,
+        ticket: u64,
+        delay: Exptime,
+        form: Form<'_>,
+    ) {
+        self.metrics.counters.cmd_flush.up();
+        if !self.context.live.flush_enabled() {
+            self.metrics.counters.flush_errors.up();
+            self.metrics.counters.refused_client.up();
+            say(connection, encode::flush_refused(&form));
+            return;
+        }
+        let logged = Self::describe(|| format!("flush_all {}", delay.0));
+        let task = Task::Flush { delay };
+        let (kind, counted) = (Kind::Flush, Counted::Flush);
+        self.queue(connection, ticket, task, form.into_owned(), kind, counted, logged);
     }
 
     /// Answers a read at once; `false` if its answer has to be committed first.
@@ -286,7 +324,7 @@ impl Desk {
     ) {
         let began = self.round;
         connection.pending_values += usize::from(form.carries_value());
-        let bytes = task.value_bytes();
+        let bytes = task.value_bytes() + form.kept_bytes();
         connection.pending_bytes += bytes;
         let pending = Pending { form, kind, bytes, counted, began, logged };
         connection.pending.push_back(Slot::Task(pending));
@@ -466,7 +504,7 @@ fn end_of_keys(connection: &mut Connection) {
 }
 
 /// Says something in its place: now, or behind what waits for a commit. Nothing takes no place.
-fn say(connection: &mut Connection, answer: impl Into<Cow<'static, [u8]>>) {
+pub(super) fn say(connection: &mut Connection, answer: impl Into<Cow<'static, [u8]>>) {
     let answer = answer.into();
     if answer.is_empty() {
         return;

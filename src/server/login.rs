@@ -10,7 +10,7 @@ use crate::protocol::login::{Credentials, Login, Refusal, Step};
 use crate::protocol::{Decoder, Form, Protocol, Session as Command};
 use crate::server::connection::{Connection, Ending};
 use crate::server::context::Context;
-use crate::server::dispatch::Desk;
+use crate::server::dispatch::{Desk, say};
 
 static FAILURES: Limited = Limited::new(5, 10_000);
 
@@ -83,7 +83,7 @@ impl Desk {
             }
             _ => Sasl::Mechanisms,
         };
-        connection.output.bytes(&encode::sasl(form, answer));
+        say(connection, encode::sasl(form, answer));
     }
 
     /// Whether somebody may log in; counts it, and tells the log of those who may not.

@@ -13,6 +13,9 @@ use crate::limits::FETCHES_REMEMBERED;
 /// Places that a key may have: 64 bytes, a cache line.
 const PLACES: usize = 4;
 
+const SETS: usize = FETCHES_REMEMBERED / PLACES;
+const _: () = assert!(SETS.is_power_of_two());
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Recency {
@@ -33,10 +36,11 @@ struct Place {
 
 impl Recency {
     pub(super) fn new() -> Self {
-        Self { sets: (0..FETCHES_REMEMBERED / PLACES).map(|_| Set::default()).collect() }
+        Self { sets: (0..SETS).map(|_| Set::default()).collect() }
     }
 
     /// Notes a fetch. Says when the one before was, if that is remembered.
+    #[inline]
     pub(super) fn note(&self, hash: u64, now: Seconds) -> Option<Seconds> {
         let set = self.set(hash);
         if let Some(place) = find(set, hash) {
@@ -46,11 +50,7 @@ impl Recency {
             }
             return Some(Seconds(before));
         }
-        let oldest = set.0.iter().min_by_key(|place| place.seconds.load(Ordering::Relaxed));
-        if let Some(place) = oldest {
-            place.hash.store(hash, Ordering::Relaxed);
-            place.seconds.store(now.0, Ordering::Relaxed);
-        }
+        replace_oldest(set, hash, now);
         None
     }
 
@@ -78,11 +78,20 @@ impl Recency {
     fn set(&self, hash: u64) -> &Set {
         // The lowest three bits of a hash are always the same.
         #[allow(clippy::cast_possible_truncation, reason = "some bits of the hash are enough")]
-        let index = (hash >> 24) as usize % self.sets.len();
+        let index = (hash >> 24) as usize % SETS;
         &self.sets[index]
     }
 }
 
+fn replace_oldest(set: &Set, hash: u64, now: Seconds) {
+    let oldest = set.0.iter().min_by_key(|place| place.seconds.load(Ordering::Relaxed));
+    if let Some(place) = oldest {
+        place.hash.store(hash, Ordering::Relaxed);
+        place.seconds.store(now.0, Ordering::Relaxed);
+    }
+}
+
+#[inline]
 fn find(set: &Set, hash: u64) -> Option<&Place> {
     set.0.iter().find(|place| place.hash.load(Ordering::Relaxed) == hash)
 }

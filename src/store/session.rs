@@ -84,6 +84,8 @@ impl Session {
     }
 
     /// What a fetch that changes nothing answers, and that it was made.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "what it gives back is large to hand over")]
     fn seen(
         &self,
         hash: u64,
@@ -186,6 +188,7 @@ fn find(snapshot: &Snapshot, hash: u64, key: Key<'_>) -> rusqlite::Result<Option
 }
 
 /// An entry as a client may see it: what has expired or was flushed is not there.
+#[inline]
 fn alive(entry: Entry, generation: i64, now: Seconds) -> Result<Item, Absence> {
     if entry.item.head.deadline.is_past(now) {
         Err(Absence::Expired)

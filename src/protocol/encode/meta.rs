@@ -51,7 +51,10 @@ impl Line {
         }
     }
 
-    fn key(&mut self, key: Key<'_>, binary: bool) {
+    /// Says whether it is in base64: also where nobody asked for that, if the key would break the line
+    /// (memcached lets it).
+    fn key(&mut self, key: Key<'_>, binary: bool) -> bool {
+        let binary = binary || breaks_line(key.bytes());
         if binary {
             let mut text = [0; KEY_BYTES_MAX * 4 / 3 + 4];
             let length = BASE64
@@ -61,12 +64,14 @@ impl Line {
         } else {
             self.push(key.bytes());
         }
+        binary
     }
 
     fn echoed_key(&mut self, key: Key<'_>, binary: bool) {
         self.flag(b'k');
-        self.key(key, binary);
-        self.push(if binary { b" b" } else { b"" });
+        if self.key(key, binary) {
+            self.push(b" b");
+        }
     }
 
     fn opaque(&mut self, token: &[u8]) {
@@ -78,6 +83,11 @@ impl Line {
         self.push(b"\r\n");
         out.bytes(&self.bytes[..self.length]);
     }
+}
+
+/// Whether a key cannot have come in a line of text, for it would end a word or the line.
+fn breaks_line(key: &[u8]) -> bool {
+    key.iter().any(|byte| matches!(byte, b' ' | b'\n'))
 }
 
 /// What became of an operation on `key`.
