@@ -54,11 +54,11 @@ pub(super) fn reject<'b>(reject: Reject, quiet: bool) -> Line<'b> {
 
 /// Parses a line, which has lost its line end.
 pub(super) fn parse(line: &[u8]) -> Line<'_> {
-    if line.starts_with(b" ") {
-        return reject(Reject::UnknownCommand, false);
-    }
     let mut tokens = Tokens::new(line);
     let command = tokens.next().unwrap_or_default();
+    if line.starts_with(b" ") && !takes_space_before(command) {
+        return unknown(line);
+    }
     match command {
         b"get" => keys(command, false),
         b"gets" => keys(command, true),
@@ -100,6 +100,20 @@ pub(super) fn parse(line: &[u8]) -> Line<'_> {
         }
         _ => tuning(line),
     }
+}
+
+/// 1.6.45 refuses a space before a command, but for those that it looks up in a table.
+fn takes_space_before(command: &[u8]) -> bool {
+    const TABLE: [&[u8]; 7] = [
+        b"shutdown",
+        b"slabs",
+        b"cache_memlimit",
+        b"flush_all",
+        b"lru_crawler",
+        b"verbosity",
+        b"lru",
+    ];
+    TABLE.contains(&command)
 }
 
 /// A command that tunes memcached, or none at all.
@@ -168,13 +182,14 @@ fn store(line: &[u8], mode: Mode, compares: bool) -> Line<'_> {
     if command == b"set" && (count == 3 || (count == 4 && quiet)) {
         return simple::set(key, flags, quiet);
     }
-    // A `cas` without its id says how long the value is: it is swallowed.
+    // Told even where `noreply` is said, as in 1.6.45: the data will be read as commands.
     if count < 5 {
-        return reject(Reject::BadFormat, quiet);
+        return reject(Reject::BadFormat, false);
     }
     let Some(value_bytes) = value_length(length) else {
-        return reject(Reject::BadFormat, quiet);
+        return reject(Reject::BadFormat, false);
     };
+    // A `cas` without its id says how long the value is: it is swallowed.
     let parsed = (|| {
         Some(StoreLine {
             key: RequestKey::Here(Key::new(key)?),

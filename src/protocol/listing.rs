@@ -141,7 +141,10 @@ impl Dump {
 
     /// What comes before the first item.
     pub fn opening(self) -> &'static [u8] {
-        if self == Self::Meta { b"OK\r\n" } else { b"" }
+        match self {
+            Self::Meta | Self::Mg => b"OK\r\n",
+            Self::Cache { .. } => b"",
+        }
     }
 
     /// What comes behind the last item.
@@ -186,7 +189,7 @@ fn metadump_line(item: &Listed<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"key=");
     uri_encoded(item.key, out);
     let rest = format!(
-        " exp={exptime} la={} cas={} fetch={fetched} cls={CLASS} size={size} flags={}\n",
+        " exp={exptime} la={} cas={} fetch={fetched} cls={CLASS} size={size} flags={} \n",
         item.used, item.cas, item.flags
     );
     out.extend_from_slice(rest.as_bytes());
@@ -268,7 +271,7 @@ mod tests {
             assert_eq!(
                 line(Dump::Meta, &item),
                 format!(
-                    "key={encoded} exp=-1 la=1800000000 cas=12 fetch=no cls=1 size={size} flags=7\\n"
+                    "key={encoded} exp=-1 la=1800000000 cas=12 fetch=no cls=1 size={size} flags=7 \\n"
                 )
             );
             assert_eq!(line(Dump::Mg, &item), format!("{mg}\\r\\n"));
@@ -277,7 +280,7 @@ mod tests {
         let item = listed(b"k", 1_800_000_100, true);
         assert_eq!(
             line(Dump::Meta, &item),
-            "key=k exp=1800000100 la=1800000000 cas=12 fetch=yes cls=1 size=63 flags=7\\n"
+            "key=k exp=1800000100 la=1800000000 cas=12 fetch=yes cls=1 size=63 flags=7 \\n"
         );
         assert_eq!(line(cache, &item), "ITEM k [3 b; 1800000100 s]\\r\\n");
     }

@@ -404,7 +404,8 @@ impl Desk {
                 output.bytes(if quiet { b"" } else { encode::OK });
             }
             Command::Shutdown { quiet, .. } if !context.live.shutdown_enabled() => {
-                output.bytes(if quiet { b"" } else { b"SERVER_ERROR: shutdown not enabled\r\n" });
+                let answer = b"SERVER_ERROR: shutdown not enabled\r\n";
+                output.bytes(if quiet { b"" } else { answer });
             }
             Command::Shutdown { known: false, quiet } => {
                 let answer = Reject::InvalidShutdownMode.answer().unwrap_or_default();
