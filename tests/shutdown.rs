@@ -47,6 +47,20 @@ fn an_idle_daemon_stops() {
 }
 
 #[test]
+fn a_client_ends_it_where_it_may() {
+    for command in ["shutdown", "shutdown graceful"] {
+        let (_folder, mut daemon) = started("-A");
+        let mut client = daemon.client();
+        client.send(format!("set k 0 0 1\r\nv\r\n{command}\r\nget k\r\n"));
+        assert_eq!(client.rest(), b"STORED\r\n", "{command}: nothing behind it is answered");
+        assert_eq!(daemon.wait(STOP_WAIT).code(), Some(0), "{command}: {}", daemon.log());
+        check_integrity(daemon.launch().database_path());
+        daemon.restart();
+        assert_eq!(daemon.client().get("k").as_deref(), Some(&b"v"[..]), "{command}");
+    }
+}
+
+#[test]
 fn what_was_taken_is_answered() {
     let (_folder, mut daemon) = started("");
     let mut client = daemon.client();
