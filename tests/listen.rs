@@ -22,7 +22,9 @@ fn a_unix_socket_has_its_mode_and_takes_the_place_of_tcp() {
         let mut client = until("it listens there", PATIENCE, || UnixStream::connect(&path).ok());
         let found = path.metadata().expect("it is there").permissions().mode() & 0o777;
         assert_eq!(found, mode, "{flag}");
-        client.write_all(b"set k 0 0 1\r\nv\r\nget k\r\nstats settings\r\nquit\r\n").expect("sent");
+        client
+            .write_all(b"set k 0 0 1\r\nv\r\nget k\r\nstats settings\r\nstats conns\r\nquit\r\n")
+            .expect("sent");
         let mut answer = String::new();
         client.read_to_string(&mut answer).expect("it answers and closes");
         assert!(answer.starts_with("STORED\r\nVALUE k 0 1\r\nv\r\nEND\r\n"), "{answer}");
@@ -31,6 +33,8 @@ fn a_unix_socket_has_its_mode_and_takes_the_place_of_tcp() {
         {
             assert!(answer.contains(&format!("STAT {said}\r\n")), "{said} in {answer}");
         }
+        let address = format!(":addr unix:{}\r\n", path.display());
+        assert_eq!(answer.matches(&address).count(), 2, "who listens and who asks: {answer}");
         // Written when it serves: before that a signal ends it where it is.
         until("it serves", PATIENCE, || pid.exists().then_some(()));
         starting.signal(Signal::SIGTERM);

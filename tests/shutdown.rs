@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT end the daemon in good order, whatever its clients do; a second one ends it now.
+//! SIGTERM, SIGINT and SIGUSR1 end the daemon in good order, whatever its clients do; a second one ends
+//! it now. So does a client's `shutdown`, where -A allows it.
 
 mod common;
 
@@ -35,7 +36,7 @@ fn assert_stops(daemon: &mut Daemon, signal: Signal) {
 
 #[test]
 fn an_idle_daemon_stops() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1] {
         let (_folder, mut daemon) = started("");
         let mut client = daemon.client();
         client.set("k", "v");
