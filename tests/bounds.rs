@@ -52,6 +52,44 @@ fn an_error_takes_the_place_of_a_retrieval() {
 }
 
 #[test]
+fn a_full_budget_is_told_in_each_form() {
+    const FULL: &str = "SERVER_ERROR out of memory storing object";
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let daemon = Launch::new(folder.path()).with("-M --max-disk 2m").start();
+    let mut client = daemon.client();
+    let value = "x".repeat(900_000);
+    client.set("kept", &value);
+    client.set("kept-too", &value);
+    client.set("small", "1");
+    assert_eq!(client.ask(format!("set k 0 0 900000\r\n{value}\r\n")), FULL);
+    assert_eq!(client.ask(format!("ms k 900000\r\n{value}\r\n")), FULL);
+    assert_eq!(client.ask(format!("ms k 900000 q\r\n{value}\r\n")), FULL);
+    assert_eq!(client.ask(format!("append small 0 0 900000\r\n{value}\r\n")), FULL);
+    client.send(format!("set k 0 0 900000 noreply\r\n{value}\r\nmn\r\n"));
+    assert_eq!(client.line(), "MN", "noreply keeps this back, too");
+    assert_eq!(client.get("k"), None);
+    assert_eq!(client.get("small").as_deref(), Some(&b"1"[..]), "what was there stays");
+
+    let mut frames = daemon.client();
+    for opcode in [0x01, 0x11] {
+        let mut frame = vec![0x80, opcode, 0, 1, 8, 0, 0, 0];
+        frame.extend(900_009u32.to_be_bytes());
+        frame.extend([0; 12 + 8]);
+        frame.push(b'k');
+        frame.extend(value.as_bytes());
+        frames.send(frame);
+        let answer = frames.exactly(24);
+        assert_eq!(answer[..8], [0x81, opcode, 0, 0, 0, 0, 0, 0x82], "set and setq");
+        let bytes = u32::from_be_bytes(answer[8..12].try_into().expect("four bytes"));
+        assert_eq!(frames.exactly(bytes as usize), b"Out of memory");
+    }
+    assert_eq!(client.stat("store_no_memory"), 7);
+    assert_eq!(client.stat("evictions"), 0);
+    assert_eq!(client.ask("delete kept\r\n"), "DELETED");
+    assert_eq!(client.ask(format!("set k 0 0 900000\r\n{value}\r\n")), "STORED");
+}
+
+#[test]
 fn more_connections_than_open_files_are_refused_at_the_start() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let refused = Launch::new(folder.path())

@@ -24,30 +24,47 @@ enum Before {
     Expired,
     /// It was there, and everything was flushed.
     Flushed,
+    /// `10`, flags 5, an expiry, and its owner has called it out of date.
+    Stale,
 }
 
 /// What is asked for. A cas is that of the item, or another one.
 #[derive(Debug, Clone, Copy)]
 enum Asked {
     Get,
-    /// A get with a new expiry.
-    GetAndTouch,
-    Touch,
+    /// A get with a new expiry, which may be over.
+    GetAndTouch(u32),
+    Touch(u32),
     Delete,
     /// The mode as text names it, the value's length, and a cas: the item's (true) or another.
     Store(&'static str, usize, Option<bool>),
+    /// A set that lives so long.
+    SetFor(u32),
     Count(&'static str, u64),
 }
 
-const BEFORE: [Before; 5] =
-    [Before::Missing, Before::Number, Before::Text, Before::Expired, Before::Flushed];
+/// A day of January 1970, in all forms: the binary one has no negative times.
+const OVER: u32 = 2_592_001;
+
+const BEFORE: [Before; 6] = [
+    Before::Missing,
+    Before::Number,
+    Before::Text,
+    Before::Expired,
+    Before::Flushed,
+    Before::Stale,
+];
 
 const TOO_LARGE: usize = 1 << 20;
 
-const ASKED: [Asked; 20] = [
+const ASKED: [Asked; 27] = [
     Asked::Get,
-    Asked::GetAndTouch,
-    Asked::Touch,
+    Asked::GetAndTouch(50),
+    Asked::GetAndTouch(0),
+    Asked::GetAndTouch(OVER),
+    Asked::Touch(50),
+    Asked::Touch(0),
+    Asked::Touch(OVER),
     Asked::Delete,
     Asked::Store("set", 3, None),
     Asked::Store("add", 3, None),
@@ -66,6 +83,9 @@ const ASKED: [Asked; 20] = [
     Asked::Count("decr", 100),
     Asked::Count("incr", 0),
     Asked::Store("add", 0, None),
+    Asked::SetFor(0),
+    Asked::SetFor(2_592_000),
+    Asked::SetFor(OVER),
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -130,9 +150,9 @@ impl Talk {
         let Some((head, value)) = text.split_once("\r\n").filter(|(head, _)| *head != "EN") else {
             return ("nothing".into(), 0);
         };
-        let mut words = head.split(' ');
-        let cas = words.next_back().and_then(|word| word[1..].parse().ok()).expect("a cas");
-        let words: Vec<&str> = words.collect();
+        // Behind the cas stand marks, if there are any.
+        let mut words: Vec<&str> = head.split(' ').collect();
+        let cas = words.remove(4)[1..].parse().expect("a cas");
         let shown: String = value.trim_end_matches("\r\n").chars().take(40).collect();
         (format!("{} {shown}", words.join(" ")), cas)
     }
@@ -149,7 +169,7 @@ struct Frame {
 fn prepare(daemon: &mut InProcess, talk: &mut Talk, key: &str, before: Before) {
     let (value, exptime) = match before {
         Before::Missing => return,
-        Before::Number | Before::Flushed => ("10", 1_000),
+        Before::Number | Before::Flushed | Before::Stale => ("10", 1_000),
         Before::Text => ("text", 1_000),
         Before::Expired => ("10", 10),
     };
@@ -160,6 +180,10 @@ fn prepare(daemon: &mut InProcess, talk: &mut Talk, key: &str, before: Before) {
             daemon.advance(11);
         }
         Before::Flushed => assert_eq!(talk.text(b"flush_all\r\n"), b"OK\r\n"),
+        Before::Stale => {
+            let line = format!("md {key} I\r\n");
+            assert_eq!(talk.text(line.as_bytes()), b"HD\r\n");
+        }
         _ => {}
     }
 }
@@ -172,7 +196,8 @@ fn ask(talk: &mut Talk, form: Form, asked: Asked, key: &str, cas: u64) -> String
         Form::Binary => return binary(talk, asked, key, cas),
     };
     match word.as_str() {
-        "STORED" | "DELETED" | "TOUCHED" | "HD" => "done".into(),
+        // A stale item's marks are told by meta alone.
+        "STORED" | "DELETED" | "TOUCHED" | "HD" | "HD Z X" => "done".into(),
         "NOT_STORED" | "NS" => "not stored".into(),
         "EXISTS" | "EX" => "exists".into(),
         "NOT_FOUND" | "NF" | "EN" | "END" => "nothing there".into(),
@@ -196,8 +221,9 @@ fn line(reply: &[u8]) -> String {
 fn classic(talk: &mut Talk, asked: Asked, key: &str, cas: u64) -> String {
     let request = match asked {
         Asked::Get => format!("get {key}\r\n"),
-        Asked::GetAndTouch => format!("gat 50 {key}\r\n"),
-        Asked::Touch => format!("touch {key} 50\r\n"),
+        Asked::GetAndTouch(exptime) => format!("gat {exptime} {key}\r\n"),
+        Asked::Touch(exptime) => format!("touch {key} {exptime}\r\n"),
+        Asked::SetFor(exptime) => format!("set {key} 7 {exptime} 3\r\nvvv\r\n"),
         Asked::Delete => format!("delete {key}\r\n"),
         Asked::Store(_, length, Some(_)) => {
             format!("cas {key} 7 60 {length} {cas}\r\n{}\r\n", "v".repeat(length))
@@ -213,8 +239,9 @@ fn classic(talk: &mut Talk, asked: Asked, key: &str, cas: u64) -> String {
 fn meta(talk: &mut Talk, asked: Asked, key: &str, cas: u64) -> String {
     let request = match asked {
         Asked::Get => format!("mg {key} v\r\n"),
-        Asked::GetAndTouch => format!("mg {key} v T50\r\n"),
-        Asked::Touch => format!("mg {key} T50\r\n"),
+        Asked::GetAndTouch(exptime) => format!("mg {key} v T{exptime}\r\n"),
+        Asked::Touch(exptime) => format!("mg {key} T{exptime}\r\n"),
+        Asked::SetFor(exptime) => format!("ms {key} 3 F7 T{exptime}\r\nvvv\r\n"),
         Asked::Delete => format!("md {key}\r\n"),
         Asked::Store(mode, length, compare) => {
             // The letter of `add` is that of `empty`.
@@ -236,11 +263,14 @@ fn meta(talk: &mut Talk, asked: Asked, key: &str, cas: u64) -> String {
 }
 
 fn binary(talk: &mut Talk, asked: Asked, key: &str, cas: u64) -> String {
-    let exptime = 50u32.to_be_bytes();
     let reply = match asked {
         Asked::Get => talk.frame(0x00, b"", key, b"", 0),
-        Asked::GetAndTouch => talk.frame(0x1d, &exptime, key, b"", 0),
-        Asked::Touch => talk.frame(0x1c, &exptime, key, b"", 0),
+        Asked::GetAndTouch(exptime) => talk.frame(0x1d, &exptime.to_be_bytes(), key, b"", 0),
+        Asked::Touch(exptime) => talk.frame(0x1c, &exptime.to_be_bytes(), key, b"", 0),
+        Asked::SetFor(exptime) => {
+            let extras = [7u32.to_be_bytes(), exptime.to_be_bytes()].concat();
+            talk.frame(0x01, &extras, key, b"vvv", 0)
+        }
         Asked::Delete => talk.frame(0x04, b"", key, b"", 0),
         Asked::Store(mode, length, compare) => {
             let opcode = match mode {
@@ -263,7 +293,7 @@ fn binary(talk: &mut Talk, asked: Asked, key: &str, cas: u64) -> String {
     // Why a store's condition does not hold is told by its opcode.
     let is_condition = matches!(asked, Asked::Store("add" | "replace", _, None));
     match (reply.status, asked) {
-        (0, Asked::Get | Asked::GetAndTouch) => {
+        (0, Asked::Get | Asked::GetAndTouch(_)) => {
             assert_eq!(reply.extras, 5u32.to_be_bytes());
             format!("value {}", String::from_utf8_lossy(&reply.value))
         }
@@ -271,7 +301,7 @@ fn binary(talk: &mut Talk, asked: Asked, key: &str, cas: u64) -> String {
             assert_ne!(reply.cas, 0);
             u64::from_be_bytes(reply.value.try_into().expect("eight bytes")).to_string()
         }
-        (0, Asked::Store(..)) => {
+        (0, Asked::Store(..) | Asked::SetFor(_)) => {
             assert_ne!(reply.cas, 0);
             "done".into()
         }
@@ -320,8 +350,8 @@ fn and_the_meaning_is_memcacheds() {
     let mut talk = Talk::new(&daemon);
     for (before, asked, outcome, left) in [
         (Before::Number, Asked::Get, "value 10", "VA 2 f5 t1000 10"),
-        (Before::Number, Asked::GetAndTouch, "value 10", "VA 2 f5 t50 10"),
-        (Before::Expired, Asked::Touch, "nothing there", "nothing"),
+        (Before::Number, Asked::GetAndTouch(50), "value 10", "VA 2 f5 t50 10"),
+        (Before::Expired, Asked::Touch(50), "nothing there", "nothing"),
         (Before::Flushed, Asked::Store("add", 3, None), "done", "VA 3 f7 t60 vvv"),
         (Before::Number, Asked::Store("add", 3, None), "not stored", "VA 2 f5 t1000 10"),
         (Before::Text, Asked::Store("append", 3, None), "done", "VA 7 f5 t1000 textvvv"),
@@ -331,6 +361,12 @@ fn and_the_meaning_is_memcacheds() {
         (Before::Number, Asked::Count("decr", 1), "9", "VA 2 f5 t1000 9 "),
         (Before::Text, Asked::Count("incr", 5), "no number", "VA 4 f5 t1000 text"),
         (Before::Missing, Asked::Count("incr", 5), "nothing there", "nothing"),
+        (Before::Number, Asked::GetAndTouch(OVER), "value 10", "nothing"),
+        (Before::Number, Asked::Touch(OVER), "done", "nothing"),
+        (Before::Number, Asked::SetFor(OVER), "done", "nothing"),
+        (Before::Number, Asked::SetFor(2_592_000), "done", "VA 3 f7 t2592000 vvv"),
+        (Before::Stale, Asked::Count("incr", 5), "15", "VA 2 f5 t1000 Z X 15"),
+        (Before::Stale, Asked::Store("append", 3, None), "done", "VA 5 f5 t1000 10vvv"),
     ] {
         prepare(&mut daemon, &mut talk, "k", before);
         let (_, cas) = talk.item("k");

@@ -209,6 +209,7 @@ fn an_idle_time_out_begins_to_count() {
     bench.reload("extended = \"idle_timeout=1s\"\n", "extended: - -> idle_timeout=1s");
     assert_eq!(client.rest(), b"", "an idle client is let go");
     assert_eq!(bench.setting("idle_timeout"), "1");
+    assert!(bench.daemon.client().stat("idle_kicks") >= 1);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT end the daemon in good order, whatever its clients do; a second one ends it now.
+//! SIGTERM, SIGINT and SIGUSR1 end the daemon in good order, whatever its clients do; a second one ends
+//! it now. So does a client's `shutdown`, where -A allows it.
 
 mod common;
 
@@ -35,7 +36,7 @@ fn assert_stops(daemon: &mut Daemon, signal: Signal) {
 
 #[test]
 fn an_idle_daemon_stops() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1] {
         let (_folder, mut daemon) = started("");
         let mut client = daemon.client();
         client.set("k", "v");
@@ -43,6 +44,20 @@ fn an_idle_daemon_stops() {
         assert_eq!(client.rest(), b"", "nothing is said to an idle client");
         daemon.restart();
         assert_eq!(daemon.client().get("k").as_deref(), Some(&b"v"[..]));
+    }
+}
+
+#[test]
+fn a_client_ends_it_where_it_may() {
+    for command in ["shutdown", "shutdown graceful"] {
+        let (_folder, mut daemon) = started("-A");
+        let mut client = daemon.client();
+        client.send(format!("set k 0 0 1\r\nv\r\n{command}\r\nget k\r\n"));
+        assert_eq!(client.rest(), b"STORED\r\n", "{command}: nothing behind it is answered");
+        assert_eq!(daemon.wait(STOP_WAIT).code(), Some(0), "{command}: {}", daemon.log());
+        check_integrity(daemon.launch().database_path());
+        daemon.restart();
+        assert_eq!(daemon.client().get("k").as_deref(), Some(&b"v"[..]), "{command}");
     }
 }
 

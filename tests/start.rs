@@ -101,6 +101,19 @@ fn help_and_version_are_no_failures() {
     }
 }
 
+/// Tools look there for words by which memcached's help shows what it was built with.
+#[test]
+fn help_tells_what_there_is_and_nothing_else() {
+    let folder = folder();
+    let help = Launch::new(folder.path()).with("-h").refused().answer;
+    for word in ["unix-socket", "enable-sasl", "auth-file", "disable-cas", "max-item-size"] {
+        assert!(help.contains(word), "{word} in {help}");
+    }
+    for word in ["enable-ssl", "ext_path", "proxy_config", "no_drop_privileges"] {
+        assert!(!help.contains(word), "{word} in {help}");
+    }
+}
+
 #[test]
 fn a_taken_port_is_named() {
     let folder = folder();

@@ -123,7 +123,7 @@ pub(crate) const ROWS: [Row; 40] = [
     row(Id::Shutdown, 'A', "enable-shutdown", Commands, "Allow the shutdown command").live(),
     row(Id::NoFlush, 'F', "disable-flush-all", Commands, "Refuse flush_all").live(),
     row(Id::NoWatch, 'W', "disable-watch", Commands, "Refuse watch").live().more("Who watches already goes on"),
-    row(Id::NoDump, 'X', "disable-dumping", Commands, "Tell no client all keys").live().more("Refuses lru_crawler metadump, lru_crawler mgdump and stats cachedump"),
+    row(Id::NoDump, 'X', "disable-dumping", Commands, "Tell no client all keys").live().more("Refuses lru_crawler metadump, lru_crawler mgdump, stats cachedump and stats detail"),
     row(Id::NoCas, 'C', "disable-cas", Commands, "Give out no cas ids"),
     row(Id::PrefixDelimiter, 'D', "prefix-delimiter", Commands, "Count by key prefix, which ends at this character")
         .takes("char").more("Counts are shown by stats detail dump. Without it stats detail on begins to count, and prefixes end at a colon"),
