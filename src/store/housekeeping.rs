@@ -3,12 +3,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::clock::Stamp;
 use crate::store::checkpoint::Checkpointer;
 use crate::store::commit::{BUSY_PAUSE, Committer};
+use crate::store::eviction;
 use crate::store::expiry::Sweeper;
 use crate::store::open::beside;
 use crate::store::rows::{Changes, write_accessed};
@@ -33,6 +35,7 @@ struct Housekeeping {
     sweeper: Sweeper,
     swept_at: Stamp,
     more_to_sweep: bool,
+    more_to_evict: bool,
 }
 
 /// Starts the thread.
@@ -50,6 +53,7 @@ pub(super) fn spawn(
         sweeper: Sweeper::default(),
         swept_at: Stamp::now(),
         more_to_sweep: false,
+        more_to_evict: false,
     };
     super::spawn("housekeeping", move || housekeeping.run())
 }
@@ -58,12 +62,13 @@ impl Housekeeping {
     fn run(&mut self) {
         self.measure();
         while !self.shared.is_stopping() && !self.shared.has_failed() {
-            if !self.more_to_sweep {
+            if !self.more_to_sweep && !self.more_to_evict {
                 let busy = self.committer.is_busy();
                 self.shared.await_housework(if busy { BUSY_PAUSE } else { TICK });
             }
             self.committer.retry_if_busy();
             self.checkpointer.step(&self.shared, &self.committer);
+            self.evict();
             if self.more_to_sweep || self.swept_at.elapsed() >= SWEEP_EVERY {
                 self.swept_at = Stamp::now();
                 self.notice_foreign_commits();
@@ -119,6 +124,22 @@ impl Housekeeping {
             Ok(false) => {}
             Err(error) => log::warn!("cannot look for other programs' commits: {error}"),
         }
+    }
+
+    /// One step, so that checkpoints have their turn between them.
+    fn evict(&mut self) {
+        let shared = &self.shared;
+        shared.budget.asked.store(false, Ordering::Relaxed);
+        let evicted = self.committer.with_writer(|writer| eviction::step(writer, shared));
+        self.more_to_evict = match evicted {
+            Ok(more) => more,
+            Err(Trouble::Fatal(why)) => {
+                shared.fail(&why);
+                false
+            }
+            // The next turn comes soon enough.
+            Err(Trouble::Busy | Trouble::Refused(_) | Trouble::TooMuch) => false,
+        };
     }
 
     fn sweep(&mut self) {
