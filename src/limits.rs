@@ -196,6 +196,12 @@ pub const EVICTED_BYTES_PER_COMMIT: u64 = 8 << 20;
 /// Evictions that one transaction of housekeeping makes before others have their turn, in stretches.
 pub const STRETCHES_PER_STEP: usize = 8;
 
+/// Pages that a vacuum gives back in one transaction: about two milliseconds.
+pub const VACUUM_PAGES: u64 = 128;
+
+/// Free space that is left in the file, however small the rest is.
+pub const VACUUM_FREE_BYTES_LEAST: u64 = 8 << 20;
+
 /// The budget may be exceeded by this part of itself.
 pub const BUDGET_SLACK_DIVISOR: u64 = 64;
 /// But by so much at least where that is not a quarter of it.

@@ -58,6 +58,9 @@ _litecached() {
             litecached__subcmd__inspect,check)
                 cmd="litecached__subcmd__inspect__subcmd__check"
                 ;;
+            litecached__subcmd__inspect,evict)
+                cmd="litecached__subcmd__inspect__subcmd__evict"
+                ;;
             litecached__subcmd__inspect,get)
                 cmd="litecached__subcmd__inspect__subcmd__get"
                 ;;
@@ -1675,7 +1678,7 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__inspect)
-            opts="-e -h -V --db --time-budget --wal-budget --json --help --version summary keys get sql check"
+            opts="-e -h -V --db --time-budget --wal-budget --json --help --version summary keys get sql check evict"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1711,6 +1714,40 @@ _litecached() {
                 return 0
             fi
             case "${prev}" in
+                --db)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -e)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --time-budget)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --wal-budget)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        litecached__subcmd__inspect__subcmd__evict)
+            opts="-e -h -V --dry-run --count --db --time-budget --wal-budget --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --db)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

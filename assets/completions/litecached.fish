@@ -258,17 +258,18 @@ complete -c litecached -n "__fish_litecached_using_subcommand check" -l max-valu
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l json -d 'Answer in JSON, an object per line'
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s V -l version -d 'Print version'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -l json -d 'As JSON; of keys, a line for each item'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -s h -l help -d 'Print help'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -s V -l version -d 'Print version'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -f -a "summary" -d 'Items, sizes, ages, expiry, prefixes, the biggest and the oldest (the default)'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -f -a "keys" -d 'Items without their values, as a table or as JSON Lines'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -f -a "get" -d 'One item: with what is known of it at a terminal, the bare value into a pipe'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -f -a "sql" -d 'One statement that reads; with --write, a change that the daemon takes over'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -f -a "check" -d 'SQLite\'s integrity check, then what litecached relies on; exit code 65 on findings'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -l json -d 'As JSON; of keys, a line for each item'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -s h -l help -d 'Print help'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -s V -l version -d 'Print version'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "summary" -d 'Items, sizes, ages, expiry, prefixes, the biggest and the oldest (the default)'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "keys" -d 'Items without their values, as a table or as JSON Lines'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "get" -d 'One item: with what is known of it at a terminal, the bare value into a pipe'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "sql" -d 'One statement that reads; with --write, a change that the daemon takes over'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "check" -d 'SQLite\'s integrity check, then what litecached relies on; exit code 65 on findings'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "evict" -d 'Show which items would be removed next to make room, and why'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -l top -d 'Entries of each list, 10 if not given' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
@@ -322,6 +323,14 @@ complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fis
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -l json -d 'As JSON; of keys, a line for each item'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -l count -d 'How many' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -l dry-run -d 'Only show them; removing is the daemon\'s business'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -l json -d 'As JSON; of keys, a line for each item'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -s h -l help -d 'Print help'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l from -d 'Format of the source' -r -f -a "json\t''
 lines\t''
 jsonl\t''

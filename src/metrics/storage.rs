@@ -70,6 +70,8 @@ storage! {
     evicted_nonzero,
     /// Writes that had to make room themselves.
     direct_reclaims,
+    /// Pages given back to the file system.
+    vacuumed_pages,
     /// Commits by other programs that were noticed.
     foreign_commits,
     /// Operations refused because the disk (or the memory for it) was full.

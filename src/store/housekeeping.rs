@@ -15,6 +15,7 @@ use crate::store::expiry::Sweeper;
 use crate::store::open::beside;
 use crate::store::rows::{Changes, write_accessed};
 use crate::store::shared::Shared;
+use crate::store::vacuum::Vacuum;
 use crate::store::writer::Trouble;
 
 /// How often it looks without being asked.
@@ -23,6 +24,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// How often it looks for expired items and other programs' commits, which are to be seen within a
 /// second.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
+
+/// Steps of a vacuum in one turn: 16 MB a second at most.
+const VACUUM_STEPS_MAX: u32 = 8;
 
 /// Steps of the sweeper before the other duties have their turn.
 const SWEEP_STEPS_MAX: u32 = 64;
@@ -36,6 +40,7 @@ struct Housekeeping {
     swept_at: Stamp,
     more_to_sweep: bool,
     more_to_evict: bool,
+    vacuum: Vacuum,
 }
 
 /// Starts the thread.
@@ -54,6 +59,7 @@ pub(super) fn spawn(
         swept_at: Stamp::now(),
         more_to_sweep: false,
         more_to_evict: false,
+        vacuum: Vacuum::default(),
     };
     super::spawn("housekeeping", move || housekeeping.run())
 }
@@ -75,6 +81,9 @@ impl Housekeeping {
                 self.committer.look_for_lock();
                 self.sweep();
                 self.measure();
+            }
+            if !self.more_to_sweep && !self.more_to_evict {
+                self.vacuum();
             }
         }
         if !self.shared.has_failed() {
@@ -103,8 +112,8 @@ impl Housekeeping {
     /// Looks how large the file and its WAL are: for figures only, so that nobody else has to.
     fn measure(&self) {
         let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
-        match self.committer.with_writer(|writer| writer.free_pages()) {
-            Ok(free_pages) => {
+        match self.committer.with_writer(|writer| writer.pages()) {
+            Ok((_, free_pages)) => {
                 let wal_path = beside(&self.path, "-wal");
                 self.shared.measured(bytes(&self.path), free_pages, bytes(&wal_path));
             }
@@ -140,6 +149,19 @@ impl Housekeeping {
             // The next turn comes soon enough.
             Err(Trouble::Busy | Trouble::Refused(_) | Trouble::TooMuch) => false,
         };
+    }
+
+    /// Some steps, each a moment in which the writer is held.
+    fn vacuum(&mut self) {
+        for _ in 0..VACUUM_STEPS_MAX {
+            let (shared, vacuum) = (&self.shared, &mut self.vacuum);
+            match self.committer.with_writer(|writer| vacuum.step(writer, shared)) {
+                Ok(true) if !self.shared.is_stopping() => {}
+                Err(Trouble::Fatal(why)) => return self.shared.fail(&why),
+                // The next turn comes soon enough.
+                _ => return,
+            }
+        }
     }
 
     fn sweep(&mut self) {

@@ -14,7 +14,7 @@
 //! - `look`: opening a file, served or not, without changing anything; every tool that reads one does
 //! - `view`, `inspect`: what is in it, for the tools that move items and for people
 //! - `backup`, `restore`, `migrate`: whole files, for tools and before a schema changes
-//! - `sync`, `checkpoint`, `expiry`, `housekeeping`: what happens beside requests
+//! - `sync`, `checkpoint`, `expiry`, `vacuum`, `housekeeping`: what happens beside requests
 
 mod backup;
 mod budget;
@@ -38,6 +38,7 @@ mod session;
 mod shared;
 mod sql;
 mod sync;
+mod vacuum;
 mod view;
 mod writer;
 

@@ -316,11 +316,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Pages of the file that hold nothing: the next rows go there.
-    pub(super) fn free_pages(&self) -> rusqlite::Result<u64> {
-        self.db
-            .prepare_cached("PRAGMA freelist_count")?
-            .query_row([], |row| Ok(u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0)))
+    /// Pages of the file, and of these those that hold nothing: the next rows go there.
+    pub(super) fn pages(&self) -> rusqlite::Result<(u64, u64)> {
+        let number = |pragma: &str| -> rusqlite::Result<u64> {
+            self.db
+                .prepare_cached(pragma)?
+                .query_row([], |row| Ok(u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0)))
+        };
+        Ok((number("PRAGMA page_count")?, number("PRAGMA freelist_count")?))
     }
 
     /// Whether another program has committed since this was last asked. Our own commits do not count

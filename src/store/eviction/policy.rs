@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 
 /// Ticks of the clock in the time it takes to store one budget's worth of items. Finer does not help;
 /// 64 costs 0.3 % of the misses.
-pub(crate) const TICKS_PER_BUDGET: u64 = 256;
+pub(crate) const TICKS_PER_BUDGET: u16 = 256;
 
 /// Reads closer together than this count once: a burst tells that a key is in use now, which its age
 /// says already. Counting every read costs 2 % of the misses, and loses to LRU where bursts are many.
@@ -180,8 +180,12 @@ pub(crate) struct Slope(u64);
 
 impl Slope {
     /// Where the ghosts cover the table.
-    #[cfg(test)]
     pub(crate) const FULL: Self = Self(48);
+
+    /// What an age is divided by.
+    pub(crate) fn shared_by(self, reads: u32) -> f64 {
+        (16.0 + f64::from(u32::try_from(self.0).unwrap_or(0)) * f64::from(reads)) / 16.0
+    }
 }
 
 /// Places in `stretch` of the rows to evict, the worst first: one in `share`, and at least one.

@@ -7,6 +7,7 @@
 
 mod change;
 mod check;
+mod evict;
 mod query;
 mod sql;
 mod summary;
@@ -26,6 +27,7 @@ use crate::store::{OpenError, rows, schema};
 
 pub use change::{Changed, change};
 pub use check::{Finding, Report};
+pub use evict::Worth;
 pub use query::Cell;
 pub use summary::{Bar, Group, Summary};
 

@@ -53,3 +53,11 @@ pub(super) const CAS_OF_EXPIRY: &str = "\
 
 /// To the place of its key.
 pub(super) const MOVE: &str = "UPDATE item SET id = ?2 WHERE id = ?1";
+
+/// The clock of evictions, and the row behind which they go on.
+pub(super) const HAND: &str = "SELECT tick, hand FROM state";
+
+/// A stretch of the table, as evictions look at it.
+pub(super) const STRETCH: &str = "\
+    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, recency, key, length(value) \
+      FROM item WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3";

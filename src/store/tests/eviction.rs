@@ -210,3 +210,44 @@ fn what_others_store_is_as_new_as_what_clients_do() {
     assert!(tick("SELECT tick FROM state") > 0);
     assert_eq!(tick("SELECT recency >> 4 FROM item WHERE id = 8"), tick("SELECT tick FROM state"));
 }
+
+#[test]
+fn space_is_given_back_when_most_of_the_file_is_free() {
+    let mut bench = Bench::new();
+    let large = "x".repeat(100_000);
+    fill(&mut bench, 0..400, &large);
+    let pages = |bench: &Bench| -> i64 {
+        let db = bench.elsewhere();
+        db.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap()
+    };
+    assert!(pages(&bench) > 39_000);
+    for n in 0..400 {
+        bench.run(vec![(&key(n), Op::Delete(Delete::default()))]);
+    }
+    // 8 MiB of free space stay for what comes next.
+    bench.until("the file is shorter", |bench| pages(bench) <= 9 << 10);
+    assert!(bench.store.metrics().totals().counted.vacuumed_pages > 29_000);
+    fill(&mut bench, 0..10, &large);
+    bench.store.close();
+    assert!(file_bytes(&bench) < 11 << 20);
+}
+
+#[test]
+fn many_that_expire_at_once_leave_soon_and_nobody_waits() {
+    let mut bench = Bench::new();
+    for first in (0..20_000).step_by(500) {
+        let names: Vec<String> = (first..first + 500).map(key).collect();
+        bench.run(names.iter().map(|name| (name.as_str(), set_until("v", 60))).collect());
+    }
+    bench.clock.advance(60);
+    let (began, mut longest) = (Stamp::now(), Duration::ZERO);
+    while bench.store.snapshot().items > 1 {
+        let asked = Stamp::now();
+        assert!(is_stored(&bench.run(vec![("other", set("v"))])[0]));
+        longest = longest.max(asked.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", bench.store.snapshot());
+    }
+    println!("gone after {:?}, a write took {longest:?} at most", began.elapsed());
+    let counted = bench.store.metrics().totals().counted;
+    assert_eq!((counted.reclaimed_expired, counted.evicted), (20_000, 0));
+}
