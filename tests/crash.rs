@@ -97,30 +97,26 @@ fn killed_while_evicting_keeps_no_old_value() {
     for _ in 0..rounds("LITECACHED_CRASH_ROUNDS", 8) {
         let (pid, port) = (daemon.pid(), daemon.port());
         let sets = rng.usize(200..3_000);
-        let worker = std::thread::spawn(move || {
-            let mut rng = Rng::with_seed(seed ^ sets as u64);
+        {
             let socket = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
             let mut replies = BufReader::new(socket.try_clone().expect("a descriptor"));
             for done in 0.. {
-                if done == sets {
-                    // In the middle of what comes next.
-                    std::thread::spawn(move || kill(pid, Signal::SIGKILL));
-                }
                 let key = rng.usize(..versions.len());
                 versions[key].0 += 1;
                 let value = versions[key].0.to_string();
                 let request = format!("set k{key} 0 0 {}\r\n{value}\r\n", value.len());
                 let mut line = String::new();
                 let sent = (&socket).write_all(request.as_bytes());
+                if done == sets {
+                    kill(pid, Signal::SIGKILL).expect("the daemon runs until now");
+                }
                 if sent.and_then(|()| replies.read_line(&mut line)).unwrap_or(0) == 0 {
                     break;
                 }
                 assert_eq!(line, "STORED\r\n");
                 versions[key].1 = versions[key].0;
             }
-            versions
-        });
-        versions = worker.join().expect("every set was stored");
+        }
         daemon.kill();
         daemon.restart();
         let mut client = daemon.client();

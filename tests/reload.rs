@@ -99,7 +99,7 @@ fn limits_change_while_it_serves() {
     ] {
         assert_eq!(said.matches(change).count(), 1, "{change} in:\n{said}");
     }
-    assert_eq!(said.lines().count(), 8, "a line each:\n{said}");
+    assert_eq!(said.lines().count(), 9, "a line each:\n{said}");
     for (name, value) in [
         ("maxbytes", (5_u64 << 30).to_string()),
         ("item_size_max", (2 << 20).to_string()),

@@ -157,7 +157,9 @@ impl Evictor {
         }
         let marks: Vec<Mark> = rows.iter().map(|row| row.mark).collect();
         let items = turn.shared.items.load(std::sync::atomic::Ordering::Relaxed);
-        let slope = self.ghosts.slope(u64::try_from(items).unwrap_or(0));
+        let items = u64::try_from(items).unwrap_or(0);
+        self.ghosts.fit(items);
+        let slope = self.ghosts.slope(items);
         let mut victims = choose(&marks, self.clock.tick(), slope, turn.share);
         let mut done = 0;
         for &at in &victims {
