@@ -162,8 +162,58 @@ pub const PENDING_REPLIES_MAX: usize = 1_024;
 /// Of these, replies that carry a value, whose size nobody knows yet.
 pub const PENDING_VALUES_MAX: usize = 8;
 
-/// Keys whose last fetch is remembered in memory until it is written down, 16 bytes each.
-pub const FETCHES_REMEMBERED: usize = 1 << 16;
+/// What is remembered of fetches until it is written down, 16 bytes a key: this part of `-m`, beside it.
+/// The default has room for 524,288 keys.
+pub const RECENCY_DIVISOR: u64 = 8;
+/// However small `-m` is: 65,536 keys.
+pub const RECENCY_BYTES_LEAST: u64 = 1 << 20;
+/// However large: 16 million keys.
+pub const RECENCY_BYTES_MAX: u64 = 256 << 20;
+
+/// What is remembered of evicted keys, two bytes each: this part of `-m`, beside it. The default has
+/// room for a million.
+pub const GHOSTS_DIVISOR: u64 = 32;
+/// However small `-m` is: 131,072 keys.
+pub const GHOSTS_BYTES_LEAST: u64 = 256 << 10;
+/// However large: 32 million keys.
+pub const GHOSTS_BYTES_MAX: u64 = 64 << 20;
+
+/// Rows that eviction looks at together.
+pub const STRETCH_ROWS: usize = 128;
+
+/// Of these, one in so many is evicted.
+pub const STRETCH_SHARE: usize = 8;
+/// The same in a hurry, that is in a commit: more deletes share a page, for 1 % more misses.
+pub const STRETCH_SHARE_IN_COMMIT: usize = 4;
+
+/// Stretches that a commit evicts at most, beside one for each eighth operation in it: its replies wait
+/// for no more. A stretch is a fraction of a millisecond.
+pub const STRETCHES_PER_COMMIT: usize = 32;
+
+/// Bytes of values that one transaction evicts before it evicts no more: their pages are to be freed
+/// one by one.
+pub const EVICTED_BYTES_PER_COMMIT: u64 = 8 << 20;
+
+/// Evictions that one transaction of housekeeping makes before others have their turn, in stretches.
+pub const STRETCHES_PER_STEP: usize = 8;
+
+/// Pages that a vacuum gives back in one transaction: about two milliseconds.
+pub const VACUUM_PAGES: u64 = 128;
+
+/// Free space that is left in the file, however small the rest is.
+pub const VACUUM_FREE_BYTES_LEAST: u64 = 8 << 20;
+
+/// The budget may be exceeded by this part of itself.
+pub const BUDGET_SLACK_DIVISOR: u64 = 64;
+/// But by so much at least where that is not a quarter of it.
+pub const BUDGET_SLACK_BYTES_LEAST: u64 = 1 << 20;
+/// The same in items: what one stretch gives, twice.
+pub const BUDGET_SLACK_ITEMS_LEAST: u64 = 64;
+/// And at most by this.
+pub const BUDGET_SLACK_BYTES_MAX: u64 = 256 << 20;
+
+/// What a file has beside its items is not charged to the budget.
+pub const FILE_BYTES_FREE_OF_CHARGE: u64 = 64 << 10;
 
 /// An item whose last fetch is written down when the file is closed has a value of at most so many bytes:
 /// its row is written anew, the value too.

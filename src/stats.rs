@@ -174,22 +174,18 @@ pub fn general(figures: &Figures, shown: Shown) -> Lines {
     lines.line("total_items", totals.total_items());
     lines.line("slab_global_page_pool", 0);
     lines.line("expired_unfetched", storage.counted.expired_unfetched);
-    lines.zeros(&["evicted_unfetched"]);
+    lines.line("evicted_unfetched", storage.counted.evicted_unfetched);
     if shown.parts.lru_maintainer {
-        lines.zeros(&["evicted_active"]);
+        lines.line("evicted_active", storage.counted.evicted_active);
     }
-    lines.zeros(&["evictions"]);
+    lines.line("evictions", storage.counted.evicted);
     lines.line("reclaimed", storage.reclaimed());
     lines.line("crawler_reclaimed", storage.swept());
     lines.zeros(&["crawler_items_checked", "lrutail_reflocked"]);
     if shown.parts.lru_maintainer {
-        lines.zeros(&[
-            "moves_to_cold",
-            "moves_to_warm",
-            "moves_within_lru",
-            "direct_reclaims",
-            "lru_bumps_dropped",
-        ]);
+        lines.zeros(&["moves_to_cold", "moves_to_warm", "moves_within_lru"]);
+        lines.line("direct_reclaims", storage.counted.direct_reclaims);
+        lines.zeros(&["lru_bumps_dropped"]);
     }
     lines
 }

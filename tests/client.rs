@@ -213,7 +213,7 @@ fn check_passes_here_and_leaves_nothing() {
 /// With room for nothing the cases fail, each says why, and the exit code tells.
 #[test]
 fn check_fails_where_the_server_fails() {
-    let server = Server::start_with("--max-disk 4k -I 1k");
+    let server = Server::start_with("--max-disk 4k -I 1k -M");
     let output = server.command("check").args(["-c", "8", "-n", "16"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let rows = String::from_utf8_lossy(&output.stdout);

@@ -5,6 +5,8 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use common::daemon::{Launch, check_integrity};
@@ -78,6 +80,53 @@ fn killed_while_starting_starts_again() {
         }
         daemon.restart();
         ledger.settle(&mut daemon.client());
+    }
+    daemon.stop();
+    check_integrity(daemon.launch().database_path());
+}
+
+/// With a budget that evicts all the time: what is gone may have been evicted, and what is there is no
+/// older than what was acknowledged last.
+#[test]
+fn killed_while_evicting_keeps_no_old_value() {
+    let seed = seed();
+    let mut rng = Rng::with_seed(seed);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut daemon = Launch::new(folder.path()).with("--max-items 300").start();
+    let mut versions = vec![(0_u64, 0_u64); 1_000];
+    for _ in 0..rounds("LITECACHED_CRASH_ROUNDS", 8) {
+        let (pid, port) = (daemon.pid(), daemon.port());
+        let sets = rng.usize(200..3_000);
+        {
+            let socket = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+            let mut replies = BufReader::new(socket.try_clone().expect("a descriptor"));
+            for done in 0.. {
+                let key = rng.usize(..versions.len());
+                versions[key].0 += 1;
+                let value = versions[key].0.to_string();
+                let request = format!("set k{key} 0 0 {}\r\n{value}\r\n", value.len());
+                let mut line = String::new();
+                let sent = (&socket).write_all(request.as_bytes());
+                if done == sets {
+                    kill(pid, Signal::SIGKILL).expect("the daemon runs until now");
+                }
+                if sent.and_then(|()| replies.read_line(&mut line)).unwrap_or(0) == 0 {
+                    break;
+                }
+                assert_eq!(line, "STORED\r\n");
+                versions[key].1 = versions[key].0;
+            }
+        }
+        daemon.kill();
+        daemon.restart();
+        let mut client = daemon.client();
+        for (key, (sent, acknowledged)) in versions.iter_mut().enumerate() {
+            let Some(found) = client.get(&format!("k{key}")) else { continue };
+            let found = String::from_utf8(found).expect("digits");
+            let found: u64 = found.parse().expect("a version");
+            assert!((*acknowledged..=*sent).contains(&found), "k{key}: {found}, seed {seed}");
+        }
+        assert!(client.stat("curr_items") <= 400);
     }
     daemon.stop();
     check_integrity(daemon.launch().database_path());

@@ -333,19 +333,22 @@ fn status_changes_nothing() {
     let at = folder.path();
     let path = frozen(at);
     let said = succeeds(at, &["migrate", "status", "--db", "old.db"]);
-    assert!(said.ends_with("old.db: schema version 1 of 1 known, up to date\n"), "{said}");
+    assert!(said.ends_with("old.db: schema version 1 of 2 known, lacks 0002_recency\n"), "{said}");
     let said = succeeds(at, &["migrate", "status", "--json", "-e", "old.db"]);
-    assert!(said.contains("\"pending\":[]") && said.contains("\"version\":1"), "{said}");
+    assert!(
+        said.contains("\"pending\":[\"0002_recency\"]") && said.contains("\"version\":1"),
+        "{said}"
+    );
     let said = succeeds(at, &["migrate", "up", "--dry-run", "--db", "old.db"]);
-    assert!(said.contains("up to date"), "{said}");
+    assert!(said.contains("1 would become 2 (0002_recency)"), "{said}");
     assert_eq!(names(at), ["old.db"], "nothing was made");
 
     fs::write(at.join("empty.db"), "").expect("a file");
     let said = succeeds(at, &["migrate", "up", "--dry-run", "--db", "empty.db"]);
-    assert!(said.contains("0 would become 1 (0001_items)"), "{said}");
+    assert!(said.contains("0 would become 2 (0001_items, 0002_recency)"), "{said}");
     assert_eq!(fs::read(at.join("empty.db")).expect("still there"), b"");
     let said = succeeds(at, &["migrate", "up", "--db", "empty.db", "--json"]);
-    assert!(said.contains("\"from\":0") && said.contains("\"to\":1"), "{said}");
+    assert!(said.contains("\"from\":0") && said.contains("\"to\":2"), "{said}");
 
     let daemon = Launch::new(at).start();
     succeeds(at, &["migrate", "status", "--db", "cache.db"]);
@@ -354,7 +357,7 @@ fn status_changes_nothing() {
 
     open_database(&path).execute_batch("PRAGMA user_version = 7").expect("a newer file");
     for command in ["status", "up"] {
-        let said = ["old.db", "schema version 7", "up to 1"];
+        let said = ["old.db", "schema version 7", "up to 2"];
         fails(at, &["migrate", command, "--db", "old.db"], DATA, &said);
         fails(at, &["migrate", command, "--db", "none.db"], MISSING, &["none.db"]);
     }

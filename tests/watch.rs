@@ -340,3 +340,23 @@ fn evictions_are_told_to_who_watches_them() {
         assert_eq!(what(&mut watcher), expected);
     }
 }
+
+#[test]
+fn a_full_cache_tells_what_it_removes() {
+    let (daemon, _folder) = started("--max-items 100");
+    let mut watcher = watching(daemon.client(), "evictions");
+    let mut client = daemon.client();
+    for n in 0..200 {
+        client.set(&format!("key{n}"), "four");
+    }
+    let (_, _, line) = told(&mut watcher);
+    assert!(line.starts_with("type=eviction key=key"), "{line}");
+    assert!(line.ends_with(" fetch=no ttl=-1 la=0 clsid=1 size=4"), "{line}");
+    until("housekeeping has evicted", PATIENCE, || {
+        (daemon.client().stat("curr_items") <= 100).then_some(())
+    });
+    let evicted = client.stat("evictions");
+    assert_eq!(evicted, 200 - client.stat("curr_items"));
+    assert_eq!(client.stat("evicted_unfetched"), evicted);
+    assert!(client.get("key199").is_some(), "what is new stays");
+}

@@ -58,6 +58,9 @@ _litecached() {
             litecached__subcmd__inspect,check)
                 cmd="litecached__subcmd__inspect__subcmd__check"
                 ;;
+            litecached__subcmd__inspect,evict)
+                cmd="litecached__subcmd__inspect__subcmd__evict"
+                ;;
             litecached__subcmd__inspect,get)
                 cmd="litecached__subcmd__inspect__subcmd__get"
                 ;;
@@ -92,7 +95,7 @@ _litecached() {
 
     case "${cmd}" in
         litecached)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version serve config client check inspect import export backup restore migrate service"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version serve config client check inspect import export backup restore migrate service"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -250,6 +253,13 @@ _litecached() {
                     return 0
                     ;;
                 --max-disk)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --max-items)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -672,7 +682,7 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__config__subcmd__check)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --help --version"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -830,6 +840,13 @@ _litecached() {
                     return 0
                     ;;
                 --max-disk)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --max-items)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -1094,7 +1111,7 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__config__subcmd__show)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -h -V --json --toml --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --help --version"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -h -V --json --toml --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1252,6 +1269,13 @@ _litecached() {
                     return 0
                     ;;
                 --max-disk)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --max-items)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
@@ -1654,7 +1678,7 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__inspect)
-            opts="-e -h -V --db --time-budget --wal-budget --json --help --version summary keys get sql check"
+            opts="-e -h -V --db --time-budget --wal-budget --json --help --version summary keys get sql check evict"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1690,6 +1714,40 @@ _litecached() {
                 return 0
             fi
             case "${prev}" in
+                --db)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -e)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --time-budget)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --wal-budget)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        litecached__subcmd__inspect__subcmd__evict)
+            opts="-e -h -V --dry-run --count --db --time-budget --wal-budget --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --db)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1954,7 +2012,7 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__serve)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2112,6 +2170,13 @@ _litecached() {
                     return 0
                     ;;
                 --max-disk)
+                    COMPREPLY=("${cur}")
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --max-items)
                     COMPREPLY=("${cur}")
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_litecached_global_optspecs
-    string join \n p/port= l/listen= s/unix-socket= a/unix-mask= U/udp-port= b/listen-backlog= http= B/protocol= e/db= max-disk= wal-max= durability= m/memory-limit= I/max-item-size= M/disable-evictions c/conn-limit= t/threads= R/max-reqs-per-event= A/enable-shutdown F/disable-flush-all W/disable-watch X/disable-dumping C/disable-cas D/prefix-delimiter= u/user= P/pidfile= v/verbose log-level= o/extended= config= k/lock-memory L/enable-largepages r/enable-coredumps f/slab-growth-factor= n/slab-min-size= N/napi-ids= d/daemon S/enable-sasl Z/enable-ssl Y/auth-file= i/license h/help V/version
+    string join \n p/port= l/listen= s/unix-socket= a/unix-mask= U/udp-port= b/listen-backlog= http= B/protocol= e/db= max-disk= max-items= wal-max= durability= m/memory-limit= I/max-item-size= M/disable-evictions c/conn-limit= t/threads= R/max-reqs-per-event= A/enable-shutdown F/disable-flush-all W/disable-watch X/disable-dumping C/disable-cas D/prefix-delimiter= u/user= P/pidfile= v/verbose log-level= o/extended= config= k/lock-memory L/enable-largepages r/enable-coredumps f/slab-growth-factor= n/slab-min-size= N/napi-ids= d/daemon S/enable-sasl Z/enable-ssl Y/auth-file= i/license h/help V/version
 end
 
 function __fish_litecached_needs_command
@@ -36,6 +36,7 @@ ascii\t''
 binary\t''"
 complete -c litecached -n "__fish_litecached_needs_command" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_needs_command" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or the flag -m]' -r -f
+complete -c litecached -n "__fish_litecached_needs_command" -l max-items -d 'Items on disk; 0 is no limit [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
 power\t''"
@@ -97,6 +98,7 @@ ascii\t''
 binary\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or the flag -m]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -l max-items -d 'Items on disk; 0 is no limit [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
 power\t''"
@@ -151,6 +153,7 @@ ascii\t''
 binary\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or the flag -m]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l max-items -d 'Items on disk; 0 is no limit [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
 power\t''"
@@ -200,6 +203,7 @@ ascii\t''
 binary\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or the flag -m]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l max-items -d 'Items on disk; 0 is no limit [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
 power\t''"
@@ -258,17 +262,18 @@ complete -c litecached -n "__fish_litecached_using_subcommand check" -l max-valu
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l json -d 'Answer in JSON, an object per line'
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s V -l version -d 'Print version'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -l json -d 'As JSON; of keys, a line for each item'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -s h -l help -d 'Print help'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -s V -l version -d 'Print version'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -f -a "summary" -d 'Items, sizes, ages, expiry, prefixes, the biggest and the oldest (the default)'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -f -a "keys" -d 'Items without their values, as a table or as JSON Lines'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -f -a "get" -d 'One item: with what is known of it at a terminal, the bare value into a pipe'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -f -a "sql" -d 'One statement that reads; with --write, a change that the daemon takes over'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check" -f -a "check" -d 'SQLite\'s integrity check, then what litecached relies on; exit code 65 on findings'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -l json -d 'As JSON; of keys, a line for each item'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -s h -l help -d 'Print help'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -s V -l version -d 'Print version'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "summary" -d 'Items, sizes, ages, expiry, prefixes, the biggest and the oldest (the default)'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "keys" -d 'Items without their values, as a table or as JSON Lines'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "get" -d 'One item: with what is known of it at a terminal, the bare value into a pipe'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "sql" -d 'One statement that reads; with --write, a change that the daemon takes over'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "check" -d 'SQLite\'s integrity check, then what litecached relies on; exit code 65 on findings'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "evict" -d 'Show which items would be removed next to make room, and why'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -l top -d 'Entries of each list, 10 if not given' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
@@ -322,6 +327,14 @@ complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fis
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -l json -d 'As JSON; of keys, a line for each item'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -l count -d 'How many' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -l dry-run -d 'Only show them; removing is the daemon\'s business'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -l json -d 'As JSON; of keys, a line for each item'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -s h -l help -d 'Print help'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l from -d 'Format of the source' -r -f -a "json\t''
 lines\t''
 jsonl\t''

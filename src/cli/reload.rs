@@ -129,6 +129,7 @@ impl Reload {
 fn change(id: Id, settings: &Settings, server: &ReloadHandle, store: &Store) {
     match id {
         Id::MaxDisk => store.set_bytes_max(settings.store.disk_bytes_max),
+        Id::MaxItems => store.set_items_max(settings.store.items_max),
         Id::WalMax => store.set_wal_bytes_max(settings.store.wal_bytes_max),
         Id::Memory => store.set_memory_bytes(settings.store.memory_bytes),
         Id::ItemSize => store.set_item_bytes_max(settings.store.item_bytes_max),

@@ -20,6 +20,7 @@ pub(crate) enum Id {
     Protocol,
     Db,
     MaxDisk,
+    MaxItems,
     WalMax,
     Durability,
     Memory,
@@ -60,7 +61,7 @@ impl Id {
 }
 
 /// Every option, in the order of the help.
-pub(crate) const ROWS: [Row; 40] = [
+pub(crate) const ROWS: [Row; 41] = [
     row(Id::Port, 'p', "port", Listening, "TCP port; 0 is no TCP, -1 any free port")
         .takes("num")
         .or("60000", ""),
@@ -91,7 +92,11 @@ pub(crate) const ROWS: [Row; 40] = [
     row(Id::MaxDisk, NO_SHORT, "max-disk", Storage, "Item budget on disk; 0 is no limit")
         .takes("size")
         .or("10g", "or the flag -m")
-        .live().more("Keys, values and 59 bytes each. Beyond it a set is refused until something is deleted or expires"),
+        .live().more("Keys, values and 59 bytes each, or the pages that they take in the file, where that is more. Beyond it the items least worth keeping are removed; a reload that lowers it shrinks the cache in the background. The file may be a 64th larger, and --wal-max is beside it"),
+    row(Id::MaxItems, NO_SHORT, "max-items", Storage, "Items on disk; 0 is no limit")
+        .takes("num")
+        .or("0", "")
+        .live().more("Beyond it, too, the items least worth keeping are removed"),
     row(Id::WalMax, NO_SHORT, "wal-max", Storage, "WAL size beyond which writes are refused")
         .takes("size")
         .or("256m", "")
@@ -108,7 +113,7 @@ pub(crate) const ROWS: [Row; 40] = [
         .takes("num")
         .or("1m", "")
         .live().more("Key and about 59 bytes of header included; at most half of the item budget and of the WAL limit"),
-    row(Id::NoEvictions, 'M', "disable-evictions", Storage, "Answer errors when full"),
+    row(Id::NoEvictions, 'M', "disable-evictions", Storage, "Answer errors when full").more("Nothing is removed to make room: a set beyond --max-disk or --max-items is refused until something is deleted or expires"),
     row(Id::Connections, 'c', "conn-limit", Limits, "Clients at once")
         .takes("num")
         .or("1024", "")

@@ -54,6 +54,12 @@ impl Reading<'_> {
         let options = store::Options {
             memory_bytes: memory.unwrap_or(default.memory_bytes),
             disk_bytes_max: self.budget(memory)?.unwrap_or(default.disk_bytes_max),
+            items_max: self
+                .raw
+                .number(Id::MaxItems, 0..=u64::MAX >> 1, "a number of items")?
+                .unwrap_or(default.items_max),
+            evicts: !self.raw.is_on(Id::NoEvictions),
+            exact_budget: false,
             wal_bytes_max: self.wal(item, default.wal_bytes_max)?,
             item_bytes_max: item,
             durability: self.durability()?.unwrap_or(default.durability),

@@ -60,6 +60,18 @@ storage! {
     reclaimed_replaced,
     /// Of those removed, never fetched.
     expired_unfetched,
+    /// Living items removed to make room.
+    evicted,
+    /// Of these, never fetched.
+    evicted_unfetched,
+    /// Of these, fetched at several times.
+    evicted_active,
+    /// Of these, those that would have expired.
+    evicted_nonzero,
+    /// Writes that had to make room themselves.
+    direct_reclaims,
+    /// Pages given back to the file system.
+    vacuumed_pages,
     /// Commits by other programs that were noticed.
     foreign_commits,
     /// Operations refused because the disk (or the memory for it) was full.

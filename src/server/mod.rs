@@ -95,6 +95,8 @@ impl Server {
         let bound = listeners.bound();
         let for_http = std::mem::take(&mut listeners.http);
         let context = Arc::new(Context::new(options.clone(), store, clock, bound));
+        let evictions = Evictions::new(&context);
+        context.store.when_evicting(move |key, item| evictions.evicted(key, item));
         let logger = watch::Logger::new(Arc::clone(&context)).map_err(StartError::system)?;
         let logger = spawn("logger", move || logger.run())?;
         let mut threads = Vec::new();

@@ -29,16 +29,17 @@ pub fn items(figures: &Figures, maintains: bool) -> Lines {
     }
     line("age", 0);
     line("mem_requested", store.bytes);
-    line("evicted", 0);
-    line("evicted_nonzero", 0);
-    line("evicted_time", 0);
+    let counted = &storage.counted;
+    line("evicted", counted.evicted);
+    line("evicted_nonzero", counted.evicted_nonzero);
+    line("evicted_time", store.evicted_idle_seconds);
     line("outofmemory", totals.store_no_memory);
     line("tailrepairs", 0);
     line("reclaimed", storage.reclaimed());
-    line("expired_unfetched", storage.counted.expired_unfetched);
-    line("evicted_unfetched", 0);
+    line("expired_unfetched", counted.expired_unfetched);
+    line("evicted_unfetched", counted.evicted_unfetched);
     if maintains {
-        line("evicted_active", 0);
+        line("evicted_active", counted.evicted_active);
     }
     line("crawler_reclaimed", storage.swept());
     line("crawler_items_checked", 0);
@@ -47,7 +48,7 @@ pub fn items(figures: &Figures, maintains: bool) -> Lines {
         line("moves_to_cold", 0);
         line("moves_to_warm", 0);
         line("moves_within_lru", 0);
-        line("direct_reclaims", 0);
+        line("direct_reclaims", counted.direct_reclaims);
         line("hits_to_hot", totals.memory_hits);
         line("hits_to_warm", 0);
         line("hits_to_cold", totals.get_hits.saturating_sub(totals.memory_hits));

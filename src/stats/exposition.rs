@@ -269,8 +269,18 @@ fn items(page: &mut Page, figures: &Figures) {
     );
     page.counter(
         "litecached_evicted_items_total",
-        "Living items removed to make room. None: beyond the budget writes are refused.",
-        0,
+        "Living items removed to make room.",
+        storage.counted.evicted,
+    );
+    page.counter(
+        "litecached_evicted_unfetched_items_total",
+        "Of these, never fetched.",
+        storage.counted.evicted_unfetched,
+    );
+    page.counter(
+        "litecached_direct_reclaims_total",
+        "Writes that had to make room themselves, as housekeeping had not kept up.",
+        storage.counted.direct_reclaims,
     );
 }
 

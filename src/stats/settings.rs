@@ -59,7 +59,7 @@ pub fn settings(settings: &Settings<'_>, store: &Snapshot) -> Lines {
     lines.line("inter", settings.interface);
     lines.line("verbosity", settings.verbosity);
     lines.line("oldest", 0);
-    lines.line("evictions", "off");
+    lines.line("evictions", if store.evicts { "on" } else { "off" });
     lines.line("domain_socket", settings.domain_socket);
     lines.line("umask", format_args!("{:o}", settings.umask));
     lines.line("shutdown_command", yes(settings.shutdown_enabled));
@@ -109,6 +109,7 @@ pub fn settings(settings: &Settings<'_>, store: &Snapshot) -> Lines {
     lines.line("memory_file", settings.memory_file);
     lines.line("client_flags_size", 4);
     lines.line("memory_max", store.memory_bytes_max);
+    lines.line("items_max", store.items_max);
     lines.line("wal_max", store.wal_bytes_max);
     lines.line("durability", store.durability.name());
     lines

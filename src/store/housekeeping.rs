@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -11,10 +12,12 @@ use crate::clock::Stamp;
 use crate::limits::{ACCESSED_ROWS_MAX, ACCESSED_WRITE_MS_MAX};
 use crate::store::checkpoint::Checkpointer;
 use crate::store::commit::{BUSY_PAUSE, Committer};
+use crate::store::eviction;
 use crate::store::expiry::Sweeper;
 use crate::store::open::beside;
 use crate::store::rows::{Changes, write_accessed};
 use crate::store::shared::Shared;
+use crate::store::vacuum::Vacuum;
 use crate::store::writer::Trouble;
 
 /// How often it looks without being asked.
@@ -27,6 +30,9 @@ const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// See [`ACCESSED_WRITE_MS_MAX`].
 const ACCESSED_TIME_MAX: Duration = Duration::from_millis(ACCESSED_WRITE_MS_MAX);
 
+/// Steps of a vacuum in one turn: 16 MB a second at most.
+const VACUUM_STEPS_MAX: u32 = 8;
+
 /// Steps of the sweeper before the other duties have their turn.
 const SWEEP_STEPS_MAX: u32 = 64;
 
@@ -38,6 +44,8 @@ struct Housekeeping {
     sweeper: Sweeper,
     swept_at: Stamp,
     more_to_sweep: bool,
+    more_to_evict: bool,
+    vacuum: Vacuum,
 }
 
 /// Starts the thread.
@@ -55,6 +63,8 @@ pub(super) fn spawn(
         sweeper: Sweeper::default(),
         swept_at: Stamp::now(),
         more_to_sweep: false,
+        more_to_evict: false,
+        vacuum: Vacuum::default(),
     };
     super::spawn("housekeeping", move || housekeeping.run())
 }
@@ -63,18 +73,22 @@ impl Housekeeping {
     fn run(&mut self) {
         self.measure();
         while !self.shared.is_stopping() && !self.shared.has_failed() {
-            if !self.more_to_sweep {
+            if !self.more_to_sweep && !self.more_to_evict {
                 let busy = self.committer.is_busy();
                 self.shared.await_housework(if busy { BUSY_PAUSE } else { TICK });
             }
             self.committer.retry_if_busy();
             self.checkpointer.step(&self.shared, &self.committer);
+            self.evict();
             if self.more_to_sweep || self.swept_at.elapsed() >= SWEEP_EVERY {
                 self.swept_at = Stamp::now();
                 self.notice_foreign_commits();
                 self.committer.look_for_lock();
                 self.sweep();
                 self.measure();
+            }
+            if !self.more_to_sweep && !self.more_to_evict {
+                self.vacuum();
             }
         }
         if !self.shared.has_failed() {
@@ -90,7 +104,7 @@ impl Housekeeping {
         let began = Stamp::now();
         let in_time = || began.elapsed() < ACCESSED_TIME_MAX;
         let mut fetches: Vec<_> = shared.recency.all().collect();
-        fetches.sort_unstable_by_key(|&(_, when)| Reverse(when));
+        fetches.sort_unstable_by_key(|&(_, seen)| Reverse(seen.last));
         for some in fetches.chunks_mut(ACCESSED_ROWS_MAX) {
             if shared.wal_is_full() {
                 return;
@@ -115,8 +129,8 @@ impl Housekeeping {
     /// Looks how large the file and its WAL are: for figures only, so that nobody else has to.
     fn measure(&self) {
         let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
-        match self.committer.with_writer(|writer| writer.free_pages()) {
-            Ok(free_pages) => {
+        match self.committer.with_writer(|writer| writer.pages()) {
+            Ok((_, free_pages)) => {
                 let wal_path = beside(&self.path, "-wal");
                 self.shared.measured(bytes(&self.path), free_pages, bytes(&wal_path));
             }
@@ -135,6 +149,35 @@ impl Housekeeping {
             }
             Ok(false) => {}
             Err(error) => log::warn!("cannot look for other programs' commits: {error}"),
+        }
+    }
+
+    /// One step, so that checkpoints have their turn between them.
+    fn evict(&mut self) {
+        let shared = &self.shared;
+        shared.budget.asked.store(false, Ordering::Relaxed);
+        let evicted = self.committer.with_writer(|writer| eviction::step(writer, shared));
+        self.more_to_evict = match evicted {
+            Ok(more) => more,
+            Err(Trouble::Fatal(why)) => {
+                shared.fail(&why);
+                false
+            }
+            // The next turn comes soon enough.
+            Err(Trouble::Busy | Trouble::Refused(_) | Trouble::TooMuch) => false,
+        };
+    }
+
+    /// Some steps, each a moment in which the writer is held.
+    fn vacuum(&mut self) {
+        for _ in 0..VACUUM_STEPS_MAX {
+            let (shared, vacuum) = (&self.shared, &mut self.vacuum);
+            match self.committer.with_writer(|writer| vacuum.step(writer, shared)) {
+                Ok(true) if !self.shared.is_stopping() => {}
+                Err(Trouble::Fatal(why)) => return self.shared.fail(&why),
+                // The next turn comes soon enough.
+                _ => return,
+            }
         }
     }
 

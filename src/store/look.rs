@@ -359,7 +359,7 @@ mod tests {
         fs::write(beside(&copy, "-wal"), &wal[..32]).unwrap();
         fs::copy(beside(&path, "-shm"), beside(&copy, "-shm")).unwrap();
         store.close();
-        assert_eq!(open(&copy, 1).unwrap().version, 1);
+        assert_eq!(open(&copy, schema::VERSION).unwrap().version, schema::VERSION);
     }
 
     #[test]

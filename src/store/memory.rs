@@ -21,6 +21,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Equivalent, OptionsBuilder, Weighter};
 
 use crate::cache::{Item, Key};
+use crate::store::eviction::policy::Mark;
 
 /// Guards, each shared by the keys of one hash class: far more than one transaction changes.
 const GUARDS: usize = 4_096;
@@ -35,6 +36,8 @@ const ENTRIES_PER_SHARD_LEAST: u64 = 4;
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) generation: i64,
+    /// What eviction went by when the row was written.
+    pub(super) mark: Mark,
     pub(super) item: Item,
 }
 
@@ -288,7 +291,11 @@ mod tests {
             accessed: Seconds(0),
             value_bytes: value.len() as u64,
         };
-        Entry { generation: 0, item: Item { head, value: value.as_bytes().into() } }
+        Entry {
+            generation: 0,
+            mark: Mark::default(),
+            item: Item { head, value: value.as_bytes().into() },
+        }
     }
 
     fn key() -> Key<'static> {

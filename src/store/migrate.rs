@@ -101,16 +101,16 @@ mod tests {
 
     use super::*;
 
-    /// What a second version might be: a column, a table, and every row changed.
+    /// What a next version might be: a column, a table, and every row changed.
     const NEXT: Step = Step {
-        name: "0002_next",
+        name: "9999_next",
         sql: "ALTER TABLE item ADD COLUMN note TEXT;
               CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT;
               UPDATE item SET note = hex(key);",
     };
     /// It fails after it has changed something.
     const BROKEN: Step = Step {
-        name: "0002_broken",
+        name: "9999_broken",
         sql: "UPDATE item SET value = x''; DROP INDEX item_exptime; SELECT * FROM nowhere;",
     };
 
@@ -123,8 +123,11 @@ mod tests {
     }
 
     fn with(next: Step) -> Vec<Step> {
-        vec![schema::STEPS[0], next]
+        [schema::STEPS, &[next]].concat()
     }
+
+    /// The version that it makes.
+    const LATER: u32 = schema::VERSION + 1;
 
     /// Version and items.
     fn content(path: &Path) -> (u32, Vec<String>) {
@@ -147,9 +150,11 @@ mod tests {
             let steps = with(NEXT);
             let (_, items) = content(&path);
             let planned = schema_with(&path, &steps).unwrap();
-            assert_eq!((planned.version, planned.known), (1, 2));
-            assert_eq!(planned.pending, ["0002_next"]);
-            let saved = folder.path().canonicalize().unwrap().join("old.db-before-v2");
+            assert_eq!((planned.version, planned.known), (1, LATER));
+            assert_eq!(planned.pending, lacking(1, &steps));
+            assert_eq!(planned.pending.last(), Some(&"9999_next"));
+            let saved =
+                folder.path().canonicalize().unwrap().join(format!("old.db-before-v{LATER}"));
             assert_eq!(planned.saved.as_ref(), Some(&saved));
             assert_eq!(content(&path), (1, items.clone()), "looking changes nothing");
             assert!(!saved.exists());
@@ -163,20 +168,20 @@ mod tests {
                 assert_eq!(done, planned, "it does what was planned");
                 done
             };
-            assert_eq!(content(&done.path), (2, items.clone()));
+            assert_eq!(content(&done.path), (LATER, items.clone()));
             assert_eq!(content(&saved), (1, items), "and what was there is saved");
             assert_eq!(saved.metadata().unwrap().permissions().mode() & 0o777, 0o600);
 
             // Once is enough.
             fs::remove_file(&saved).unwrap();
             let again = migrate_with(&path, &steps).unwrap();
-            assert_eq!((again.version, again.pending.len(), again.saved), (2, 0, None));
+            assert_eq!((again.version, again.pending.len(), again.saved), (LATER, 0, None));
             assert!(!saved.exists());
 
             // An older program names the version and leaves the file.
             let before = fs::read(&path).unwrap();
             for refused in [migrate(&path).unwrap_err(), open::open(&path).unwrap_err()] {
-                let is_newer = matches!(refused, OpenError::Newer { version: 2, known: 1, .. });
+                let is_newer = matches!(refused, OpenError::Newer { version, known: schema::VERSION, .. } if version == i64::from(LATER));
                 assert!(is_newer, "{refused:?}");
             }
             assert_eq!(fs::read(&path).unwrap(), before);
@@ -188,11 +193,11 @@ mod tests {
         let (_folder, path) = frozen();
         let length = path.metadata().unwrap().len();
         assert_eq!(change_with(&path, 1), None, "it is this program's");
-        assert_eq!(change_with(&path, 2), Some(length));
+        assert_eq!(change_with(&path, LATER), Some(length));
         fs::write(&path, "").unwrap();
-        assert_eq!(change_with(&path, 2), None, "new");
+        assert_eq!(change_with(&path, LATER), None, "new");
         fs::remove_file(&path).unwrap();
-        assert_eq!(change_with(&path, 2), None, "not there");
+        assert_eq!(change_with(&path, LATER), None, "not there");
     }
 
     #[test]
@@ -203,10 +208,10 @@ mod tests {
             let refused = migrate_with(&path, &with(BROKEN)).unwrap_err();
             assert!(refused.to_string().contains("nowhere"), "{refused}");
             assert_eq!(content(&path), before);
-            assert_eq!(content(&before_version(&path, 2)), before);
+            assert_eq!(content(&before_version(&path, LATER)), before);
         }
         migrate_with(&path, &with(NEXT)).unwrap();
-        assert_eq!(content(&path), (2, before.1));
+        assert_eq!(content(&path), (LATER, before.1));
     }
 
     #[test]
@@ -235,12 +240,12 @@ mod tests {
                 done.unwrap();
             });
             let keys = |path: &Path, condition: &str| -> Vec<Vec<u8>> {
-                let look = look::open(path, 2).unwrap();
+                let look = look::open(path, LATER).unwrap();
                 let select = format!("SELECT key FROM item WHERE {condition} ORDER BY id");
                 let mut rows = look.db.prepare(&select).unwrap();
                 rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
             };
-            let saved = keys(&before_version(&path, 2), "true");
+            let saved = keys(&before_version(&path, LATER), "true");
             assert!(saved.len() >= 8);
             assert!(saved == keys(&path, "note NOT NULL"), "{} rows saved", saved.len());
         }
@@ -250,7 +255,7 @@ mod tests {
     fn what_cannot_be_saved_is_not_changed() {
         let (_folder, path) = frozen();
         let before = content(&path);
-        fs::create_dir(before_version(&path, 2)).unwrap();
+        fs::create_dir(before_version(&path, LATER)).unwrap();
         let refused = migrate_with(&path, &with(NEXT)).unwrap_err();
         assert!(matches!(refused, OpenError::NotSaved { .. }), "{refused:?}");
         assert_eq!(content(&path), before);
@@ -262,8 +267,8 @@ mod tests {
         let path = folder.path().join("new.db");
         drop(open::open(&path).unwrap());
         let done = migrate_with(&path, &with(NEXT)).unwrap();
-        assert_eq!((done.version, done.saved), (1, None));
-        assert_eq!(content(&path), (2, vec![]));
+        assert_eq!((done.version, done.saved), (schema::VERSION, None));
+        assert_eq!(content(&path), (LATER, vec![]));
     }
 
     /// Names the file to [`the_interrupted`].
@@ -308,11 +313,13 @@ mod tests {
         for call in ["openat", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "unlink"] {
             for count in 1.. {
                 let (folder, path) = frozen();
-                let saved = before_version(&path, 2);
+                let saved = before_version(&path, LATER);
                 let mut strace = Command::new("strace");
                 strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace=?{call}")]);
                 strace.args(["-e", &format!("inject=?{call}:signal=SIGKILL:when={count}")]);
-                for suffix in ["", "-wal", "-shm", "-lock", "-before-v2", "-before-v2-partial"] {
+                let saved_as = format!("-before-v{LATER}");
+                let partial = format!("{saved_as}-partial");
+                for suffix in ["", "-wal", "-shm", "-lock", &saved_as, &partial] {
                     strace.arg("-P").arg(crate::store::open::beside(&path, suffix));
                 }
                 let ended = strace
@@ -328,13 +335,13 @@ mod tests {
                 interrupted += 1;
                 let (version, found) = content(&path);
                 assert_eq!(found, items, "{call} {count}");
-                if version == 2 {
+                if version == LATER {
                     assert_eq!(content(&saved), (1, items.clone()), "{call} {count}");
                 } else {
                     assert_eq!(version, 1, "{call} {count}");
                 }
                 migrate_with(&path, &with(NEXT)).unwrap();
-                assert_eq!(content(&path), (2, items.clone()), "{call} {count}");
+                assert_eq!(content(&path), (LATER, items.clone()), "{call} {count}");
                 assert_eq!(content(&saved), (1, items.clone()), "{call} {count}");
                 let left =
                     fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());

@@ -9,15 +9,18 @@
 //! - `session`: what a loop reads, and what it wants written
 //! - `commit`, `writer`, `rows`: who commits for whom; transactions; what they do to rows
 //! - `memory`: the memory tier; `recency`: when items were fetched
+//! - `budget`, `eviction`: how much may be stored, and what goes when it is more
 //! - `listing`: all keys in one snapshot, for a client
 //! - `look`: opening a file, served or not, without changing anything; every tool that reads one does
 //! - `view`, `inspect`: what is in it, for the tools that move items and for people
 //! - `backup`, `restore`, `migrate`: whole files, for tools and before a schema changes
-//! - `sync`, `checkpoint`, `expiry`, `housekeeping`: what happens beside requests
+//! - `sync`, `checkpoint`, `expiry`, `vacuum`, `housekeeping`: what happens beside requests
 
 mod backup;
+mod budget;
 mod checkpoint;
 mod commit;
+mod eviction;
 mod expiry;
 mod housekeeping;
 pub mod inspect;
@@ -35,6 +38,7 @@ mod session;
 mod shared;
 mod sql;
 mod sync;
+mod vacuum;
 mod view;
 mod writer;
 
@@ -50,6 +54,7 @@ use std::time::Duration;
 use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
 
+use crate::cache::Key;
 use crate::clock::Clock;
 use crate::metrics::Storage;
 use commit::Committer;
@@ -58,6 +63,7 @@ use shared::Shared;
 
 pub use backup::{BackupError, Budget, Copied, Pace, Progress, Stage, Stop, Watch, backup};
 pub use commit::{Batch, Owner, Task, Work};
+pub use eviction::Evicted;
 pub use listing::{Ended, Listing};
 pub use migrate::{Schema, bytes_to_change, migrate, schema_of};
 pub use open::{OpenError, belongs_to_database, check_place, owner, refuse_served};
@@ -82,6 +88,7 @@ pub struct Store {
 
 /// What the store knows of itself, for `stats`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a state of its own")]
 pub struct Snapshot {
     /// Items stored, expired ones that nothing has removed yet included.
     pub items: u64,
@@ -89,6 +96,12 @@ pub struct Snapshot {
     pub bytes: u64,
     /// The item budget in bytes; 0 none.
     pub bytes_max: u64,
+    /// The same in items.
+    pub items_max: u64,
+    /// Whether items are removed to make room.
+    pub evicts: bool,
+    /// How long the last item that was evicted had not been fetched.
+    pub evicted_idle_seconds: u64,
     /// Items in the memory tier.
     pub memory_items: u64,
     /// Bytes in the memory tier.
@@ -200,7 +213,7 @@ impl Store {
     }
 
     /// The hash of a key, which every operation on it needs. Compute it once per request.
-    pub fn hash(&self, key: crate::cache::Key<'_>) -> u64 {
+    pub fn hash(&self, key: Key<'_>) -> u64 {
         self.shared.hash(key)
     }
 
@@ -230,9 +243,25 @@ impl Store {
         &self.shared.metrics
     }
 
-    /// A new item budget in bytes; 0 is none.
+    /// A new item budget in bytes; 0 is none. Where more than that is stored it shrinks in the
+    /// background.
     pub fn set_bytes_max(&self, bytes: u64) {
-        self.shared.disk_bytes_max.store(bytes, Ordering::Relaxed);
+        self.shared.budget.set_bytes_max(bytes);
+        self.shared.make_room();
+    }
+
+    /// The same in items.
+    pub fn set_items_max(&self, items: u64) {
+        self.shared.budget.set_items_max(items);
+        self.shared.make_room();
+    }
+
+    /// Has `hook` called for every item that is removed to make room, on the thread that does it: it
+    /// must not wait. The first hook stays.
+    pub fn when_evicting(&self, hook: impl Fn(Key<'_>, Evicted) + Send + Sync + 'static) {
+        if !self.shared.when_evicting(Box::new(hook)) {
+            log::warn!("somebody is told of evictions already");
+        }
     }
 
     /// A new limit of the WAL in bytes. A WAL that is longer is checkpointed before it takes more.

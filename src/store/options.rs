@@ -33,6 +33,13 @@ pub struct Options {
     pub memory_bytes: u64,
     /// Bytes of items kept on disk (`--max-disk`); 0 is no limit.
     pub disk_bytes_max: u64,
+    /// Items kept on disk (`--max-items`); 0 is no limit.
+    pub items_max: u64,
+    /// Whether items are removed to make room (not with `-M`).
+    pub evicts: bool,
+    /// The budget counts keys and values alone and has no slack: for comparing with others, who count
+    /// so.
+    pub exact_budget: bool,
     /// Bytes of WAL beyond which writes are refused (`--wal-max`).
     pub wal_bytes_max: u64,
     /// Largest item, key and header included (`-I`).
@@ -50,6 +57,9 @@ impl Options {
             path: path.into(),
             memory_bytes: limits::MEMORY_BYTES_DEFAULT,
             disk_bytes_max: limits::DISK_BYTES_DEFAULT,
+            items_max: 0,
+            evicts: true,
+            exact_budget: false,
             wal_bytes_max: limits::WAL_BYTES_DEFAULT,
             item_bytes_max: limits::ITEM_BYTES_DEFAULT,
             durability: Durability::Process,

@@ -1,25 +1,29 @@
 //! When items were fetched, without a write per read.
 //!
-//! A table of fixed size in memory: the hash of a key and the second of its last fetch. It forgets the
-//! oldest of four where it has no room, and what it holds is written to the rows when the file is
-//! closed, as far as they are small and that takes moments. What it says is advice: no promise rests on it. A reader that is late may note a fetch of the
-//! value before the last.
+//! A table of fixed size in memory: for the hash of a key the second of its last fetch, and the mark
+//! that eviction goes by. One fetch looks at one cache line. Where there is no room it forgets the
+//! stalest of four; the row then looks as it did when it was last written. What it holds is written to
+//! rows that eviction finds beside those it removes, and to the newest, as far as they are small and that takes
+//! moments, when the file is closed.
+//!
+//! What it says is advice: no promise rests on it. A reader that is late may note a fetch of the value
+//! before the last.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::clock::Seconds;
-use crate::limits::FETCHES_REMEMBERED;
+use crate::limits::{KEYS_PER_BUCKET, RECENCY_BYTES_LEAST, RECENCY_BYTES_MAX, RECENCY_DIVISOR};
+use crate::store::eviction::policy::{Mark, set_of};
 
 /// Places that a key may have: 64 bytes, a cache line.
 const PLACES: usize = 4;
-
-const SETS: usize = FETCHES_REMEMBERED / PLACES;
-const _: () = assert!(SETS.is_power_of_two());
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Recency {
     sets: Box<[Set]>,
+    /// Of the clock that marks go by: whoever writes moves it.
+    tick: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -31,63 +35,111 @@ struct Set([Place; PLACES]);
 struct Place {
     /// 0: nobody's.
     hash: AtomicU64,
-    seconds: AtomicI64,
+    /// The second in the upper half, the mark in the lower.
+    seen: AtomicU64,
+}
+
+/// What is remembered of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) last: Seconds,
+    pub(super) mark: Mark,
+}
+
+impl Seen {
+    fn from_bits(bits: u64) -> Self {
+        #[allow(clippy::cast_possible_truncation, reason = "the lower half")]
+        let mark = Mark::from_bits(bits as u32);
+        Self { last: Seconds((bits >> 32).cast_signed()), mark }
+    }
+
+    fn bits(self) -> u64 {
+        // Seconds of a clock that is wrong, or of the year 2106, stay within their half.
+        let seconds = u32::try_from(self.last.0.max(0)).unwrap_or(u32::MAX);
+        u64::from(seconds) << 32 | u64::from(self.mark.bits())
+    }
 }
 
 impl Recency {
-    pub(super) fn new() -> Self {
-        Self { sets: (0..SETS).map(|_| Set::default()).collect() }
+    /// For a memory tier of so many bytes: an eighth of that, beside it.
+    pub(super) fn new(memory_bytes: u64, tick: u32) -> Self {
+        let bytes = (memory_bytes / RECENCY_DIVISOR).clamp(RECENCY_BYTES_LEAST, RECENCY_BYTES_MAX);
+        let sets = usize::try_from(bytes).unwrap_or(usize::MAX) / size_of::<Set>();
+        Self { sets: (0..sets).map(|_| Set::default()).collect(), tick: AtomicU32::new(tick) }
     }
 
-    /// Notes a fetch. Says when the one before was, if that is remembered.
+    pub(super) fn set_tick(&self, tick: u32) {
+        self.tick.store(tick, Ordering::Relaxed);
+    }
+
+    /// Notes a fetch of a row with this mark. Says when the one before was, if that is remembered.
     #[inline]
-    pub(super) fn note(&self, hash: u64, now: Seconds) -> Option<Seconds> {
-        let set = self.set(hash);
+    pub(super) fn note(&self, hash: u64, now: Seconds, stored: Mark) -> Option<Seconds> {
+        let (hash, set) = self.set(hash);
+        let tick = self.tick.load(Ordering::Relaxed);
         if let Some(place) = find(set, hash) {
-            let before = place.seconds.load(Ordering::Relaxed);
-            if before != now.0 {
-                place.seconds.store(now.0, Ordering::Relaxed);
+            let bits = place.seen.load(Ordering::Relaxed);
+            let before = Seen::from_bits(bits);
+            let seen = Seen { last: now, mark: before.mark.read(tick) };
+            if seen.bits() != bits {
+                place.seen.store(seen.bits(), Ordering::Relaxed);
             }
-            return Some(Seconds(before));
+            return Some(before.last);
         }
-        replace_oldest(set, hash, now);
+        let worth = |place: &&Place| {
+            let seen = Seen::from_bits(place.seen.load(Ordering::Relaxed));
+            let is_taken = place.hash.load(Ordering::Relaxed) != 0;
+            (is_taken, std::cmp::Reverse(seen.mark.age(tick)), seen.last)
+        };
+        if let Some(place) = set.0.iter().min_by_key(worth) {
+            let seen = Seen { last: now, mark: stored.read(tick) };
+            place.hash.store(hash, Ordering::Relaxed);
+            place.seen.store(seen.bits(), Ordering::Relaxed);
+        }
         None
+    }
+
+    /// What is remembered of a key.
+    pub(super) fn seen(&self, hash: u64) -> Option<Seen> {
+        let (hash, set) = self.set(hash);
+        find(set, hash).map(|place| Seen::from_bits(place.seen.load(Ordering::Relaxed)))
     }
 
     /// When a key was last fetched, if that is remembered.
     pub(super) fn last(&self, hash: u64) -> Option<Seconds> {
-        find(self.set(hash), hash).map(|place| Seconds(place.seconds.load(Ordering::Relaxed)))
+        self.seen(hash).map(|seen| seen.last)
     }
 
-    /// The key has a new value, which nobody has fetched.
+    /// The row of a key was written with this mark.
+    pub(super) fn written(&self, hash: u64, mark: Mark) {
+        let (hash, set) = self.set(hash);
+        if let Some(place) = find(set, hash) {
+            let seen = Seen { mark, ..Seen::from_bits(place.seen.load(Ordering::Relaxed)) };
+            place.seen.store(seen.bits(), Ordering::Relaxed);
+        }
+    }
+
+    /// The key has a new value, which nobody has fetched, or none.
     pub(super) fn forget(&self, hash: u64) {
-        if let Some(place) = find(self.set(hash), hash) {
+        let (hash, set) = self.set(hash);
+        if let Some(place) = find(set, hash) {
             place.hash.store(0, Ordering::Relaxed);
-            place.seconds.store(0, Ordering::Relaxed);
+            place.seen.store(0, Ordering::Relaxed);
         }
     }
 
     /// Everything that is remembered.
-    pub(super) fn all(&self) -> impl Iterator<Item = (u64, Seconds)> {
+    pub(super) fn all(&self) -> impl Iterator<Item = (u64, Seen)> {
         self.sets.iter().flat_map(|set| &set.0).filter_map(|place| {
             let hash = place.hash.load(Ordering::Relaxed);
-            (hash != 0).then(|| (hash, Seconds(place.seconds.load(Ordering::Relaxed))))
+            (hash != 0).then(|| (hash, Seen::from_bits(place.seen.load(Ordering::Relaxed))))
         })
     }
 
-    fn set(&self, hash: u64) -> &Set {
-        // The lowest three bits of a hash are always the same.
-        #[allow(clippy::cast_possible_truncation, reason = "some bits of the hash are enough")]
-        let index = (hash >> 24) as usize % SETS;
-        &self.sets[index]
-    }
-}
-
-fn replace_oldest(set: &Set, hash: u64, now: Seconds) {
-    let oldest = set.0.iter().min_by_key(|place| place.seconds.load(Ordering::Relaxed));
-    if let Some(place) = oldest {
-        place.hash.store(hash, Ordering::Relaxed);
-        place.seconds.store(now.0, Ordering::Relaxed);
+    /// The hash as it is kept, without the bits that tell colliding keys apart, and its set.
+    fn set(&self, hash: u64) -> (u64, &Set) {
+        let hash = hash & !(KEYS_PER_BUCKET - 1).cast_unsigned();
+        (hash, &self.sets[set_of(hash, self.sets.len())])
     }
 }
 
@@ -100,26 +152,44 @@ fn find(set: &Set, hash: u64) -> Option<&Place> {
 mod tests {
     use super::*;
 
+    const STORED: Mark = Mark::from_bits(0);
+
     #[test]
     fn the_last_fetch_is_remembered_and_forgotten() {
-        let recency = Recency::new();
-        assert_eq!(recency.note(8, Seconds(5)), None);
-        assert_eq!(recency.note(8, Seconds(7)), Some(Seconds(5)));
+        let recency = Recency::new(0, 40);
+        assert_eq!(recency.note(8, Seconds(5), STORED), None);
+        assert_eq!(recency.note(8, Seconds(7), STORED), Some(Seconds(5)));
         assert_eq!(recency.last(8), Some(Seconds(7)));
+        assert_eq!(recency.seen(8).map(|seen| seen.mark), Some(Mark::new(40, 1)));
         assert_eq!(recency.last(16), None);
         recency.forget(8);
-        assert_eq!((recency.last(8), recency.note(8, Seconds(9))), (None, None));
-        assert_eq!(recency.all().collect::<Vec<_>>(), [(8, Seconds(9))]);
+        assert_eq!((recency.last(8), recency.note(8, Seconds(9), STORED)), (None, None));
+        let seen = Seen { last: Seconds(9), mark: Mark::new(40, 1) };
+        assert_eq!(recency.all().collect::<Vec<_>>(), [(8, seen)]);
+        recency.written(8, Mark::new(50, 7));
+        assert_eq!(recency.seen(8), Some(Seen { mark: Mark::new(50, 7), ..seen }));
     }
 
     #[test]
-    fn the_oldest_gives_way() {
-        let recency = Recency::new();
+    fn the_stalest_gives_way() {
+        let recency = Recency::new(0, 0);
         // All of one set.
         for n in 1..=5 {
-            recency.note(n << 3, Seconds(n.cast_signed()));
+            recency.note(n << 3, Seconds(n.cast_signed()), STORED);
         }
         assert_eq!(recency.last(1 << 3), None);
         assert!((2..=5).all(|n| recency.last(n << 3).is_some()));
+        // The clock of marks comes before that of seconds, which may be moved back.
+        recency.set_tick(100);
+        recency.note(2 << 3, Seconds(0), STORED);
+        recency.note(6 << 3, Seconds(0), STORED);
+        assert!(recency.last(2 << 3).is_some() && recency.last(3 << 3).is_none());
+    }
+
+    #[test]
+    fn it_is_bounded_by_the_memory_tier() {
+        let bytes = |memory| Recency::new(memory, 0).sets.len() * size_of::<Set>();
+        assert_eq!(bytes(0) as u64, RECENCY_BYTES_LEAST);
+        assert_eq!(bytes(64 << 20), 8 << 20);
     }
 }

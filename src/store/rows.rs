@@ -3,8 +3,6 @@
 //! Knows nothing of how transactions begin and end. What must stay true: what a transaction has changed
 //! is in its [`Changes`], each key once with its last row.
 
-use std::sync::atomic::Ordering;
-
 use rusqlite::{Connection, params};
 
 use crate::cache::{
@@ -12,8 +10,15 @@ use crate::cache::{
     Marks, Mode, Op, Outcome, Store, Value, decide,
 };
 use crate::clock::Seconds;
-use crate::limits::{ACCESSED_VALUE_BYTES_MAX, ITEM_HEADER_BYTES, KEYS_PER_BUCKET};
+use crate::limits::{
+    ACCESSED_VALUE_BYTES_MAX, ITEM_HEADER_BYTES, KEYS_PER_BUCKET, STRETCH_SHARE,
+    STRETCH_SHARE_IN_COMMIT,
+};
+use crate::store::budget::{Amount, Level};
+use crate::store::eviction::policy::Mark;
+use crate::store::eviction::{Evicted, Evictor, Turn, count_pages};
 use crate::store::memory::Entry;
+use crate::store::recency::Seen;
 use crate::store::shared::Shared;
 use crate::store::sql;
 
@@ -43,6 +48,13 @@ pub(super) struct Changes {
     pub(super) bytes: i64,
     /// Dead rows that a write took.
     pub(super) replaced: u64,
+    /// Dead rows that eviction came across, and of these never fetched.
+    pub(super) expired: u64,
+    pub(super) flushed: u64,
+    pub(super) expired_unfetched: u64,
+    /// Living ones that it removed, and the bytes of their values.
+    pub(super) evicted: Vec<(KeyBuf, Evicted, Mark)>,
+    pub(super) evicted_bytes: u64,
     /// Bytes of values read and written.
     pub(super) moved: usize,
     /// Each changed key once, with its new row.
@@ -64,6 +76,7 @@ struct Found {
     absence: Absence,
     generation: i64,
     item_bytes: i64,
+    mark: Mark,
     /// Where a new row would go; `None` if too many keys share the hash.
     free: Option<i64>,
 }
@@ -72,13 +85,16 @@ struct Found {
 pub(super) struct Rows<'a> {
     pub(super) db: &'a Connection,
     pub(super) shared: &'a Shared,
+    pub(super) evictor: &'a mut Evictor,
     pub(super) now: Seconds,
+    /// Stretches of the table that may be looked at to make room.
+    pub(super) stretches_left: usize,
 }
 
 impl Rows<'_> {
     /// Does one operation. Tells what was there before, too, as far as it looked.
     pub(super) fn operate(
-        &self,
+        &mut self,
         hash: u64,
         key: Key<'_>,
         op: &Op,
@@ -118,7 +134,7 @@ impl Rows<'_> {
         }
         if let Effect::Put(item) = &effect {
             changes.moved += item.value.len();
-            if let Some(refusal) = refusal(self.shared, key, item, &found, changes) {
+            if let Some(refusal) = self.refusal(key, item, &found, changes)? {
                 outcome = refusal;
                 // memcached, too, drops what a set that found no room would have replaced.
                 effect = match op {
@@ -129,7 +145,7 @@ impl Rows<'_> {
         }
         self.apply(hash, key, &found, effect, changes)?;
         if is_fetch(op) && matches!(outcome, Outcome::Hit(_) | Outcome::Touched(_)) {
-            self.shared.recency.note(hash, self.now);
+            self.shared.recency.note(hash, self.now, found.mark);
         }
         Ok((outcome, Some(before)))
     }
@@ -146,6 +162,7 @@ impl Rows<'_> {
             absence: Absence::Unknown,
             generation: 0,
             item_bytes: 0,
+            mark: Mark::default(),
             free: Some(first),
         };
         while let Some(row) = rows.next()? {
@@ -158,6 +175,7 @@ impl Rows<'_> {
             }
             found.id = Some(id);
             found.generation = row.get(2)?;
+            found.mark = Mark::from_column(row.get(10)?);
             let mut head = head(row)?;
             head.accessed = head.accessed.max(self.shared.recency.last(hash).unwrap_or_default());
             found.item_bytes = item_bytes(key, head.value_bytes);
@@ -166,15 +184,72 @@ impl Rows<'_> {
             } else if found.generation < self.shared.generation(self.now) {
                 found.absence = Absence::Flushed;
             } else {
-                let value = if whole { Some(row.get_ref(10)?.as_blob()?.into()) } else { None };
+                let value = if whole { Some(row.get_ref(11)?.as_blob()?.into()) } else { None };
                 found.existing = Some(Existing { head, value });
             }
         }
         Ok(found)
     }
 
+    /// Why an item cannot be written although the rules allow it. Makes room for it where it may.
+    fn refusal(
+        &mut self,
+        key: Key<'_>,
+        item: &Item,
+        found: &Found,
+        changes: &mut Changes,
+    ) -> rusqlite::Result<Option<Outcome>> {
+        const FULL: Option<Outcome> = Some(Outcome::Failed(Failure::NoMemory));
+        if item.head.value_bytes > ROW_VALUE_BYTES_MAX {
+            return Ok(Some(Outcome::TooLarge));
+        }
+        if found.id.is_none() && found.free.is_none() {
+            return Ok(FULL);
+        }
+        let shared = self.shared;
+        let more = item_bytes(key, item.head.value_bytes) - found.item_bytes;
+        let more = Amount {
+            bytes: u64::try_from(more).unwrap_or(0),
+            items: u64::from(found.id.is_none()),
+        };
+        if more == Amount::default() {
+            return Ok(None);
+        }
+        if !shared.budget.evicts() {
+            let refuses = shared.budget.refuses(shared.used(changes), more);
+            return Ok(if refuses { FULL } else { None });
+        }
+        let more = shared.budget.charged_more(more);
+        let exceeds =
+            |changes: &Changes, level| shared.budget.exceeds(shared.used(changes), more, level);
+        if exceeds(changes, Level::Pressing) {
+            shared.metrics.direct_reclaims.up();
+            let turn = Turn {
+                db: self.db,
+                shared,
+                now: self.now,
+                share: if shared.budget.is_exact() {
+                    STRETCH_SHARE
+                } else {
+                    STRETCH_SHARE_IN_COMMIT
+                },
+                keep: found.id,
+            };
+            while exceeds(changes, Level::Pressing) && self.stretches_left > 0 {
+                self.stretches_left -= 1;
+                // All that the stretch may give: those who come next need room, too.
+                let enough = |changes: &Changes| !exceeds(changes, Level::Ease);
+                if !self.evictor.stretch(&turn, changes, enough)? {
+                    break;
+                }
+                count_pages(self.db, shared)?;
+            }
+        }
+        Ok(if exceeds(changes, Level::Full) { FULL } else { None })
+    }
+
     fn apply(
-        &self,
+        &mut self,
         hash: u64,
         key: Key<'_>,
         found: &Found,
@@ -186,20 +261,25 @@ impl Rows<'_> {
             Effect::Put(item) => {
                 let generation = self.shared.generation(self.now);
                 let bytes = item_bytes(key, item.head.value_bytes);
+                let before = found.existing.as_ref().map(|_| found.mark);
+                let mark = self.evictor.mark(self.shared, hash, before, bytes);
                 if item.head.accessed == Seconds::default() {
                     self.shared.recency.forget(hash);
+                } else {
+                    self.shared.recency.written(hash, mark);
                 }
+                let entry = Entry { generation, mark, item };
                 if let Some(id) = found.id {
-                    self.write(sql::UPDATE, id, generation, &item, None)?;
+                    self.write(sql::UPDATE, id, &entry, None)?;
                     changes.bytes += bytes - found.item_bytes;
                     changes.replaced += u64::from(found.existing.is_none());
                 } else {
                     let id = found.free.expect("refusal() sees to full buckets");
-                    self.write(sql::INSERT, id, generation, &item, Some(key))?;
+                    self.write(sql::INSERT, id, &entry, Some(key))?;
                     changes.items += 1;
                     changes.bytes += bytes;
                 }
-                changes.row(hash, key, Some(Entry { generation, item }));
+                changes.row(hash, key, Some(entry));
             }
             Effect::Head(head) => {
                 let id = found.id.expect("only what exists has a head to change");
@@ -215,6 +295,7 @@ impl Rows<'_> {
                 let value = found.existing.as_ref().and_then(|existing| existing.value.clone());
                 let entry = value.map(|value| Entry {
                     generation: found.generation,
+                    mark: found.mark,
                     item: Item { head, value },
                 });
                 changes.row(hash, key, entry);
@@ -233,8 +314,7 @@ impl Rows<'_> {
         &self,
         statement: &str,
         id: i64,
-        generation: i64,
-        item: &Item,
+        Entry { generation, mark, item }: &Entry,
         key: Option<Key<'_>>,
     ) -> rusqlite::Result<()> {
         let mut statement = self.db.prepare_cached(statement)?;
@@ -248,8 +328,9 @@ impl Rows<'_> {
         statement.raw_bind_parameter(7, head.marks.bits())?;
         statement.raw_bind_parameter(8, item.value.bytes())?;
         statement.raw_bind_parameter(9, head.accessed.0)?;
+        statement.raw_bind_parameter(10, mark.bits())?;
         if let Some(key) = key {
-            statement.raw_bind_parameter(10, key.bytes())?;
+            statement.raw_bind_parameter(11, key.bytes())?;
         }
         statement.raw_execute().map(|_| ())
     }
@@ -278,41 +359,26 @@ fn is_fetch(op: &Op) -> bool {
 /// there was.
 pub(super) fn write_accessed(
     db: &Connection,
-    fetches: &mut [(u64, Seconds)],
+    fetches: &mut [(u64, Seen)],
     in_time: impl Fn() -> bool,
 ) -> rusqlite::Result<bool> {
     // Neighbours in the table share pages.
     fetches.sort_unstable_by_key(|&(hash, _)| bucket(hash));
     let mut accessed = db.prepare_cached(sql::ACCESSED)?;
-    for &mut (hash, when) in fetches {
+    for &mut (hash, seen) in fetches {
         if !in_time() {
             return Ok(false);
         }
         let (first, last) = bucket(hash);
-        accessed.execute(params![first, last, when.0, ACCESSED_VALUE_BYTES_MAX])?;
+        accessed.execute(params![
+            first,
+            last,
+            seen.last.0,
+            seen.mark.bits(),
+            ACCESSED_VALUE_BYTES_MAX
+        ])?;
     }
     Ok(true)
-}
-
-/// Why an item cannot be written although the rules allow it.
-fn refusal(
-    shared: &Shared,
-    key: Key<'_>,
-    item: &Item,
-    found: &Found,
-    changes: &Changes,
-) -> Option<Outcome> {
-    if item.head.value_bytes > ROW_VALUE_BYTES_MAX {
-        return Some(Outcome::TooLarge);
-    }
-    if found.id.is_none() && found.free.is_none() {
-        return Some(Outcome::Failed(Failure::NoMemory));
-    }
-    let limit = shared.disk_bytes_max.load(Ordering::Relaxed);
-    let more = item_bytes(key, item.head.value_bytes) - found.item_bytes;
-    let bytes = shared.bytes.load(Ordering::Relaxed) + changes.bytes + more;
-    let over = limit > 0 && more > 0 && u64::try_from(bytes).is_ok_and(|bytes| bytes > limit);
-    over.then_some(Outcome::Failed(Failure::NoMemory))
 }
 
 /// Removes a row.

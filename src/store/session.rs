@@ -14,6 +14,7 @@ use crate::clock::Seconds;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
 use crate::metrics::Storage;
 use crate::store::commit::{Batch, Owner, Task, Work};
+use crate::store::eviction::policy::Mark;
 use crate::store::memory::{Entry, Epoch};
 use crate::store::rows::{bucket, head};
 use crate::store::{Store, sql};
@@ -68,19 +69,21 @@ impl Session {
         let shared = &self.store.shared;
         let hash = shared.hash(key);
         if let Some(entry) = shared.memory.get(hash, key) {
-            let outcome = self.seen(hash, alive(entry, shared.generation(now), now), fetch, now);
+            let mark = entry.mark;
+            let found = alive(entry, shared.generation(now), now);
+            let outcome = self.seen(hash, mark, found, fetch, now);
             return outcome.map(|outcome| (outcome, Source::Memory));
         }
-        let found = match self.read(hash, key) {
+        let (mark, found) = match self.read(hash, key) {
             Ok(Some((entry, epoch))) => {
                 let shared = &self.store.shared;
                 shared.memory.fill(hash, key, entry.clone(), epoch);
-                alive(entry, shared.generation(now), now)
+                (entry.mark, alive(entry, shared.generation(now), now))
             }
-            Ok(None) => Err(Absence::Unknown),
+            Ok(None) => (Mark::default(), Err(Absence::Unknown)),
             Err(failure) => return Some((Outcome::Failed(failure), Source::Disk)),
         };
-        self.seen(hash, found, fetch, now).map(|outcome| (outcome, Source::Disk))
+        self.seen(hash, mark, found, fetch, now).map(|outcome| (outcome, Source::Disk))
     }
 
     /// What a fetch that changes nothing answers, and that it was made.
@@ -89,6 +92,7 @@ impl Session {
     fn seen(
         &self,
         hash: u64,
+        mark: Mark,
         found: Result<Item, Absence>,
         fetch: Fetch,
         now: Seconds,
@@ -101,7 +105,7 @@ impl Session {
             return None;
         }
         let recency = &self.store.shared.recency;
-        let last = if fetch.unnoticed { recency.last(hash) } else { recency.note(hash, now) };
+        let last = if fetch.unnoticed { recency.last(hash) } else { recency.note(hash, now, mark) };
         item.head.accessed = item.head.accessed.max(last.unwrap_or_default());
         Some(Outcome::Hit(Hit::unchanged(item, now)))
     }
@@ -180,8 +184,9 @@ fn find(snapshot: &Snapshot, hash: u64, key: Key<'_>) -> rusqlite::Result<Option
     let mut rows = statement.query([first, last])?;
     while let Some(row) = rows.next()? {
         if row.get_ref(1)?.as_blob()? == key.bytes() {
-            let item = Item { head: head(row)?, value: row.get_ref(10)?.as_blob()?.into() };
-            return Ok(Some(Entry { generation: row.get(2)?, item }));
+            let item = Item { head: head(row)?, value: row.get_ref(11)?.as_blob()?.into() };
+            let mark = Mark::from_column(row.get(10)?);
+            return Ok(Some(Entry { generation: row.get(2)?, mark, item }));
         }
     }
     Ok(None)

@@ -4,16 +4,20 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::cache::Key;
+use crate::cache::{Key, KeyBuf};
 use crate::clock::{Clock, Seconds};
 use crate::metrics::Storage;
+use crate::store::budget::{Amount, Budget, Level};
+use crate::store::eviction::Evicted;
+use crate::store::eviction::policy::{self, Mark};
 use crate::store::memory::Memory;
 use crate::store::recency::Recency;
+use crate::store::rows::Changes;
 use crate::store::schema::{self, FRAME_BYTES};
 use crate::store::{Durability, Options, Snapshot};
 
@@ -22,6 +26,8 @@ use crate::store::{Durability, Options, Snapshot};
 const CHECKPOINT_BYTES: u64 = 32 << 20;
 
 type FailureHook = Box<dyn FnOnce(&str) + Send>;
+
+type EvictionHook = Box<dyn Fn(Key<'_>, Evicted) + Send + Sync>;
 
 /// See the module.
 pub(super) struct Shared {
@@ -36,7 +42,7 @@ pub(super) struct Shared {
     flush_at: AtomicI64,
     pub(super) items: AtomicI64,
     pub(super) bytes: AtomicI64,
-    pub(super) disk_bytes_max: AtomicU64,
+    pub(super) budget: Budget,
     /// Frames in the WAL since it was last restarted.
     pub(super) wal_frames: AtomicU64,
     pub(super) wal_bytes_max: AtomicU64,
@@ -51,6 +57,9 @@ pub(super) struct Shared {
     stopping: AtomicBool,
     failed: AtomicBool,
     failure_hook: Mutex<Option<FailureHook>>,
+    eviction_hook: OnceLock<EvictionHook>,
+    /// How long the last item that was evicted had been idle.
+    evicted_idle_seconds: AtomicU64,
     /// Wakes the housekeeping thread; the flag says that there is something to do now.
     housework: (Mutex<bool>, Condvar),
 }
@@ -70,6 +79,8 @@ pub(super) struct State {
     pub(super) flush_at: i64,
     pub(super) items: i64,
     pub(super) bytes: i64,
+    pub(super) tick: i64,
+    pub(super) hand: i64,
 }
 
 impl Shared {
@@ -77,14 +88,14 @@ impl Shared {
         Self {
             clock,
             memory: Memory::new(options.memory_bytes),
-            recency: Recency::new(),
+            recency: Recency::new(options.memory_bytes, policy::Clock::new(state.tick).tick()),
             metrics: Storage::default(),
             hash_seed: state.hash_seed.cast_unsigned(),
             generation: AtomicI64::new(state.generation),
             flush_at: AtomicI64::new(state.flush_at),
             items: AtomicI64::new(state.items),
             bytes: AtomicI64::new(state.bytes),
-            disk_bytes_max: AtomicU64::new(options.disk_bytes_max),
+            budget: Budget::new(options),
             wal_frames: AtomicU64::new(0),
             wal_bytes_max: AtomicU64::new(options.wal_bytes_max),
             item_bytes_max: AtomicU64::new(options.item_bytes_max),
@@ -97,6 +108,8 @@ impl Shared {
             stopping: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             failure_hook: Mutex::new(None),
+            eviction_hook: OnceLock::new(),
+            evicted_idle_seconds: AtomicU64::new(0),
             housework: (Mutex::new(false), Condvar::new()),
         }
     }
@@ -178,6 +191,44 @@ impl Shared {
         (self.wal_bytes_max() / 4).min(CHECKPOINT_BYTES) / FRAME_BYTES
     }
 
+    /// What is stored now, and after these changes.
+    pub(super) fn used(&self, changes: &Changes) -> Amount {
+        let bytes = self.bytes.load(Ordering::Relaxed) + changes.bytes;
+        let items = self.items.load(Ordering::Relaxed) + changes.items;
+        self.budget.charged(bytes, items)
+    }
+
+    /// Whether that is beyond a level.
+    pub(super) fn exceeds(&self, changes: &Changes, level: Level) -> bool {
+        self.budget.exceeds(self.used(changes), Amount::default(), level)
+    }
+
+    /// Asks housekeeping to evict, once until it has.
+    pub(super) fn make_room(&self) {
+        if self.budget.evicts() && !self.budget.asked.swap(true, Ordering::Relaxed) {
+            self.request_housework();
+        }
+    }
+
+    /// These were evicted, and it has committed.
+    pub(super) fn evicted(&self, evicted: &[(KeyBuf, Evicted, Mark)]) {
+        let metrics = &self.metrics;
+        for (key, item, mark) in evicted {
+            metrics.evicted.up();
+            metrics.evicted_unfetched.add(u64::from(!item.fetched));
+            metrics.evicted_active.add(u64::from(mark.reads() > 1));
+            metrics.evicted_nonzero.add(u64::from(item.seconds_left.is_some()));
+            self.evicted_idle_seconds.store(item.idle_seconds, Ordering::Relaxed);
+            if let Some(hook) = self.eviction_hook.get() {
+                hook(key.as_key(), *item);
+            }
+        }
+    }
+
+    pub(super) fn when_evicting(&self, hook: EvictionHook) -> bool {
+        self.eviction_hook.set(hook).is_ok()
+    }
+
     /// What housekeeping found when it looked.
     pub(super) fn measured(&self, file_bytes: u64, free_pages: u64, wal_file_bytes: u64) {
         self.file_bytes.store(file_bytes, Ordering::Relaxed);
@@ -192,7 +243,10 @@ impl Shared {
         Snapshot {
             items: figure(&self.items),
             bytes: figure(&self.bytes),
-            bytes_max: self.disk_bytes_max.load(Ordering::Relaxed),
+            bytes_max: self.budget.bytes_max(),
+            items_max: self.budget.items_max(),
+            evicts: self.budget.evicts(),
+            evicted_idle_seconds: self.evicted_idle_seconds.load(Ordering::Relaxed),
             memory_items,
             memory_bytes,
             memory_bytes_max: self.memory.bytes_max(),

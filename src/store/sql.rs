@@ -2,31 +2,44 @@
 
 /// All rows that share a hash: nearly always none or one. The key tells them apart.
 pub(super) const FIND: &str = "\
-    SELECT id, key, generation, exptime, flags, cas, stored, marks, length(value), accessed \
+    SELECT id, key, generation, exptime, flags, cas, stored, marks, length(value), accessed, recency \
       FROM item WHERE id BETWEEN ?1 AND ?2";
 
 /// The same with the value.
 pub(super) const FIND_WHOLE: &str = "\
-    SELECT id, key, generation, exptime, flags, cas, stored, marks, length(value), accessed, value \
+    SELECT id, key, generation, exptime, flags, cas, stored, marks, length(value), accessed, \
+           recency, value \
       FROM item WHERE id BETWEEN ?1 AND ?2";
 
 pub(super) const INSERT: &str = "\
-    INSERT INTO item (id, generation, exptime, flags, cas, stored, marks, value, accessed, key) \
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    INSERT INTO item \
+        (id, generation, exptime, flags, cas, stored, marks, value, accessed, recency, key) \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
 pub(super) const UPDATE: &str = "\
     UPDATE item SET generation = ?2, exptime = ?3, flags = ?4, cas = ?5, stored = ?6, marks = ?7, \
-                    value = ?8, accessed = ?9 \
+                    value = ?8, accessed = ?9, recency = ?10 \
      WHERE id = ?1";
 
 /// What stands beside the value.
 pub(super) const HEAD: &str = "\
     UPDATE item SET exptime = ?2, cas = ?3, marks = ?4 WHERE id = ?1";
 
-/// When the items that share a hash were last fetched. The row is written anew with its value.
+/// When the items that share a hash were last fetched, and the mark that eviction goes by.
 pub(super) const ACCESSED: &str = "\
-    UPDATE item SET accessed = ?3 \
-     WHERE id BETWEEN ?1 AND ?2 AND accessed < ?3 AND length(value) <= ?4";
+    UPDATE item SET accessed = ?3, recency = ?4 \
+     WHERE id BETWEEN ?1 AND ?2 AND (accessed < ?3 OR recency <> ?4) \
+       AND length(value) <= ?5";
+
+/// The same of one row, when its page is written anyway.
+pub(super) const FOLD: &str = "UPDATE item SET recency = ?2, accessed = ?3 WHERE id = ?1";
+
+/// A stretch of the table, for removing the stalest of it.
+pub(super) const EVICTABLE: &str = "\
+    SELECT id, length(key), length(value), generation, exptime, stored, accessed, recency \
+      FROM item WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
+
+pub(super) const KEY: &str = "SELECT key FROM item WHERE id = ?1";
 
 pub(super) const DELETE: &str = "DELETE FROM item WHERE id = ?1";
 
@@ -34,10 +47,11 @@ pub(super) const DELETE: &str = "DELETE FROM item WHERE id = ?1";
 pub(super) const RESERVE_CAS: &str = "UPDATE state SET cas = cas + ?1 RETURNING cas";
 
 /// Changes, not values: another program's triggers write the same row.
-pub(super) const COUNT: &str = "UPDATE state SET items = items + ?1, bytes = bytes + ?2";
+pub(super) const COUNT: &str = "\
+    UPDATE state SET items = items + ?1, bytes = bytes + ?2, tick = ?3, hand = ?4";
 
 pub(super) const STATE: &str =
-    "SELECT hash_seed, cas, generation, swept, flush_at, items, bytes FROM state";
+    "SELECT hash_seed, cas, generation, swept, flush_at, items, bytes, tick, hand FROM state";
 
 /// A new generation: everything older is gone.
 pub(super) const FLUSH: &str = "UPDATE state SET generation = ?1, flush_at = 0";
@@ -79,7 +93,9 @@ pub(super) const SKIP_CAS: &str = "UPDATE state SET cas = cas + ?1";
 pub(super) fn plan(sql: &str) -> String {
     #[allow(clippy::disallowed_methods, reason = "a plan needs no file")]
     let db = rusqlite::Connection::open_in_memory().unwrap();
-    db.execute_batch(include_str!("../../migrations/0001_items.sql")).unwrap();
+    for step in crate::store::schema::STEPS {
+        db.execute_batch(step.sql).unwrap();
+    }
     let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     let parameters = vec![rusqlite::types::Value::Integer(1); statement.parameter_count()];
     statement.query_row(rusqlite::params_from_iter(parameters), |row| row.get(3)).unwrap()
@@ -101,6 +117,8 @@ mod tests {
             (super::DELETE, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
             (super::EXPIRED, "SEARCH item USING INDEX item_exptime (exptime>? AND exptime<?)"),
             (super::STRETCH, "SEARCH item USING INTEGER PRIMARY KEY (rowid>?)"),
+            (super::EVICTABLE, "SEARCH item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+            (super::FOLD, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
             (super::LISTED, "SEARCH item USING INTEGER PRIMARY KEY (rowid>?)"),
         ] {
             assert_eq!(plan(sql), expected, "{sql}");

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+mod eviction;
+
 use super::*;
 use crate::cache::{
     self, Absence, Creation, Delete, Exptime, Failure, Fetch, Key, KeyBuf, Mode, Op, Outcome,
@@ -336,7 +338,10 @@ fn the_wal_is_bounded_even_if_somebody_reads_for_ever() {
 
 #[test]
 fn the_budget_refuses_what_it_cannot_hold() {
-    let mut bench = Bench::with(|options| options.disk_bytes_max = 2 * (1 + 100 + 59));
+    let mut bench = Bench::with(|options| {
+        options.disk_bytes_max = 2 * (1 + 100 + 59);
+        options.evicts = false;
+    });
     let value = "x".repeat(100);
     let full = Outcome::Failed(Failure::NoMemory);
     assert!(bench.run(vec![("a", set(&value)), ("b", set(&value))]).iter().all(is_stored));

@@ -10,8 +10,10 @@ use rusqlite::{Connection, ErrorCode, params};
 
 use crate::cache::{Deadline, Exptime, Failure, Outcome};
 use crate::clock::{Clock, Stamp};
-use crate::limits::BATCH_BYTES_MAX;
+use crate::limits::{BATCH_BYTES_MAX, ITEM_HEADER_BYTES, STRETCHES_PER_COMMIT};
+use crate::store::budget::Level;
 use crate::store::commit::{Batch, Task, Work};
+use crate::store::eviction::{Evictor, count_pages};
 use crate::store::rows::{CasBlock, Changes, Rows, reserve_cas};
 use crate::store::shared::{Shared, State};
 use crate::store::{Options, sql};
@@ -42,6 +44,7 @@ pub(super) struct Writer {
     cas: CasBlock,
     pub(super) swept: i64,
     pub(super) data_version: i64,
+    pub(super) evictor: Evictor,
 }
 
 impl Writer {
@@ -61,7 +64,10 @@ impl Writer {
         let shared = Shared::new(options, clock, state);
         note_wal(&shared);
         let data_version = data_version(&db)?;
-        Ok((shared, Self { db, cas, swept: state.swept, data_version }))
+        let evictor = Evictor::new(options.memory_bytes, &state);
+        count_pages(&db, &shared)?;
+        shared.budget.settle(shared.used(&Changes::default()));
+        Ok((shared, Self { db, cas, swept: state.swept, data_version, evictor }))
     }
 
     /// The cas id that the next change gets.
@@ -144,15 +150,23 @@ impl Writer {
         }
         let began = Stamp::now();
         self.begin()?;
-        let rows = Rows { db: &self.db, shared, now: shared.clock.now() };
+        let mut rows = Rows {
+            db: &self.db,
+            shared,
+            evictor: &mut self.evictor,
+            now: shared.clock.now(),
+            stretches_left: STRETCHES_PER_COMMIT + work.len() / 8,
+        };
         let mut changes = Changes::default();
         let mut cas = self.cas;
         let mut outcomes = vec![(None, None); work.len()];
         for (done, index) in order(shared, work).into_iter().enumerate() {
             let Task::Operate { hash, key, op } = &work[index].task else { continue };
-            let (outcome, before) = rows
-                .operate(*hash, key.as_key(), op, &mut cas, &mut changes)
-                .map_err(|error| self.roll_back(&error))?;
+            let (outcome, before) =
+                match rows.operate(*hash, key.as_key(), op, &mut cas, &mut changes) {
+                    Ok(done) => done,
+                    Err(error) => return Err(self.roll_back(&error)),
+                };
             outcomes[index] = (Some(outcome), before);
             if changes.moved > BATCH_BYTES_MAX && done + 1 < work.len() {
                 self.run("ROLLBACK")
@@ -183,7 +197,10 @@ impl Writer {
         if (changes.items, changes.bytes) != (0, 0) {
             self.db
                 .prepare_cached(sql::COUNT)
-                .and_then(|mut count| count.execute(params![changes.items, changes.bytes]))
+                .and_then(|mut count| {
+                    let (tick, hand) = (self.evictor.tick(), self.evictor.hand());
+                    count.execute(params![changes.items, changes.bytes, tick, hand])
+                })
                 .map_err(|error| self.roll_back(&error))?;
         }
         for row in &changes.rows {
@@ -209,8 +226,30 @@ impl Writer {
         if changes.replaced > 0 {
             shared.metrics.reclaimed_replaced.add(changes.replaced);
         }
+        if changes.expired + changes.flushed > 0 {
+            shared.metrics.reclaimed_expired.add(changes.expired);
+            shared.metrics.reclaimed_flushed.add(changes.flushed);
+            shared.metrics.expired_unfetched.add(changes.expired_unfetched);
+        }
+        shared.evicted(&changes.evicted);
+        self.look_at_budget(shared, changes);
         note_wal(shared);
         Ok(())
+    }
+
+    /// Has the budget follow what is stored, and room made where there is too little.
+    fn look_at_budget(&self, shared: &Shared, changes: &Changes) {
+        let touched = changes.moved as u64 + changes.rows.len() as u64 * ITEM_HEADER_BYTES as u64;
+        if touched > 0
+            && shared.budget.is_stale(touched)
+            && let Err(error) = count_pages(&self.db, shared)
+        {
+            log::debug!("cannot count the pages in use: {error}");
+        }
+        shared.budget.settle(shared.used(&Changes::default()));
+        if shared.exceeds(&Changes::default(), Level::Budget) {
+            shared.make_room();
+        }
     }
 
     /// Undoes the transaction, and says what is to become of its operations.
@@ -277,11 +316,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Pages of the file that hold nothing: the next rows go there.
-    pub(super) fn free_pages(&self) -> rusqlite::Result<u64> {
-        self.db
-            .prepare_cached("PRAGMA freelist_count")?
-            .query_row([], |row| Ok(u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0)))
+    /// Pages of the file, and of these those that hold nothing: the next rows go there.
+    pub(super) fn pages(&self) -> rusqlite::Result<(u64, u64)> {
+        let number = |pragma: &str| -> rusqlite::Result<u64> {
+            self.db
+                .prepare_cached(pragma)?
+                .query_row([], |row| Ok(u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0)))
+        };
+        Ok((number("PRAGMA page_count")?, number("PRAGMA freelist_count")?))
     }
 
     /// Whether another program has committed since this was last asked. Our own commits do not count
@@ -303,7 +345,8 @@ impl Writer {
 /// room that an earlier one makes.
 fn order(shared: &Shared, work: &[&mut Work]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..work.len()).collect();
-    let limit = shared.disk_bytes_max.load(Ordering::Relaxed);
+    // What is evicted is not in the way of what is written.
+    let limit = if shared.budget.evicts() { 0 } else { shared.budget.bytes_max() };
     let incoming: usize = work.iter().map(|work| work.task.value_bytes()).sum();
     let bytes = u64::try_from(shared.bytes.load(Ordering::Relaxed)).unwrap_or(0);
     if limit == 0 || bytes + incoming as u64 <= limit {
@@ -332,6 +375,8 @@ fn state(db: &Connection) -> rusqlite::Result<State> {
             flush_at: row.get(4)?,
             items: row.get(5)?,
             bytes: row.get(6)?,
+            tick: row.get(7)?,
+            hand: row.get(8)?,
         })
     })
 }

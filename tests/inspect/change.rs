@@ -76,10 +76,6 @@ fn what_no_client_could_use_is_refused() {
             "user:1 is there twice",
         ),
         (
-            "INSERT INTO item (key, value, chunk) VALUES (CAST('n' AS BLOB), x'31', 5)".into(),
-            "chunk 5, which is not",
-        ),
-        (
             "INSERT INTO item (key, value, flags) VALUES (CAST('n' AS BLOB), x'31', -1)".into(),
             "flags -1",
         ),
@@ -103,7 +99,7 @@ fn what_no_client_could_use_is_refused() {
         ("UPDATE item SET cas = 5", "cas ids are given out"),
         ("UPDATE item SET generation = 9", "litecached's own"),
         ("UPDATE item SET stored = 9", "litecached's own"),
-        ("UPDATE item SET chunk = 5", "litecached's own"),
+        ("UPDATE item SET recency = 5", "litecached's own"),
         ("INSERT INTO chunk VALUES (1, x'')", "litecached's own"),
         ("UPDATE state SET cas = 5", "litecached's own"),
         ("VACUUM", "cannot VACUUM"),

@@ -125,6 +125,7 @@ fn fetches_that_nobody_wrote_down_are_not_told_as_none() {
     let mut daemon = served(folder.path());
     let database = daemon.launch().database_path().to_owned();
     assert!(daemon.client().get("user:1").is_some());
+    // One that ends in peace writes them down.
     daemon.kill();
     assert!(json(&shown(&database, &["summary", "--json"]))["fetched"].is_null());
     let said = shown(&database, &["summary"]);

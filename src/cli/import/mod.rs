@@ -186,6 +186,8 @@ impl Plan {
             memory_bytes: 0,
             readers: 1,
             item_bytes_max,
+            // An import that does not fit is to fail, not to displace what it brought.
+            evicts: false,
             disk_bytes_max: number("max-disk"),
             ..Options::new(file::database(flags))
         };

@@ -43,6 +43,7 @@ impl Notes {
         let options = Options {
             memory_bytes: 0,
             readers: 1,
+            evicts: false,
             disk_bytes_max: 0,
             ..Options::new(folder.path().join("rehearsal.db"))
         };

@@ -130,7 +130,7 @@ struct Row {
     marks: i64,
     generation: i64,
     id: i64,
-    chunk: Option<i64>,
+    recency: Option<i64>,
     life: Life,
 }
 
@@ -260,7 +260,7 @@ impl Rank {
             marks: item.marks,
             generation: item.generation,
             id: item.id,
-            chunk: item.chunk,
+            recency: item.recency,
             life: item.life,
         };
         Self { by, key: item.key.to_vec(), row }
@@ -277,7 +277,7 @@ impl Rank {
             stored: row.stored,
             accessed: row.accessed,
             marks: row.marks,
-            chunk: row.chunk,
+            recency: row.recency,
             key: &self.key,
             value_bytes: row.value_bytes,
             life: row.life,

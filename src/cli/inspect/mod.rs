@@ -4,6 +4,7 @@
 
 mod check;
 mod daemon;
+mod evict;
 mod get;
 mod keys;
 mod show;
@@ -54,6 +55,7 @@ pub(super) fn command() -> Command {
         .subcommand(get::command())
         .subcommand(sql::command())
         .subcommand(check::command())
+        .subcommand(evict::command())
 }
 
 pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
@@ -62,6 +64,7 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
         Some(("get", flags)) => get::run(flags),
         Some(("sql", flags)) => sql::run(flags),
         Some(("check", flags)) => check::run(flags),
+        Some(("evict", flags)) => evict::run(flags),
         Some((_, flags)) => summary::run(flags),
         None => summary::run(flags),
     }

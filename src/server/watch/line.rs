@@ -40,18 +40,7 @@ pub(super) enum Event {
     Closed(Option<SocketAddr>, Reason),
 }
 
-/// An item that was removed to make room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Evicted {
-    /// Somebody has fetched it since it was stored.
-    pub fetched: bool,
-    /// Seconds it had left; `None` never expires.
-    pub seconds_left: Option<u64>,
-    /// Seconds since it was last fetched, or stored.
-    pub idle_seconds: u64,
-    /// Bytes of its value.
-    pub value_bytes: u64,
-}
+pub use crate::store::Evicted;
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::ErrorCode;
 
 use crate::limits::{ITEM_BYTES_MAX, ITEM_HEADER_BYTES, KEY_BYTES_MAX};
 use crate::store::inspect::{InspectError, Inspection, Item, State, sql};
@@ -61,7 +61,7 @@ impl Inspection {
         let state = *self.state();
         let mut items = Items::new(state.generation(self.now()), state);
         let walked = self.each(None, |item| {
-            items.look(&self.look.db, item);
+            items.look(item);
             if is_wordless(item) {
                 items.note(TEXT_KEY, item, || "has a key that no text command can say".into());
             }
@@ -72,7 +72,7 @@ impl Inspection {
             damaged(error, &mut findings)?;
         } else {
             items.compare(self, &mut findings);
-            self.check_chunks(&items, &mut findings)?;
+            self.check_chunks(&mut findings)?;
         }
         let there = items.kinds.into_iter().filter(|finding| finding.count > 0);
         let (notes, more) = there.partition(|finding: &Finding| finding.kind == KINDS[TEXT_KEY].0);
@@ -145,11 +145,11 @@ impl Inspection {
         Ok(())
     }
 
-    fn check_chunks(&self, items: &Items, findings: &mut Vec<Finding>) -> Result<(), InspectError> {
+    fn check_chunks(&self, findings: &mut Vec<Finding>) -> Result<(), InspectError> {
         let orphans = self
             .look
             .db
-            .query_row(sql::CHUNKS_BEFORE, [items.first_chunk], |row| row.get::<_, i64>(0))
+            .query_row(sql::CHUNKS, [], |row| row.get::<_, i64>(0))
             .map_err(|error| self.judge(&error))?;
         if orphans > 0 {
             findings.push(Finding {
@@ -183,7 +183,6 @@ pub(super) struct Items {
     generation: i64,
     count: i64,
     bytes: i64,
-    first_chunk: Option<i64>,
     /// The bucket that the pass is in, and its keys: at most eight.
     bucket: i64,
     keys: Vec<Vec<u8>>,
@@ -197,11 +196,9 @@ const TOO_LARGE: usize = 3;
 const CAS: usize = 4;
 const GENERATION: usize = 5;
 const NUMBER: usize = 6;
-const CHUNK: usize = 7;
+const TEXT_KEY: usize = 7;
 
-const TEXT_KEY: usize = 8;
-
-const KINDS: [(&str, &str); 9] = [
+const KINDS: [(&str, &str); 8] = [
     ("misplaced", UNREACHABLE),
     ("duplicate", UNREACHABLE),
     ("key-length", UNREACHABLE),
@@ -209,7 +206,6 @@ const KINDS: [(&str, &str); 9] = [
     ("cas", "stop the daemon and raise state.cas with sqlite3 to the greatest cas of an item"),
     ("generation", "it would outlive flush_all: store the item anew through the daemon"),
     ("number", ODD),
-    ("missing-chunk", "its value is lost: delete the item"),
     ("text-key", "it is for meta and binary commands; if it was written by mistake, delete it"),
 ];
 
@@ -225,7 +221,6 @@ impl Items {
             generation,
             count: 0,
             bytes: 0,
-            first_chunk: None,
             bucket: 0,
             keys: Vec::new(),
             kinds: KINDS.map(|(kind, advice)| Finding {
@@ -252,7 +247,7 @@ impl Items {
         }
     }
 
-    pub(super) fn look(&mut self, db: &Connection, item: &Item<'_>) {
+    pub(super) fn look(&mut self, item: &Item<'_>) {
         let state = self.state;
         self.count += 1;
         let bytes = item.key.len() as u64 + item.value_bytes + ITEM_HEADER_BYTES as u64;
@@ -288,14 +283,6 @@ impl Items {
                     item.flags, item.exptime, item.cas, item.marks
                 )
             });
-        }
-        if let Some(chunk) = item.chunk {
-            self.first_chunk = Some(self.first_chunk.map_or(chunk, |least| least.min(chunk)));
-            let found = db.prepare_cached(sql::CHUNK);
-            let is_there = found.and_then(|mut statement| statement.exists([chunk]));
-            if !matches!(is_there, Ok(true)) {
-                self.note(CHUNK, item, || format!("has its value in chunk {chunk}, which is not"));
-            }
         }
     }
 

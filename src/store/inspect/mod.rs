@@ -7,6 +7,7 @@
 
 mod change;
 mod check;
+mod evict;
 mod query;
 mod sql;
 mod summary;
@@ -26,6 +27,7 @@ use crate::store::{OpenError, rows, schema};
 
 pub use change::{Changed, change};
 pub use check::{Finding, Report};
+pub use evict::Worth;
 pub use query::Cell;
 pub use summary::{Bar, Group, Summary};
 
@@ -138,7 +140,8 @@ pub struct Item<'a> {
     pub accessed: i64,
     /// 1 stale, 2 won, 4 the key is binary.
     pub marks: i64,
-    pub chunk: Option<i64>,
+    /// What eviction goes by; see `migrations/0002_recency.sql`.
+    pub recency: Option<i64>,
     pub key: &'a [u8],
     pub value_bytes: u64,
     pub life: Life,
@@ -331,7 +334,7 @@ fn item<'r>(row: &'r Row<'_>, state: &State, now: Seconds) -> rusqlite::Result<I
         stored: row.get(5)?,
         accessed: row.get(6)?,
         marks: row.get(7)?,
-        chunk: row.get(8)?,
+        recency: row.get(8)?,
         key: row.get_ref(9)?.as_bytes()?,
         value_bytes: row.get::<_, i64>(10)?.cast_unsigned(),
         life: state.life(generation, exptime, now),

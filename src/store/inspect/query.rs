@@ -160,8 +160,8 @@ fn of_column(name: &str) -> Option<&'static str> {
             Some("an item's id follows from its key; change the key, and the id goes with it")
         }
         "cas" => Some("cas ids are given out by litecached; leave it out, a changed item gets one"),
-        "generation" | "stored" | "chunk" => {
-            Some("generation, stored and chunk are litecached's own; change what clients see")
+        "generation" | "stored" | "recency" => {
+            Some("generation, stored and recency are litecached's own; change what clients see")
         }
         _ => None,
     }

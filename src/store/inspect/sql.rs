@@ -7,26 +7,23 @@ pub(super) const STATE_ROWS: &str = "SELECT count(*) FROM state";
 
 /// Every item, in the order of the table. The value is measured, not read.
 pub(super) const ITEMS: &str = "\
-    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, chunk, key, length(value) \
+    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, recency, key, length(value) \
       FROM item";
 
 /// The same of items that expire before a time, by the index on it.
 pub(super) const ITEMS_EXPIRING: &str = "\
-    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, chunk, key, length(value) \
+    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, recency, key, length(value) \
       FROM item WHERE exptime > 0 AND exptime < ?1";
 
 /// The items that share a key's hash.
 pub(super) const BUCKET: &str = "\
-    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, chunk, key, length(value) \
+    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, recency, key, length(value) \
       FROM item WHERE id BETWEEN ?1 AND ?2 AND key = ?3";
 
 pub(super) const VALUE: &str = "SELECT value FROM item WHERE id = ?1";
 
-/// The first piece of a value in pieces.
-pub(super) const CHUNK: &str = "SELECT 1 FROM chunk WHERE id = ?1";
-
-/// Pieces that stand before the first one that an item names.
-pub(super) const CHUNKS_BEFORE: &str = "SELECT count(*) FROM chunk WHERE ?1 IS NULL OR id < ?1";
+/// Pieces of values, which no item has.
+pub(super) const CHUNKS: &str = "SELECT count(*) FROM chunk";
 
 /// SQLite's own checks, at most so many findings.
 pub(super) const INTEGRITY: &str = "PRAGMA integrity_check(20)";
@@ -34,7 +31,7 @@ pub(super) const INTEGRITY_QUICK: &str = "PRAGMA quick_check(20)";
 
 /// One item by its id.
 pub(super) const ITEM: &str = "\
-    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, chunk, key, length(value) \
+    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, recency, key, length(value) \
       FROM item WHERE id = ?1";
 
 pub(super) const KEY: &str = "SELECT key FROM item WHERE id = ?1";
@@ -56,3 +53,11 @@ pub(super) const CAS_OF_EXPIRY: &str = "\
 
 /// To the place of its key.
 pub(super) const MOVE: &str = "UPDATE item SET id = ?2 WHERE id = ?1";
+
+/// The clock of evictions, and the row behind which they go on.
+pub(super) const HAND: &str = "SELECT tick, hand FROM state";
+
+/// A stretch of the table, as evictions look at it.
+pub(super) const STRETCH: &str = "\
+    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, recency, key, length(value) \
+      FROM item WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3";

@@ -1,0 +1,89 @@
+//! `inspect evict --dry-run`: what would be removed next to make room, and why.
+
+use std::ops::ControlFlow;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::json;
+
+use crate::cli::Failure;
+use crate::cli::inspect::show::{self, Out, Table};
+use crate::cli::json;
+use crate::store::inspect::{Item, Life, Worth};
+
+/// What is shown where nobody says how much.
+const COUNT_DEFAULT: &str = "20";
+
+pub(super) fn command() -> Command {
+    Command::new("evict")
+        .about("Show which items would be removed next to make room, and why")
+        .after_help(
+            "AGE is how often the budget was stored anew since an item was last read, READS at how \
+             many separate times it was. SCORE is the age divided by 1 + 3 x READS: of each \
+             stretch of 128 rows the greatest go. Dead items go before living ones.\n\
+             Only the file is read: of reads that were not written down yet only the daemon knows.",
+        )
+        .arg(
+            Arg::new("dry-run")
+                .long("dry-run")
+                .action(ArgAction::SetTrue)
+                .required(true)
+                .help("Only show them; removing is the daemon's business"),
+        )
+        .arg(
+            Arg::new("count")
+                .long("count")
+                .value_name("num")
+                .value_parser(super::count)
+                .default_value(COUNT_DEFAULT)
+                .help("How many"),
+        )
+}
+
+pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
+    let inspection = super::open(flags)?;
+    let count = flags.get_one::<u64>("count").copied().unwrap_or_default();
+    let mut out = Out::stdout();
+    if flags.get_flag("json") {
+        inspection.victims(count, |item, worth| {
+            let mut object = serde_json::Map::new();
+            json::put(&mut object, "key", item.key);
+            object.insert("size".into(), json!(item.value_bytes));
+            object.insert("age".into(), json!(worth.age));
+            object.insert("reads".into(), json!(worth.reads));
+            object.insert("score".into(), json!(worth.score));
+            object.insert("why".into(), json!(why(item)));
+            out.json(&object.into())
+        })?;
+        return out.end();
+    }
+    let mut table = Table::default();
+    let names = ["key", "size", "age", "reads", "score", "why"];
+    // The first row only waits for its neighbours.
+    let _waits = table.row(&mut out, names.map(str::to_owned).to_vec());
+    inspection.victims(count, |item, worth| table.row(&mut out, cells(item, worth)))?;
+    if let ControlFlow::Continue(()) = table.end(&mut out)
+        && Out::is_terminal()
+    {
+        show::note("reads that only the daemon's memory knows of are not seen here");
+    }
+    out.end()
+}
+
+fn cells(item: &Item<'_>, worth: Worth) -> Vec<String> {
+    vec![
+        show::text(item.key),
+        item.value_bytes.to_string(),
+        format!("{:.2}", worth.age),
+        worth.reads.to_string(),
+        format!("{:.2}", worth.score),
+        why(item).to_owned(),
+    ]
+}
+
+fn why(item: &Item<'_>) -> &'static str {
+    match item.life {
+        Life::Live if item.recency.unwrap_or(0) == 0 => "never noted",
+        Life::Live => "stalest",
+        dead => dead.name(),
+    }
+}

@@ -1,0 +1,253 @@
+//! Budgets, and what goes when they are reached.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+
+use super::*;
+
+const KIB: u64 = 1 << 10;
+
+fn key(n: usize) -> String {
+    format!("key{n:06}")
+}
+
+/// Sets so many items, some at a time, and expects all to be stored.
+fn fill(bench: &mut Bench, numbers: std::ops::Range<usize>, value: &str) {
+    let numbers: Vec<usize> = numbers.collect();
+    for some in numbers.chunks(64) {
+        let names: Vec<String> = some.iter().map(|&n| key(n)).collect();
+        let outcomes = bench.run(names.iter().map(|name| (name.as_str(), set(value))).collect());
+        assert!(outcomes.iter().all(is_stored), "{outcomes:?}");
+    }
+}
+
+fn file_bytes(bench: &Bench) -> u64 {
+    bench.directory.path().join("cache.db").metadata().unwrap().len()
+}
+
+/// The figures in `state` are those of the rows.
+fn check_figures(bench: &mut Bench) {
+    bench.until("the figures are true", |bench| figures_are_true(bench));
+}
+
+fn figures_are_true(bench: &Bench) -> bool {
+    let counted: (i64, i64) = bench
+        .elsewhere()
+        .query_row(
+            "SELECT count(*), coalesce(sum(length(key) + length(value) + 59), 0) FROM item",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .unwrap();
+    let snapshot = bench.store.snapshot();
+    counted == (snapshot.items.cast_signed(), snapshot.bytes.cast_signed())
+}
+
+#[test]
+fn beyond_the_budget_the_stalest_go_and_every_write_is_stored() {
+    for value_bytes in [10, 100, 1_000, 10_000, 100_000] {
+        let budget = 4 * 1_024 * KIB;
+        let mut bench = Bench::with(|options| options.disk_bytes_max = budget);
+        let value = "x".repeat(value_bytes);
+        let count = 3 * usize::try_from(budget).unwrap() / (value_bytes + 90);
+        fill(&mut bench, 0..count, &value);
+        bench.until("housekeeping has evicted", |bench| {
+            let amount = bench.store.shared.used(&rows::Changes::default());
+            amount.bytes <= budget
+        });
+        check_figures(&mut bench);
+        let snapshot = bench.store.snapshot();
+        assert!(snapshot.bytes > budget / 3, "{value_bytes}: {snapshot:?}");
+        let evicted = bench.store.metrics().totals().counted.evicted;
+        assert_eq!(evicted, count as u64 - snapshot.items, "{value_bytes}");
+        assert_eq!(bench.store.metrics().totals().counted.evicted_unfetched, evicted);
+        fill(&mut bench, count..count + 1, &value);
+        assert!(bench.get(&key(count)).is_some(), "{value_bytes}: what is new stays");
+        check_figures(&mut bench);
+        bench.store.close();
+        let file = file_bytes(&bench);
+        println!(
+            "{value_bytes} B: {} items, {} bytes charged, file {file} of {budget}",
+            snapshot.items, snapshot.bytes
+        );
+        assert!(file <= budget + (1_024 + 64) * KIB, "{value_bytes}: a file of {file}");
+    }
+}
+
+#[test]
+fn what_is_read_stays_and_what_is_not_goes() {
+    let mut bench = Bench::with(|options| options.items_max = 1_000);
+    fill(&mut bench, 0..1_000, "v");
+    for round in 1..10 {
+        for n in 0..200 {
+            assert!(bench.get(&key(n)).is_some(), "{n} in round {round}");
+        }
+        fill(&mut bench, round * 1_000..round * 1_000 + 500, "v");
+    }
+    bench.until("housekeeping has evicted", |bench| bench.store.snapshot().items <= 1_000);
+    assert!(bench.store.metrics().totals().counted.evicted >= 4_400);
+}
+
+#[test]
+fn what_was_hot_is_not_forgotten_by_a_restart() {
+    let with = |options: &mut Options| options.items_max = 1_000;
+    let mut bench = Bench::with(with);
+    fill(&mut bench, 0..1_000, "v");
+    for round in 1..4 {
+        (0..200).for_each(|n| assert!(bench.get(&key(n)).is_some()));
+        fill(&mut bench, round * 1_000..round * 1_000 + 300, "v");
+    }
+    let Bench { directory, clock, store, session, .. } = bench;
+    drop((session, store));
+    let mut options = Options::new(directory.path().join("cache.db"));
+    with(&mut options);
+    let store = Store::open(&options, &clock).unwrap();
+    let (sender, batches) = channel();
+    let session = store.session(Arc::new(Returned(sender)));
+    let mut bench = Bench { directory, clock, store, session, batches };
+    // As many as a fifth of them would push out all that look alike.
+    fill(&mut bench, 9_000..9_600, "v");
+    let hot = (0..200).filter(|&n| bench.get(&key(n)).is_some()).count();
+    assert!(hot >= 195, "{hot} of 200 are left");
+}
+
+#[test]
+fn without_evictions_a_full_budget_answers_errors() {
+    let mut bench = Bench::with(|options| {
+        options.items_max = 2;
+        options.evicts = false;
+    });
+    let full = Outcome::Failed(Failure::NoMemory);
+    fill(&mut bench, 0..2, "v");
+    assert_eq!(bench.run(vec![("c", set("v"))]), [full]);
+    fill(&mut bench, 0..2, "a longer value");
+    bench.run(vec![(&key(0), Op::Delete(Delete::default()))]);
+    assert!(is_stored(&bench.run(vec![("c", set("v"))])[0]));
+    assert_eq!(bench.store.metrics().totals().counted.evicted, 0);
+}
+
+#[test]
+fn a_lowered_budget_is_reached_in_the_background() {
+    let mut bench = Bench::new();
+    fill(&mut bench, 0..20_000, &"x".repeat(100));
+    let before = bench.store.snapshot();
+    bench.store.set_bytes_max(before.bytes / 4);
+    // Writes go on while it shrinks.
+    fill(&mut bench, 20_000..20_100, &"x".repeat(100));
+    bench.until("it has shrunk", |bench| bench.store.snapshot().bytes <= before.bytes / 4);
+    bench.store.set_items_max(500);
+    bench.until("it has shrunk again", |bench| bench.store.snapshot().items <= 500);
+    check_figures(&mut bench);
+}
+
+#[test]
+fn items_as_large_as_the_budget_allows_displace_each_other() {
+    let mut bench = Bench::with(|options| options.disk_bytes_max = 1_024 * KIB);
+    let large = "x".repeat(500_000);
+    for n in 0..20 {
+        assert!(is_stored(&bench.run(vec![(&key(n), set(&large))])[0]), "{n}");
+        assert!(bench.get(&key(n)).is_some());
+    }
+    fill(&mut bench, 100..200, &"x".repeat(100));
+    for n in 0..3 {
+        assert!(is_stored(&bench.run(vec![(&key(n), set(&large))])[0]), "{n}");
+    }
+}
+
+#[test]
+fn the_hook_is_told_of_each_eviction_after_its_commit() {
+    let mut bench = Bench::with(|options| options.items_max = 100);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let calls = Arc::new(AtomicU64::new(0));
+    {
+        let (told, calls) = (Arc::clone(&told), Arc::clone(&calls));
+        bench.store.when_evicting(move |key, item| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            told.lock().unwrap().push((key.bytes().to_vec(), item));
+        });
+    }
+    let names: Vec<String> = (0..100).map(key).collect();
+    bench.run(names.iter().map(|name| (name.as_str(), set_until("four", 60))).collect());
+    for n in 1..100 {
+        bench.get(&key(n));
+    }
+    bench.clock.advance(10);
+    // The clock of evictions has to go on: what is read in the tick of its storing was not.
+    fill(&mut bench, 100..150, "v");
+    bench.until("housekeeping has evicted", |bench| bench.store.snapshot().items <= 100);
+    bench.store.close();
+    let told = told.lock().unwrap();
+    assert_eq!(told.len() as u64, bench.store.metrics().totals().counted.evicted);
+    assert!(told.len() >= 50 && calls.load(Ordering::Relaxed) == told.len() as u64);
+    let (_, first) = told.iter().find(|(name, _)| *name == key(0).as_bytes()).unwrap();
+    let expected =
+        Evicted { fetched: false, seconds_left: Some(50), idle_seconds: 10, value_bytes: 4 };
+    assert_eq!(*first, expected);
+    assert!(told.iter().any(|(_, item)| item.fetched));
+}
+
+#[test]
+fn dead_items_under_the_hand_go_before_living_ones() {
+    let mut bench = Bench::with(|options| options.items_max = 100);
+    let names: Vec<String> = (0..100).map(key).collect();
+    let half = |n: usize| if n.is_multiple_of(2) { 5 } else { 0 };
+    let ops = names.iter().enumerate().map(|(n, name)| (name.as_str(), set_until("v", half(n))));
+    bench.run(ops.collect());
+    bench.clock.advance(5);
+    fill(&mut bench, 100..130, "v");
+    let counted = bench.store.metrics().totals().counted;
+    assert_eq!((counted.evicted, counted.reclaimed_expired), (0, 50));
+}
+
+#[test]
+fn what_others_store_is_as_new_as_what_clients_do() {
+    let mut bench = Bench::with(|options| options.items_max = 200);
+    fill(&mut bench, 0..400, "v");
+    let db = bench.elsewhere();
+    let insert = "INSERT INTO item (id, key, value) VALUES (8, x'66', x'76')";
+    db.execute(insert, []).unwrap();
+    let tick = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert!(tick("SELECT tick FROM state") > 0);
+    assert_eq!(tick("SELECT recency >> 4 FROM item WHERE id = 8"), tick("SELECT tick FROM state"));
+}
+
+#[test]
+fn space_is_given_back_when_most_of_the_file_is_free() {
+    let mut bench = Bench::new();
+    let large = "x".repeat(100_000);
+    fill(&mut bench, 0..400, &large);
+    let pages = |bench: &Bench| -> i64 {
+        let db = bench.elsewhere();
+        db.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap()
+    };
+    assert!(pages(&bench) > 39_000);
+    for n in 0..400 {
+        bench.run(vec![(&key(n), Op::Delete(Delete::default()))]);
+    }
+    // 8 MiB of free space stay for what comes next.
+    bench.until("the file is shorter", |bench| pages(bench) <= 9 << 10);
+    assert!(bench.store.metrics().totals().counted.vacuumed_pages > 29_000);
+    fill(&mut bench, 0..10, &large);
+    bench.store.close();
+    assert!(file_bytes(&bench) < 11 << 20);
+}
+
+#[test]
+fn many_that_expire_at_once_leave_soon_and_nobody_waits() {
+    let mut bench = Bench::new();
+    for first in (0..20_000).step_by(500) {
+        let names: Vec<String> = (first..first + 500).map(key).collect();
+        bench.run(names.iter().map(|name| (name.as_str(), set_until("v", 60))).collect());
+    }
+    bench.clock.advance(60);
+    let (began, mut longest) = (Stamp::now(), Duration::ZERO);
+    while bench.store.snapshot().items > 1 {
+        let asked = Stamp::now();
+        assert!(is_stored(&bench.run(vec![("other", set("v"))])[0]));
+        longest = longest.max(asked.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", bench.store.snapshot());
+    }
+    println!("gone after {:?}, a write took {longest:?} at most", began.elapsed());
+    let counted = bench.store.metrics().totals().counted;
+    assert_eq!((counted.reclaimed_expired, counted.evicted), (20_000, 0));
+}

@@ -1,0 +1,52 @@
+//! Gives space back to the file system, where the file is much larger than what it holds.
+//!
+//! Free pages are what the next items go to, so some stay. The last pages of the file are moved to the
+//! front a few at a time, between commits; the file becomes shorter with the next checkpoint.
+
+use crate::limits::{VACUUM_FREE_BYTES_LEAST, VACUUM_PAGES};
+use crate::store::rows::Changes;
+use crate::store::schema::PAGE_BYTES;
+use crate::store::shared::Shared;
+use crate::store::writer::{Trouble, Writer};
+
+/// A vacuum begins when more than this part of the file is free.
+const BEGINS: u64 = 4;
+
+/// It ends when no more than this part is.
+const ENDS: u64 = 8;
+
+/// Whether a vacuum is under way.
+#[derive(Debug, Default)]
+pub(super) struct Vacuum {
+    is_running: bool,
+}
+
+impl Vacuum {
+    /// Gives some pages back. Returns whether there is more to do, but for the others' turn.
+    pub(super) fn step(&mut self, writer: &mut Writer, shared: &Shared) -> Result<bool, Trouble> {
+        let failed = |error: rusqlite::Error, writer: &Writer| writer.roll_back(&error);
+        let (pages, free) = writer.pages().map_err(|error| failed(error, writer))?;
+        let part = if self.is_running { ENDS } else { BEGINS };
+        let least = VACUUM_FREE_BYTES_LEAST / u64::from(PAGE_BYTES);
+        self.is_running = free > (pages / part).max(least);
+        // What it moves goes through the WAL: a checkpoint comes first.
+        let is_due = shared.wal_frames.load(std::sync::atomic::Ordering::Relaxed)
+            >= shared.checkpoint_frames();
+        if !self.is_running || is_due {
+            return Ok(false);
+        }
+        writer.begin()?;
+        let vacuum = || -> rusqlite::Result<()> {
+            let pragma = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
+            let mut statement = writer.db.prepare_cached(&pragma)?;
+            // Each row is a page.
+            let mut pages = statement.query([])?;
+            while pages.next()?.is_some() {}
+            Ok(())
+        };
+        vacuum().map_err(|error| failed(error, writer))?;
+        writer.end(shared, &Changes::default())?;
+        shared.metrics.vacuumed_pages.add(VACUUM_PAGES);
+        Ok(true)
+    }
+}
