@@ -58,7 +58,7 @@ fn check_says_whether_it_would_start() {
         ("", "config check -s /nonexistent/x", none, 73, "/nonexistent is not a directory"),
         ("", "config check --http 127.0.0.1:60000", none, 64, "another port"),
         // A start says the same.
-        ("", "serve -p 0 -e /tmp", none, 73, "/tmp is a directory; name a file"),
+        ("", "serve -p -1 -e /tmp", none, 73, "/tmp is a directory; name a file"),
         ("", "serve --http 127.0.0.1:60000", none, 64, "another port"),
         ("max-dsk = 1", "--config x.toml", none, 78, "did you mean max-disk?"),
         ("daemon = true", "--config x.toml", none, 78, "x.toml line 1: daemon would return"),
