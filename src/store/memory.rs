@@ -4,8 +4,8 @@
 //! number that keys share:
 //!
 //! - The writer closes the guards of the keys it changes before `COMMIT` and opens them after it has
-//!   put the new rows here. While a guard is closed nobody fills: readers of the old row and readers
-//!   of the new one must not take turns.
+//!   put the new rows here. While a guard is closed nobody fills, and the keys that are changed are not
+//!   answered from here: whoever has seen the new row in the database must not find the old one.
 //! - A reader notes the number of the last finished commit before its snapshot begins, and fills only
 //!   if the key's guard is open and was last closed for a commit no later than that. So a late reader
 //!   cannot put an old row back.
@@ -58,7 +58,8 @@ pub(super) struct Memory {
     floor: AtomicU64,
 }
 
-type Tier = Cache<Name, Entry, Weight, Hashed, DefaultLifecycle<Name, Entry>>;
+/// `None` is in the place of a row that is being changed.
+type Tier = Cache<Name, Option<Entry>, Weight, Hashed, DefaultLifecycle<Name, Option<Entry>>>;
 
 #[derive(Debug, Default)]
 struct Guard {
@@ -79,7 +80,7 @@ impl Memory {
 
     /// The row of a key, if it is here.
     pub(super) fn get(&self, hash: u64, key: Key<'_>) -> Option<Entry> {
-        self.cache.get()?.get(&Sought { hash, key: key.bytes() })
+        self.cache.get()?.get(&Sought { hash, key: key.bytes() }).flatten()
     }
 
     /// To be called before a snapshot begins.
@@ -96,9 +97,16 @@ impl Memory {
         }
     }
 
-    /// Before `COMMIT`: nobody fills this key until [`Memory::finish`] has run for it.
-    pub(super) fn close(&self, hash: u64) {
-        self.guard(hash).closed = true;
+    /// Before `COMMIT`: nobody fills this key, or is answered from here, until [`Memory::finish`] has run
+    /// for it.
+    pub(super) fn close(&self, hash: u64, key: Key<'_>) {
+        let mut guard = self.guard(hash);
+        guard.closed = true;
+        if let Some(cache) = self.cache.get() {
+            // It keeps its place among the hot ones. A key that is not here needs nothing.
+            let name = Name { hash, key: key.bytes().into() };
+            drop(cache.replace(name, None, true));
+        }
     }
 
     /// After `COMMIT`, once for all its keys.
@@ -117,9 +125,11 @@ impl Memory {
         }
     }
 
-    /// After a transaction that did not commit: the key's row is what it was.
-    pub(super) fn reopen(&self, hash: u64) {
-        self.guard(hash).closed = false;
+    /// After a transaction that did not commit: the key's row is what it was, and is read again.
+    pub(super) fn reopen(&self, hash: u64, key: Key<'_>) {
+        let mut guard = self.guard(hash);
+        guard.closed = false;
+        self.remove(hash, key);
     }
 
     /// Another program may have changed any row: forget everything, whatever is being read now.
@@ -168,10 +178,11 @@ impl Memory {
 
     fn put(&self, hash: u64, key: Key<'_>, entry: Entry) {
         let Some(cache) = self.cache.get() else { return };
-        if entry_bytes(key.bytes(), &entry) * ENTRIES_PER_SHARD_LEAST > cache.shard_capacity() {
+        if entry_bytes(key.bytes(), Some(&entry)) * ENTRIES_PER_SHARD_LEAST > cache.shard_capacity()
+        {
             self.remove(hash, key);
         } else {
-            cache.insert(Name { hash, key: key.bytes().into() }, entry);
+            cache.insert(Name { hash, key: key.bytes().into() }, Some(entry));
         }
     }
 
@@ -202,8 +213,9 @@ fn tier(bytes: u64) -> Tier {
     Cache::with_options(options, Weight, Hashed, DefaultLifecycle::default())
 }
 
-fn entry_bytes(key: &[u8], entry: &Entry) -> u64 {
-    key.len() as u64 + entry.item.value.len() as u64 + ENTRY_BYTES
+fn entry_bytes(key: &[u8], entry: Option<&Entry>) -> u64 {
+    let value_bytes = entry.map_or(0, |entry| entry.item.value.len());
+    (key.len() + value_bytes) as u64 + ENTRY_BYTES
 }
 
 /// A key with its hash, which is computed once per request.
@@ -239,9 +251,9 @@ impl Equivalent<Name> for Sought<'_> {
 #[derive(Debug, Clone, Copy)]
 struct Weight;
 
-impl Weighter<Name, Entry> for Weight {
-    fn weight(&self, name: &Name, entry: &Entry) -> u64 {
-        entry_bytes(&name.key, entry)
+impl Weighter<Name, Option<Entry>> for Weight {
+    fn weight(&self, name: &Name, entry: &Option<Entry>) -> u64 {
+        entry_bytes(&name.key, entry.as_ref())
     }
 }
 
@@ -310,7 +322,7 @@ mod tests {
     fn a_late_reader_cannot_put_an_old_row_back() {
         let memory = Memory::new(1 << 20);
         let before = memory.epoch();
-        memory.close(7);
+        memory.close(7, key());
         memory.fill(7, key(), entry("old, read before the commit"), before);
         assert_eq!(value(&memory), None, "closed");
         let during = memory.epoch();
@@ -341,11 +353,26 @@ mod tests {
     }
 
     #[test]
+    fn who_saw_the_new_row_does_not_find_the_old_one() {
+        let memory = Memory::new(1 << 20);
+        // One reader has missed; another fills; then the row is changed. The first now reads the new
+        // row in the database, before it is here.
+        memory.fill(7, key(), entry("old"), memory.epoch());
+        memory.close(7, key());
+        assert_eq!(value(&memory), None, "the database may show the new row from here on");
+        let epoch = memory.committed();
+        memory.finish(7, key(), Some(entry("new")), epoch);
+        assert_eq!(value(&memory).as_deref(), Some(&b"new"[..]));
+    }
+
+    #[test]
     fn a_transaction_that_fails_leaves_the_row() {
         let memory = Memory::new(1 << 20);
         memory.fill(7, key(), entry("a"), memory.epoch());
-        memory.close(7);
-        memory.reopen(7);
+        memory.close(7, key());
+        memory.reopen(7, key());
+        assert_eq!(value(&memory), None, "it is read again");
+        memory.fill(7, key(), entry("a"), memory.epoch());
         assert_eq!(value(&memory).as_deref(), Some(&b"a"[..]));
     }
 
@@ -353,7 +380,7 @@ mod tests {
     fn what_is_too_large_replaces_nothing_and_leaves_nothing_old() {
         let memory = Memory::new(4 << 20);
         memory.fill(7, key(), entry("a"), memory.epoch());
-        memory.close(7);
+        memory.close(7, key());
         let large = "x".repeat(3 << 20);
         let epoch = memory.committed();
         memory.finish(7, key(), Some(entry(&large)), epoch);

@@ -204,11 +204,11 @@ impl Writer {
                 .map_err(|error| self.roll_back(&error))?;
         }
         for row in &changes.rows {
-            shared.memory.close(row.hash);
+            shared.memory.close(row.hash, row.key.as_key());
         }
         if let Err(error) = self.run("COMMIT") {
             for row in &changes.rows {
-                shared.memory.reopen(row.hash);
+                shared.memory.reopen(row.hash, row.key.as_key());
             }
             return Err(match self.roll_back(&error) {
                 refused @ (Trouble::Refused(_) | Trouble::Busy) => refused,
