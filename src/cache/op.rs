@@ -3,7 +3,7 @@
 //! memcached's three wire forms ask for the same few things with more or fewer conditions; each
 //! operation here carries all of them, and `Default` is what the classic commands ask for.
 
-use crate::cache::{Deadline, Exptime, Head, Value};
+use crate::cache::{Content, Deadline, Exptime, Head};
 use crate::clock::Seconds;
 
 /// Which existing state a store wants to find.
@@ -131,7 +131,7 @@ pub enum Op {
     /// Read it.
     Fetch(Fetch),
     /// Write it.
-    Store(Store, Value),
+    Store(Store, Content),
     /// Treat its value as a decimal number and change it.
     Arithmetic(Arithmetic),
     /// Give it a new expiry.
@@ -158,10 +158,10 @@ impl Op {
         !matches!(self, Self::Fetch(fetch) if fetch.is_plain())
     }
 
-    /// Bytes of value it carries.
+    /// Bytes of value that it holds in memory.
     pub fn value_bytes(&self) -> usize {
         match self {
-            Self::Store(_, value) => value.len(),
+            Self::Store(_, value) => value.held_bytes(),
             _ => 0,
         }
     }

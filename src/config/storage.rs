@@ -56,6 +56,8 @@ impl Reading<'_> {
             disk_bytes_max: self.budget(memory)?.unwrap_or(default.disk_bytes_max),
             wal_bytes_max: self.wal(item, default.wal_bytes_max)?,
             item_bytes_max: item,
+            large_value_bytes: default.large_value_bytes,
+            piece_bytes: default.piece_bytes,
             durability: self.durability()?.unwrap_or(default.durability),
             readers: threads,
             path: default.path,

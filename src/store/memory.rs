@@ -165,7 +165,10 @@ impl Memory {
 
     fn put(&self, hash: u64, key: Key<'_>, entry: Entry) {
         let Some(cache) = self.cache.get() else { return };
-        if entry_bytes(key.bytes(), &entry) * ENTRIES_PER_SHARD_LEAST > cache.shard_capacity() {
+        let is_large = entry.item.value.whole().is_none();
+        if is_large
+            || entry_bytes(key.bytes(), &entry) * ENTRIES_PER_SHARD_LEAST > cache.shard_capacity()
+        {
             self.remove(hash, key);
         } else {
             cache.insert(Name { hash, key: key.bytes().into() }, entry);
@@ -200,7 +203,7 @@ fn tier(bytes: u64) -> Tier {
 }
 
 fn entry_bytes(key: &[u8], entry: &Entry) -> u64 {
-    key.len() as u64 + entry.item.value.len() as u64 + ENTRY_BYTES
+    key.len() as u64 + entry.item.value.len() + ENTRY_BYTES
 }
 
 /// A key with its hash, which is computed once per request.
@@ -296,7 +299,7 @@ mod tests {
     }
 
     fn value(memory: &Memory) -> Option<Vec<u8>> {
-        memory.get(7, key()).map(|entry| entry.item.value.bytes().to_vec())
+        memory.get(7, key()).map(|entry| entry.item.value.whole().unwrap().bytes().to_vec())
     }
 
     #[test]

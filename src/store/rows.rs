@@ -5,14 +5,15 @@
 
 use std::sync::atomic::Ordering;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::cache::{
-    Absence, Context, Deadline, Decision, Effect, Existing, Failure, Head, Item, Key, KeyBuf,
-    Marks, Mode, Op, Outcome, Store, Value, decide,
+    Absence, Content, Context, Deadline, Decision, Effect, Existing, Failure, Head, Item, Key,
+    KeyBuf, Marks, Mode, Op, Outcome, Pieces, Run, Store, decide,
 };
 use crate::clock::Seconds;
 use crate::limits::{ITEM_HEADER_BYTES, KEYS_PER_BUCKET};
+use crate::store::list;
 use crate::store::memory::Entry;
 use crate::store::recency::Recency;
 use crate::store::shared::Shared;
@@ -21,8 +22,8 @@ use crate::store::sql;
 /// Cas ids given out between two writes of the figure that says so.
 const CAS_BLOCK: u64 = 1 << 20;
 
-/// SQLite's own limit for a row, with room for its other columns.
-const ROW_VALUE_BYTES_MAX: u64 = 999_990_000;
+/// The mark of a row whose value is in pieces.
+const IN_PIECES: u8 = 8;
 
 /// Cas ids that may be given out.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +47,8 @@ pub(super) struct Changes {
     pub(super) replaced: u64,
     /// Bytes of values read and written.
     pub(super) moved: usize,
+    /// Pieces have become loose.
+    pub(super) loosened: bool,
     /// Each changed key once, with its new row.
     pub(super) rows: Vec<Changed>,
 }
@@ -65,6 +68,8 @@ struct Found {
     absence: Absence,
     generation: i64,
     item_bytes: i64,
+    /// Its pieces, where its value is in pieces.
+    pieces: Option<Pieces>,
     /// Where a new row would go; `None` if too many keys share the hash.
     free: Option<i64>,
 }
@@ -107,15 +112,24 @@ impl Rows<'_> {
         changes.moved += found
             .existing
             .as_ref()
-            .map_or(0, |existing| existing.value.as_ref().map_or(0, Value::len));
-        if let Effect::Put(Item { head, .. }) | Effect::Head(head) = &effect
+            .map_or(0, |existing| existing.value.as_ref().map_or(0, Content::held_bytes));
+        if let Effect::Put(Item { head, .. }) | Effect::Join { head, .. } | Effect::Head(head) =
+            &effect
             && head.cas == cas.next
         {
             cas.next += 1;
         }
-        if let Effect::Put(item) = &effect {
-            changes.moved += item.value.len();
-            if let Some(refusal) = refusal(self.shared, key, item, &found, changes) {
+        if let Effect::Put(Item { head, .. }) | Effect::Join { head, .. } = &effect {
+            changes.moved += match &effect {
+                Effect::Put(item) => item.value.held_bytes(),
+                _ => op.value_bytes() + self.shared.large.piece_bytes,
+            };
+            let mut refusal = refusal(self.shared, key, head, &found, changes);
+            if refusal.is_none() && !self.take_in(op)? {
+                log::error!("the pieces of a value that arrived are not in loose any more");
+                refusal = Some(Outcome::Failed(Failure::Unavailable));
+            }
+            if let Some(refusal) = refusal {
                 outcome = refusal;
                 // memcached, too, drops what a set that found no room would have replaced.
                 effect = match op {
@@ -124,7 +138,7 @@ impl Rows<'_> {
                 };
             }
         }
-        self.apply(hash, key, &found, effect, changes)?;
+        self.apply(hash, key, found, effect, changes)?;
         if is_fetch(op) && matches!(outcome, Outcome::Hit(_) | Outcome::Touched(_)) {
             self.shared.recency.note(hash, self.now);
         }
@@ -143,6 +157,7 @@ impl Rows<'_> {
             absence: Absence::Unknown,
             generation: 0,
             item_bytes: 0,
+            pieces: None,
             free: Some(first),
         };
         while let Some(row) = rows.next()? {
@@ -158,12 +173,26 @@ impl Rows<'_> {
             let mut head = head(row)?;
             head.accessed = head.accessed.max(self.shared.recency.last(hash).unwrap_or_default());
             found.item_bytes = item_bytes(key, head.value_bytes);
+            let content = content(row, whole)?;
+            if let Some(Content::Large(pieces)) = &content {
+                found.pieces = Some(pieces.clone());
+            } else if content.is_none() && is_in_pieces(row)? {
+                // It can only be overwritten: see `content`.
+                continue;
+            }
             if head.deadline.is_past(self.now) {
                 found.absence = Absence::Expired;
             } else if found.generation < self.shared.generation(self.now) {
                 found.absence = Absence::Flushed;
             } else {
-                let value = if whole { Some(row.get_ref(10)?.as_blob()?.into()) } else { None };
+                let value = match content {
+                    // Taken inside the transaction: an item has it.
+                    Some(Content::Large(pieces)) if whole => {
+                        Some(Content::Large(self.shared.large.hold(pieces)))
+                    }
+                    content if whole => content,
+                    _ => None,
+                };
                 found.existing = Some(Existing { head, value });
             }
         }
@@ -174,13 +203,29 @@ impl Rows<'_> {
         &self,
         hash: u64,
         key: Key<'_>,
-        found: &Found,
+        found: Found,
         effect: Effect,
         changes: &mut Changes,
     ) -> rusqlite::Result<()> {
         match effect {
             Effect::None => {}
-            Effect::Put(item) => {
+            Effect::Join { head, parts } => {
+                let value = self.join(parts, changes)?;
+                // What of the old pieces is not in the new list has been seen to.
+                let found = Found { pieces: None, ..found };
+                let put = Effect::Put(Item { head, value: Content::Large(value) });
+                return self.apply(hash, key, found, put, changes);
+            }
+            Effect::Put(mut item) => {
+                if let Content::Whole(value) = &item.value
+                    && value.len() as u64 > self.shared.large.value_bytes
+                {
+                    let run = self.write_pieces(value.bytes())?;
+                    item.value = Content::Large(Pieces::new([run]));
+                }
+                if let Some(pieces) = &found.pieces {
+                    loosen(self.db, pieces.runs(), changes)?;
+                }
                 let generation = self.shared.generation(self.now);
                 let bytes = item_bytes(key, item.head.value_bytes);
                 if item.head.accessed == Seconds::default() {
@@ -207,7 +252,7 @@ impl Rows<'_> {
                     head.cas.cast_signed(),
                     marks
                 ])?;
-                let value = found.existing.as_ref().and_then(|existing| existing.value.clone());
+                let value = found.existing.and_then(|existing| existing.value);
                 let entry = value.map(|value| Entry {
                     generation: found.generation,
                     item: Item { head, value },
@@ -240,13 +285,105 @@ impl Rows<'_> {
         statement.raw_bind_parameter(4, head.flags)?;
         statement.raw_bind_parameter(5, head.cas.cast_signed())?;
         statement.raw_bind_parameter(6, head.stored.0)?;
-        statement.raw_bind_parameter(7, head.marks.bits())?;
-        statement.raw_bind_parameter(8, item.value.bytes())?;
+        match &item.value {
+            Content::Whole(value) => {
+                statement.raw_bind_parameter(7, head.marks.bits())?;
+                statement.raw_bind_parameter(8, value.bytes())?;
+            }
+            Content::Large(pieces) => {
+                statement.raw_bind_parameter(7, head.marks.bits() | IN_PIECES)?;
+                statement.raw_bind_parameter(8, list::write(pieces.runs()).as_bytes())?;
+            }
+        }
         statement.raw_bind_parameter(9, head.accessed.0)?;
         if let Some(key) = key {
             statement.raw_bind_parameter(10, key.bytes())?;
         }
         statement.raw_execute().map(|_| ())
+    }
+
+    /// Pieces that an operation brings are loose no more. Whether they were.
+    fn take_in(&self, op: &Op) -> rusqlite::Result<bool> {
+        let Op::Store(_, Content::Large(pieces)) = op else { return Ok(true) };
+        let taken = self.db.prepare_cached(sql::NOT_LOOSE)?.execute([pieces.runs()[0].first])?;
+        Ok(taken == 1)
+    }
+
+    fn write_pieces(&self, bytes: &[u8]) -> rusqlite::Result<Run> {
+        let run = self.shared.large.ids(bytes.len() as u64);
+        let mut write = self.db.prepare_cached(sql::WRITE_PIECE)?;
+        for (id, piece) in (run.first..).zip(bytes.chunks(self.shared.large.piece_bytes)) {
+            write.execute(params![id, piece])?;
+        }
+        Ok(run)
+    }
+
+    /// Makes one list of two values. Where the shorter one is bytes, and fits into the piece beside it, a
+    /// new piece takes that one's place, so that however often something is appended, two pieces side by
+    /// side have more bytes than one holds, and the list stays short.
+    fn join(&self, [first, second]: [Content; 2], changes: &mut Changes) -> rusqlite::Result<Pieces> {
+        let (mut front, mut back) = match (first, second) {
+            (Content::Large(first), Content::Large(second)) => {
+                (first.runs().to_vec(), second.runs().to_vec())
+            }
+            (Content::Large(first), Content::Whole(second)) => {
+                let mut front = first.runs().to_vec();
+                let mut bytes = Vec::new();
+                if let Some(run) = front.last_mut()
+                    && let Some(piece) = self.piece_beside(run, run.last(), second.len())?
+                {
+                    let dropped = Run { first: run.last(), count: 1, bytes: piece.len() as u64 };
+                    (run.count, run.bytes) = (run.count - 1, run.bytes - dropped.bytes);
+                    loosen(self.db, &[dropped], changes)?;
+                    bytes = piece;
+                }
+                bytes.extend_from_slice(second.bytes());
+                (front, self.new_run(&bytes)?)
+            }
+            (Content::Whole(first), Content::Large(second)) => {
+                let mut back = second.runs().to_vec();
+                let mut bytes = first.bytes().to_vec();
+                if let Some(run) = back.first_mut()
+                    && let Some(piece) = self.piece_beside(run, run.first, first.len())?
+                {
+                    let dropped = Run { first: run.first, count: 1, bytes: piece.len() as u64 };
+                    *run = Run {
+                        first: run.first + 1,
+                        count: run.count - 1,
+                        bytes: run.bytes - dropped.bytes,
+                    };
+                    loosen(self.db, &[dropped], changes)?;
+                    bytes.extend_from_slice(&piece);
+                }
+                (self.new_run(&bytes)?, back)
+            }
+            (Content::Whole(first), Content::Whole(second)) => {
+                (self.new_run(&[first.bytes(), second.bytes()].concat())?, Vec::new())
+            }
+        };
+        front.append(&mut back);
+        front.retain(|run| run.count > 0);
+        Ok(Pieces::new(front))
+    }
+
+    /// The piece with this id of a run, if it has room for so many bytes more.
+    fn piece_beside(&self, run: &Run, id: i64, more: usize) -> rusqlite::Result<Option<Vec<u8>>> {
+        if more == 0 {
+            return Ok(None);
+        }
+        let mut read = self.db.prepare_cached(sql::READ_PIECE)?;
+        let piece: Option<Vec<u8>> = read.query_row([id], |row| row.get(0)).optional()?;
+        // A run that does not add up is left as it is: its readers will find out.
+        let adds_up = |piece: &Vec<u8>| match run.bytes.checked_sub(piece.len() as u64) {
+            Some(rest) => (rest == 0) == (run.count == 1),
+            None => false,
+        };
+        let fits = |piece: &Vec<u8>| piece.len() + more <= self.shared.large.piece_bytes;
+        Ok(piece.filter(|piece| adds_up(piece) && fits(piece)))
+    }
+
+    fn new_run(&self, bytes: &[u8]) -> rusqlite::Result<Vec<Run>> {
+        if bytes.is_empty() { Ok(Vec::new()) } else { Ok(vec![self.write_pieces(bytes)?]) }
     }
 }
 
@@ -289,31 +426,43 @@ pub(super) fn write_accessed(db: &Connection, recency: &Recency) -> rusqlite::Re
 fn refusal(
     shared: &Shared,
     key: Key<'_>,
-    item: &Item,
+    head: &Head,
     found: &Found,
     changes: &Changes,
 ) -> Option<Outcome> {
-    if item.head.value_bytes > ROW_VALUE_BYTES_MAX {
-        return Some(Outcome::TooLarge);
-    }
     if found.id.is_none() && found.free.is_none() {
         return Some(Outcome::Failed(Failure::NoMemory));
     }
     let limit = shared.disk_bytes_max.load(Ordering::Relaxed);
-    let more = item_bytes(key, item.head.value_bytes) - found.item_bytes;
-    let bytes = shared.bytes.load(Ordering::Relaxed) + changes.bytes + more;
+    let more = item_bytes(key, head.value_bytes) - found.item_bytes;
+    let bytes = shared.charged_bytes().cast_signed() + changes.bytes + more;
     let over = limit > 0 && more > 0 && u64::try_from(bytes).is_ok_and(|bytes| bytes > limit);
     over.then_some(Outcome::Failed(Failure::NoMemory))
 }
 
-/// Removes a row.
+/// Notes pieces that no item has from now on.
+fn loosen(db: &Connection, runs: &[Run], changes: &mut Changes) -> rusqlite::Result<()> {
+    let loose = params![runs[0].first, list::write(runs)];
+    db.prepare_cached(sql::LOOSEN)?.execute(loose)?;
+    changes.loosened = true;
+    Ok(())
+}
+
+/// Removes a row. The pieces of its value are loose from now on.
 pub(super) fn delete(
     db: &Connection,
     id: i64,
     item_bytes: i64,
     changes: &mut Changes,
 ) -> rusqlite::Result<()> {
-    db.prepare_cached(sql::DELETE)?.execute([id])?;
+    let removed = |row: &rusqlite::Row<'_>| {
+        let text = row.get_ref(0)?.as_blob_or_null()?;
+        Ok(text.and_then(list::read))
+    };
+    let removed = db.prepare_cached(sql::DELETE)?.query_row([id], removed).optional()?;
+    if let Some(pieces) = removed.flatten() {
+        loosen(db, pieces.runs(), changes)?;
+    }
     changes.items -= 1;
     changes.bytes -= item_bytes;
     Ok(())
@@ -329,6 +478,23 @@ pub(super) fn item_bytes(key: Key<'_>, value_bytes: u64) -> i64 {
 pub(super) fn bucket(hash: u64) -> (i64, i64) {
     let first = hash.cast_signed() & !(KEYS_PER_BUCKET - 1);
     (first, first + KEYS_PER_BUCKET - 1)
+}
+
+/// The value of a row of [`sql::FIND`] or [`sql::FIND_WHOLE`]; of the first only one in pieces. None too
+/// where another program wrote a list that is none: that item is as good as absent.
+pub(super) fn content(row: &rusqlite::Row<'_>, whole: bool) -> rusqlite::Result<Option<Content>> {
+    if is_in_pieces(row)? {
+        let pieces = list::read(row.get_ref(10)?.as_blob()?);
+        if pieces.is_none() {
+            log::warn!("an item's list of pieces is none; see litecached inspect check");
+        }
+        return Ok(pieces.map(Content::Large));
+    }
+    Ok(if whole { Some(row.get_ref(10)?.as_blob()?.into()) } else { None })
+}
+
+fn is_in_pieces(row: &rusqlite::Row<'_>) -> rusqlite::Result<bool> {
+    Ok(row.get_ref(11)?.as_i64()? != 0)
 }
 
 /// The head of an item, from a row of [`sql::FIND`] or [`sql::FIND_WHOLE`].

@@ -37,11 +37,13 @@ pub(super) struct Step {
 }
 
 /// The numbered files of `migrations/`. `user_version` is how many have been applied.
-pub(super) const STEPS: &[Step] =
-    &[Step { name: "0001_items", sql: include_str!("../../migrations/0001_items.sql") }];
+pub(super) const STEPS: &[Step] = &[
+    Step { name: "0001_items", sql: include_str!("../../migrations/0001_items.sql") },
+    Step { name: "0003_large", sql: include_str!("../../migrations/0003_large.sql") },
+];
 
 /// The schema version this program knows.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 const _: () = assert!(STEPS.len() == VERSION as usize);
 
 /// The version that the last of these makes.

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::cache::Key;
 use crate::clock::{Clock, Seconds};
 use crate::metrics::Storage;
+use crate::store::large::Large;
 use crate::store::memory::Memory;
 use crate::store::recency::Recency;
 use crate::store::schema::{self, FRAME_BYTES};
@@ -28,6 +29,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) memory: Memory,
     pub(super) recency: Recency,
+    pub(super) large: Arc<Large>,
     pub(super) metrics: Storage,
     hash_seed: u64,
     /// Items of an older generation are gone. Rises after the commit of a flush.
@@ -73,11 +75,12 @@ pub(super) struct State {
 }
 
 impl Shared {
-    pub(super) fn new(options: &Options, clock: Clock, state: State) -> Self {
+    pub(super) fn new(options: &Options, clock: Clock, state: State, large: Large) -> Self {
         Self {
             clock,
             memory: Memory::new(options.memory_bytes),
             recency: Recency::new(),
+            large: Arc::new(large),
             metrics: Storage::default(),
             hash_seed: state.hash_seed.cast_unsigned(),
             generation: AtomicI64::new(state.generation),
@@ -133,6 +136,12 @@ impl Shared {
         self.bytes.store(state.bytes, Ordering::Relaxed);
         self.flush_at.store(state.flush_at, Ordering::Release);
         self.generation.store(state.generation, Ordering::Release);
+    }
+
+    /// What counts in the item budget: items, and values that are arriving piece by piece.
+    pub(super) fn charged_bytes(&self) -> u64 {
+        let items = u64::try_from(self.bytes.load(Ordering::Relaxed)).unwrap_or(0);
+        items + self.large.arriving_bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn wal_bytes(&self) -> u64 {
@@ -237,6 +246,7 @@ impl Shared {
 
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        self.large.stop();
         self.request_housework();
     }
 
