@@ -31,6 +31,10 @@ pub const LOGIN_LINE_BYTES_LEAST: usize = 6;
 /// end, and rounding. With a key of 1 byte the largest value of the default size is 1,048,516 there.
 pub const ITEM_HEADER_BYTES: usize = 59;
 
+/// A SASL message. A login names a user twice and a password, of 250 bytes or so each; a longer message is
+/// dropped.
+pub const SASL_BYTES_MAX: usize = 1 << 10;
+
 /// Default of `-I`: the largest item, key and header included.
 pub const ITEM_BYTES_DEFAULT: u64 = 1 << 20;
 /// Least `-I`, as in memcached.
@@ -98,7 +102,7 @@ pub const VALUE_STEP_BYTES: usize = 64 << 10;
 
 /// What is held for clients on all connections together: values that are arriving, values that wait
 /// for their commit, replies that are not sent. Beyond it a value that is arriving is swallowed and
-/// refused, and a client that does not take its replies is let go. Never less than two items.
+/// refused, and a client that does not take its replies is let go. No value in pieces is held whole.
 pub const HELD_BYTES_MAX: u64 = 512 << 20;
 
 /// Values of one connection that wait for their commit. Beyond it its further requests wait unread.
@@ -172,6 +176,7 @@ pub const KEYS_PER_BUCKET: i64 = 8;
 
 const _: () = assert!(KEYS_PER_BUCKET.count_ones() == 1);
 const _: () = assert!(READ_BUFFER_BYTES > 2 * LINE_BYTES_MAX + KEY_BYTES_MAX);
+const _: () = assert!(READ_BUFFER_BYTES > SASL_BYTES_MAX + 2 * KEY_BYTES_MAX);
 const _: () = assert!(WAL_BYTES_LEAST <= WAL_BYTES_DEFAULT);
 const _: () = assert!(BATCH_BYTES_MAX as u64 <= WAL_BYTES_LEAST);
 

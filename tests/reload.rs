@@ -96,10 +96,12 @@ fn limits_change_while_it_serves() {
         "reloaded conn-limit: 1024 -> 50",
         "reloaded max-reqs-per-event: 64 -> 7",
         "reloaded disable-flush-all: false -> true",
+        "reloaded disable-watch: false -> true",
+        "reloaded disable-dumping: false -> true",
     ] {
         assert_eq!(said.matches(change).count(), 1, "{change} in:\n{said}");
     }
-    assert_eq!(said.lines().count(), 8, "a line each:\n{said}");
+    assert_eq!(said.lines().count(), 9, "a line each:\n{said}");
     for (name, value) in [
         ("maxbytes", (5_u64 << 30).to_string()),
         ("item_size_max", (2 << 20).to_string()),

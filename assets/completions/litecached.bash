@@ -206,14 +206,14 @@ _litecached() {
                     return 0
                     ;;
                 --protocol)
-                    COMPREPLY=($(compgen -W "auto ascii" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto ascii binary" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
                     return 0
                     ;;
                 -B)
-                    COMPREPLY=($(compgen -W "auto ascii" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto ascii binary" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -786,14 +786,14 @@ _litecached() {
                     return 0
                     ;;
                 --protocol)
-                    COMPREPLY=($(compgen -W "auto ascii" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto ascii binary" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
                     return 0
                     ;;
                 -B)
-                    COMPREPLY=($(compgen -W "auto ascii" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto ascii binary" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -1208,14 +1208,14 @@ _litecached() {
                     return 0
                     ;;
                 --protocol)
-                    COMPREPLY=($(compgen -W "auto ascii" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto ascii binary" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
                     return 0
                     ;;
                 -B)
-                    COMPREPLY=($(compgen -W "auto ascii" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto ascii binary" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -2068,14 +2068,14 @@ _litecached() {
                     return 0
                     ;;
                 --protocol)
-                    COMPREPLY=($(compgen -W "auto ascii" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto ascii binary" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
                     return 0
                     ;;
                 -B)
-                    COMPREPLY=($(compgen -W "auto ascii" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "auto ascii binary" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi

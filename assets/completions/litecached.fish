@@ -31,8 +31,9 @@ complete -c litecached -n "__fish_litecached_needs_command" -s a -l unix-mask -d
 complete -c litecached -n "__fish_litecached_needs_command" -s U -l udp-port -d 'Only 0: there is no UDP [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s b -l listen-backlog -d 'Connections waiting to be accepted [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -l http -d 'Serve metrics and health there, over HTTP' -r -f
-complete -c litecached -n "__fish_litecached_needs_command" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f -a "auto\t''
-ascii\t''"
+complete -c litecached -n "__fish_litecached_needs_command" -s B -l protocol -d 'auto, ascii or binary [default: auto]' -r -f -a "auto\t''
+ascii\t''
+binary\t''"
 complete -c litecached -n "__fish_litecached_needs_command" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_needs_command" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or the flag -m]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
@@ -91,8 +92,9 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -s a -l uni
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s U -l udp-port -d 'Only 0: there is no UDP [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s b -l listen-backlog -d 'Connections waiting to be accepted [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l http -d 'Serve metrics and health there, over HTTP' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand serve" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f -a "auto\t''
-ascii\t''"
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -s B -l protocol -d 'auto, ascii or binary [default: auto]' -r -f -a "auto\t''
+ascii\t''
+binary\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or the flag -m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
@@ -144,8 +146,9 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s U -l udp-port -d 'Only 0: there is no UDP [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s b -l listen-backlog -d 'Connections waiting to be accepted [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l http -d 'Serve metrics and health there, over HTTP' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f -a "auto\t''
-ascii\t''"
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s B -l protocol -d 'auto, ascii or binary [default: auto]' -r -f -a "auto\t''
+ascii\t''
+binary\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or the flag -m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
@@ -192,8 +195,9 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s U -l udp-port -d 'Only 0: there is no UDP [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s b -l listen-backlog -d 'Connections waiting to be accepted [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l http -d 'Serve metrics and health there, over HTTP' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s B -l protocol -d 'auto or ascii [default: auto]' -r -f -a "auto\t''
-ascii\t''"
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s B -l protocol -d 'auto, ascii or binary [default: auto]' -r -f -a "auto\t''
+ascii\t''
+binary\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or the flag -m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f

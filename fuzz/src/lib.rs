@@ -11,7 +11,7 @@ use litecached::cache::{
 };
 use litecached::clock::Seconds;
 use litecached::limits::{ITEM_BYTES_LEAST, KEY_BYTES_MAX};
-use litecached::protocol::{Decoder, Form, Reject, Request, Step, encode};
+use litecached::protocol::{Decoder, Form, Protocol, Reject, Request, Step, encode};
 
 /// Bytes of the input that say how the rest is cut.
 const CUTS: usize = 8;
@@ -22,8 +22,8 @@ enum Said {
     Operate(Vec<u8>, Op, Form<'static>),
     TooLarge(Vec<u8>, Store, Form<'static>),
     EndOfKeys,
-    Noop,
-    FlushAll(Exptime, bool),
+    Noop(Form<'static>),
+    FlushAll(Exptime, Form<'static>),
     Session(String),
     Reject(Reject, bool),
 }
@@ -45,7 +45,7 @@ pub fn hold(data: &[u8]) {
 
 /// Feeds a decoder pieces of these sizes until the bytes or the connection end.
 fn decode(bytes: &[u8], sizes: impl Iterator<Item = usize>) -> Vec<Said> {
-    let mut decoder = Decoder::new(ITEM_BYTES_LEAST);
+    let mut decoder = Decoder::new(Protocol::Auto, ITEM_BYTES_LEAST);
     let mut said = Vec::new();
     let mut start = 0;
     let mut end = 0;
@@ -97,9 +97,9 @@ fn request_said(request: Request<'_>) -> Said {
             Said::TooLarge(key, how, form.into_owned())
         }
         Request::EndOfKeys => Said::EndOfKeys,
-        Request::Noop => Said::Noop,
-        Request::FlushAll { delay, quiet } => Said::FlushAll(delay, quiet),
-        Request::Session(session) => Said::Session(format!("{session:?}")),
+        Request::Noop { form } => Said::Noop(form.into_owned()),
+        Request::FlushAll { delay, form } => Said::FlushAll(delay, form.into_owned()),
+        Request::Session { command, form } => Said::Session(format!("{command:?} {form:?}")),
     }
 }
 

@@ -78,8 +78,8 @@ pub fn decide(existing: Option<&Existing>, op: &Op, context: Context) -> Decisio
             Decision { outcome, effect: change(head, context) }
         }
         (Op::Delete(how), Some(found)) => delete(found, *how, context),
-        (Op::Discard, _) => Decision {
-            outcome: Outcome::TooLarge,
+        (Op::Discard { why }, _) => Decision {
+            outcome: why.map_or(Outcome::TooLarge, Outcome::Failed),
             effect: if existing.is_some() { Effect::Remove } else { Effect::None },
         },
     }
@@ -224,7 +224,10 @@ fn join(
 ) -> Decision {
     let outcome = Outcome::Stored(written(&head, existing, context));
     let is_past = head.deadline.is_past(context.now);
-    Decision { outcome, effect: if is_past { Effect::Remove } else { Effect::Join { head, parts } } }
+    Decision {
+        outcome,
+        effect: if is_past { Effect::Remove } else { Effect::Join { head, parts } },
+    }
 }
 
 fn delete(found: &Existing, how: Delete, context: Context) -> Decision {

@@ -93,18 +93,20 @@ impl Reading<'_> {
             // The file is read by whoever serves.
             accounts: None,
             sasl: self.raw.is_on(Id::Sasl),
-            protocol: self.protocol(),
+            protocol: self.protocol()?,
             prefix_delimiter: self.prefix_delimiter()?.unwrap_or(default.prefix_delimiter),
             prefixes_counted: self.raw.has(Id::PrefixDelimiter),
             parts: extended.parts,
         })
     }
 
-    /// What is not offered was refused before.
-    fn protocol(&self) -> Protocol {
-        match self.raw.last(Id::Protocol) {
-            Some(written) if written.text == "ascii" => Protocol::Ascii,
-            _ => Protocol::Auto,
+    fn protocol(&self) -> Result<Protocol, Error> {
+        let Some(written) = self.raw.last(Id::Protocol) else { return Ok(Protocol::Auto) };
+        match written.utf8()? {
+            "auto" => Ok(Protocol::Auto),
+            "ascii" => Ok(Protocol::Ascii),
+            "binary" => Ok(Protocol::Binary),
+            _ => Err(written.wrong("auto, ascii or binary")),
         }
     }
 

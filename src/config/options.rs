@@ -80,10 +80,10 @@ pub(crate) const ROWS: [Row; 40] = [
         .or("1024", ""),
     row(Id::Http, NO_SHORT, "http", Listening, "Serve metrics and health there, over HTTP")
         .takes("addr"),
-    row(Id::Protocol, 'B', "protocol", Listening, "auto or ascii")
+    row(Id::Protocol, 'B', "protocol", Listening, "auto, ascii or binary")
         .takes("name")
-        .words(&["auto", "ascii"])
-        .or("auto", ""),
+        .words(&["auto", "ascii", "binary"])
+        .or("auto", "").more("auto: as a client's first byte says"),
     row(Id::Db, 'e', "db", Storage, "Database file")
         .takes("file")
         .alias("memory-file")

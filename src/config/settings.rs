@@ -110,9 +110,7 @@ fn check_login(raw: &Raw, warnings: &mut Vec<String>) -> Result<(), Error> {
     }
     if let Some(sasl) = sasl {
         let subject = sasl.subject();
-        warnings.push(format!(
-            "{subject} ends every client of the text protocol, and no binary one is served yet"
-        ));
+        warnings.push(format!("{subject} ends every client of the text protocol"));
     }
     Ok(())
 }
@@ -124,11 +122,6 @@ fn check_offers(raw: &Raw) -> Result<(), Error> {
             return Err(written.wrong(
                 "0 or leave it out, as there is no UDP: its replies serve amplification attacks",
             ));
-        }
-    }
-    for written in raw.all(Id::Protocol) {
-        if !matches!(written.utf8()?, "auto" | "ascii") {
-            return Err(written.wrong("auto or ascii, as the binary protocol is not offered"));
         }
     }
     Ok(())
@@ -224,8 +217,7 @@ pub(super) mod tests {
         let cases = [
             ("-U 11211", r#"--udp-port (-U) cannot be "11211"; give 0 or leave it out"#),
             ("-U x", r#"--udp-port (-U) cannot be "x"; give 0"#),
-            ("-B binary", r#"--protocol (-B) cannot be "binary"; give auto or ascii"#),
-            ("-B http", r#"--protocol (-B) cannot be "http"; give auto or ascii"#),
+            ("-B http", r#"--protocol (-B) cannot be "http"; give auto, ascii or binary"#),
             ("-u \"\"", r#"--user (-u) cannot be ""; give the name of a user"#),
             ("-P \"\"", r#"--pidfile (-P) cannot be ""; give the path of a file"#),
             ("-d", "--daemon (-d) would return at once"),

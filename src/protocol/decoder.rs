@@ -1,4 +1,4 @@
-//! Turns client bytes into requests.
+//! Turns the bytes of a client who speaks text into requests.
 //!
 //! Does no I/O and asks nobody for the time: give it bytes, it says what they mean so far. Holds to
 //! one rule: however the bytes are cut, the requests come out the same. What it keeps between calls
@@ -9,6 +9,7 @@ use crate::limits::{ITEM_HEADER_BYTES, KEY_BYTES_MAX, LINE_BYTES_MAX, VALUE_STEP
 use crate::protocol::admin::Admin;
 use crate::protocol::classic::{self, Line, StoreLine};
 use crate::protocol::form::Form;
+use crate::protocol::gather::{Gather, Sizes};
 use crate::protocol::listing::List;
 use crate::protocol::reject::Reject;
 
@@ -40,16 +41,22 @@ pub enum Step<'b> {
 pub enum Request<'b> {
     /// An operation on a key.
     Operate { key: RequestKey<'b>, op: Op, form: Form<'b> },
+    /// A value in pieces begins.
+    Begin { key: RequestKey<'b>, how: Store, form: Form<'b>, value_bytes: u64 },
+    /// A piece of it, behind which more come.
+    Piece(Vec<u8>),
+    /// Its last piece: the value has come as announced.
+    LastPiece(Vec<u8>),
     /// The value announced for this key is too large and will be swallowed.
     TooLarge { key: RequestKey<'b>, how: Store, form: Form<'b> },
-    /// `mn`: answered `MN` when everything before it has been answered.
-    Noop,
+    /// `mn`: answered when everything before it has been answered.
+    Noop { form: Form<'b> },
     /// The retrieval line ends.
     EndOfKeys,
     /// Everything stored is gone: now, or when the exptime says.
-    FlushAll { delay: Exptime, quiet: bool },
+    FlushAll { delay: Exptime, form: Form<'b> },
     /// A command about the session or the server.
-    Session(Session<'b>),
+    Session { command: Session<'b>, form: Form<'b> },
 }
 
 /// The key of a request: part of the bytes just given, or remembered while a value arrived.
@@ -108,6 +115,14 @@ pub enum Session<'b> {
     Shutdown {
         known: bool,
     },
+    /// Which mechanisms of SASL there are.
+    SaslList,
+    /// A login by SASL, or a further step of one. No message: it is longer than any login.
+    SaslLogin {
+        is_step: bool,
+        mechanism: &'b [u8],
+        message: Option<&'b [u8]>,
+    },
     /// A command for a part of memcached.
     Admin {
         command: Admin,
@@ -115,11 +130,11 @@ pub enum Session<'b> {
     },
 }
 
-/// Turns one connection's bytes into requests.
+/// Turns one connection's text into requests.
 #[derive(Debug)]
-pub struct Decoder {
+pub(super) struct Text {
     state: State,
-    item_bytes_max: u64,
+    sizes: Sizes,
 }
 
 #[derive(Debug)]
@@ -130,6 +145,8 @@ enum State {
     Keys { with_cas: bool, touch: Option<Exptime>, any: bool },
     /// Inside a value.
     Value(Box<Arriving>),
+    /// Inside a value in pieces.
+    Pieces(Box<(Form<'static>, Gather)>),
     /// Inside a value that nobody wants.
     Swallow { bytes: u64 },
     /// The same in the old dialect: then `\n` or `\r\n`.
@@ -147,37 +164,42 @@ struct Arriving {
     value: Vec<u8>,
 }
 
-impl Decoder {
-    /// A decoder for a new connection. Items over `item_bytes_max` bytes, key and header included,
-    /// are refused as too large.
-    pub fn new(item_bytes_max: u64) -> Self {
-        Self { state: State::Command, item_bytes_max }
+impl Text {
+    /// For a new connection.
+    pub(super) fn new(sizes: Sizes) -> Self {
+        Self { state: State::Command, sizes }
     }
 
     /// Changes what is refused from the next command line on.
-    pub fn set_item_bytes_max(&mut self, item_bytes_max: u64) {
-        self.item_bytes_max = item_bytes_max;
+    pub(super) fn set_item_bytes_max(&mut self, item_bytes_max: u64) {
+        self.sizes.item_bytes_max = item_bytes_max;
     }
 
     /// Bytes of a value that has arrived in part.
-    pub fn arriving_bytes(&self) -> usize {
+    pub(super) fn arriving_bytes(&self) -> usize {
         match &self.state {
             State::Value(arriving) => arriving.value.capacity(),
+            State::Pieces(arriving) => arriving.1.held_bytes(),
             _ => 0,
         }
     }
 
     /// Whether the last request is complete: a connection may end here without cutting anything off.
-    pub fn is_between_requests(&self) -> bool {
+    pub(super) fn is_between_requests(&self) -> bool {
         matches!(self.state, State::Command)
     }
 
     /// Gives up the value that is arriving: what was remembered of it is freed and the rest will be
     /// swallowed. `None` if no value is arriving; else whether its client wants no reply.
-    pub fn abandon_value(&mut self) -> Option<Form<'static>> {
-        let State::Value(arriving) = &self.state else { return None };
-        let form = arriving.form.clone();
-        let left = (arriving.value_bytes - arriving.value.len()) as u64;
+    pub(super) fn abandon_value(&mut self) -> Option<Form<'static>> {
+        let (form, left) = match &self.state {
+            State::Value(arriving) => {
+                let left = (arriving.value_bytes - arriving.value.len()) as u64;
+                (arriving.form.clone(), left)
+            }
+            State::Pieces(arriving) => (arriving.0.clone(), arriving.1.left()),
+            _ => return None,
+        };
         self.state = match form {
             Form::Simple { .. } => State::SwallowSimple { bytes: left },
             _ => State::Swallow { bytes: left + 2 },
@@ -186,11 +208,12 @@ impl Decoder {
     }
 
     /// Says what `bytes` mean: those that the last call did not use, and those that came since.
-    pub fn decode<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
+    pub(super) fn decode<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
         match &mut self.state {
             State::Command => self.command(bytes),
             State::Keys { .. } => self.key(bytes, 0),
             State::Value(_) => self.value(bytes),
+            State::Pieces(_) => self.piece(bytes),
             State::Swallow { .. } => self.swallow(bytes),
             State::SwallowSimple { .. } => self.swallow_simple(bytes),
             State::SwallowLine => self.swallow_line(bytes),
@@ -228,12 +251,17 @@ impl Decoder {
             Line::Operate { key, op, form } => {
                 Step::Request { request: Request::Operate { key, op, form }, used: length }
             }
-            Line::Noop => Step::Request { request: Request::Noop, used: length },
-            Line::FlushAll { delay, quiet } => {
-                Step::Request { request: Request::FlushAll { delay, quiet }, used: length }
+            Line::Noop => {
+                let form = Form::Classic { quiet: false };
+                Step::Request { request: Request::Noop { form }, used: length }
             }
-            Line::Session(session) => {
-                Step::Request { request: Request::Session(session), used: length }
+            Line::FlushAll { delay, quiet } => {
+                let form = Form::Classic { quiet };
+                Step::Request { request: Request::FlushAll { delay, form }, used: length }
+            }
+            Line::Session(command) => {
+                let form = Form::Classic { quiet: false };
+                Step::Request { request: Request::Session { command, form }, used: length }
             }
             Line::Reject { reject, quiet, swallow } => {
                 if let Some(bytes) = swallow {
@@ -304,13 +332,18 @@ impl Decoder {
         let StoreLine { key, how, value_bytes, form } = line;
         let key_bytes = key.as_key().bytes().len() as u64;
         let simple = matches!(form, Form::Simple { .. });
-        if key_bytes + value_bytes + ITEM_HEADER_BYTES as u64 > self.item_bytes_max {
+        if key_bytes + value_bytes + ITEM_HEADER_BYTES as u64 > self.sizes.item_bytes_max {
             self.state = if simple {
                 State::SwallowSimple { bytes: value_bytes }
             } else {
                 State::Swallow { bytes: value_bytes + 2 }
             };
             return Step::Request { request: Request::TooLarge { key, how, form }, used };
+        }
+        if value_bytes > self.sizes.large_value_bytes {
+            let gather = Gather::new(value_bytes, self.sizes.piece_bytes);
+            self.state = State::Pieces(Box::new((form.clone().into_owned(), gather)));
+            return Step::Request { request: Request::Begin { key, how, form, value_bytes }, used };
         }
         let value_bytes =
             usize::try_from(value_bytes).expect("a value within the item limit fits in memory");
@@ -365,6 +398,36 @@ impl Decoder {
         }
     }
 
+    /// More of a value in pieces.
+    fn piece<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
+        let State::Pieces(arriving) = &mut self.state else {
+            unreachable!("only called inside a value in pieces")
+        };
+        let (form, gather) = &mut **arriving;
+        let (used, piece) = gather.take(bytes);
+        if let Some(piece) = piece {
+            return Step::Request { request: Request::Piece(piece), used };
+        }
+        if gather.left() > 0 {
+            return Step::NeedMore { used };
+        }
+        let simple = matches!(form, Form::Simple { .. });
+        let Some(ending) = ending(&bytes[used..], 0, simple) else {
+            return Step::NeedMore { used };
+        };
+        let State::Pieces(arriving) = std::mem::replace(&mut self.state, State::Command) else {
+            unreachable!("it is a value: see above")
+        };
+        let (form, gather) = *arriving;
+        match ending {
+            Ending::Good { used: ending } => {
+                let request = Request::LastPiece(gather.finish());
+                Step::Request { request, used: used + ending }
+            }
+            Ending::Bad => self.bad_ending(&form, used),
+        }
+    }
+
     /// The value does not end where its length says: the two bytes there are dropped, and what
     /// follows is read as commands (memcached). In the old dialect the rest of the line goes too.
     fn bad_ending<'b>(&mut self, form: &Form<'_>, used: usize) -> Step<'b> {
@@ -372,7 +435,9 @@ impl Decoder {
             Form::Simple { quiet } => (*quiet, State::SwallowLine, 0),
             Form::Classic { quiet } => (*quiet, State::Command, 2),
             Form::Meta(_) => (false, State::Command, 2),
-            Form::Retrieval { .. } => unreachable!("a retrieval has no value"),
+            Form::Retrieval { .. } | Form::Binary(_) => {
+                unreachable!("a retrieval has no value, and a frame no line end")
+            }
         };
         self.state = state;
         Step::Reject { reject: Reject::BadDataChunk, quiet, used: used + ending }
@@ -412,7 +477,7 @@ impl Decoder {
 }
 
 /// As many bytes as are left to drop, and are there.
-fn take(left: &mut u64, bytes: &[u8]) -> usize {
+pub(super) fn take(left: &mut u64, bytes: &[u8]) -> usize {
     let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
     *left -= taken as u64;
     taken
@@ -439,7 +504,7 @@ fn ending(bytes: &[u8], at: usize, simple: bool) -> Option<Ending> {
 }
 
 /// Grows a value's buffer with what has come, not with what was announced.
-fn reserve(value: &mut Vec<u8>, more: usize, value_bytes: usize) {
+pub(super) fn reserve(value: &mut Vec<u8>, more: usize, value_bytes: usize) {
     let needed = value.len() + more;
     if needed > value.capacity() {
         let grown = needed.max(value.capacity() * 2).max(VALUE_STEP_BYTES).min(value_bytes);

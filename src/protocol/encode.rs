@@ -1,9 +1,14 @@
-//! Outcomes to bytes, in the words of memcached's text protocol.
+//! Outcomes to bytes, in the words of memcached's text protocol or in its frames.
 
+mod binary;
 mod meta;
 
+use std::borrow::Cow;
+
 use crate::cache::{Content, Failure, Item, Key, Outcome, Pieces, Value};
+use crate::protocol::binary::Status;
 use crate::protocol::form::Form;
+use crate::protocol::reject::Reject;
 
 /// Where replies go. A large value may be kept by reference instead of being copied.
 pub trait Output {
@@ -38,14 +43,99 @@ impl Output for Vec<u8> {
 
 /// The line that closes a retrieval.
 pub const END: &[u8] = b"END\r\n";
-/// The answer to `mn`.
-pub const MN: &[u8] = b"MN\r\n";
 /// The answer to an administrative command that did what it should.
 pub const OK: &[u8] = b"OK\r\n";
 /// Over `-c`.
 pub const TOO_MANY_CONNECTIONS: &[u8] = b"ERROR Too many open connections\r\n";
+
+/// The answer to `mn` and `noop`.
+pub fn noop(form: &Form<'_>) -> Cow<'static, [u8]> {
+    match form {
+        Form::Binary(frame) => frame.says(Status::Success, b"").into(),
+        _ => b"MN\r\n".into(),
+    }
+}
+
+/// The answer to `version`.
+pub fn version(form: &Form<'_>, version: &str) -> Vec<u8> {
+    match form {
+        Form::Binary(frame) => frame.says(Status::Success, version.as_bytes()),
+        _ => format!("VERSION {version}\r\n").into(),
+    }
+}
+
+/// The answer to `quit`: only frames have one.
+pub fn quit(form: &Form<'_>) -> Vec<u8> {
+    match form {
+        Form::Binary(frame) if !frame.is_quiet() => frame.says(Status::Success, b""),
+        _ => Vec::new(),
+    }
+}
+
+/// `flush_all` where it is not allowed. Nothing where its client wants no answer.
+pub fn flush_refused(form: &Form<'_>) -> Cow<'static, [u8]> {
+    match form {
+        Form::Binary(frame) => frame.refused(Status::AuthFailure).into(),
+        Form::Classic { quiet: true } => b"".into(),
+        _ => b"CLIENT_ERROR flush_all not allowed\r\n".into(),
+    }
+}
+
+/// What becomes of a SASL frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sasl {
+    /// Nobody logs in here.
+    Off,
+    /// The mechanisms there are.
+    Mechanisms,
+    /// Logged in.
+    Done,
+    /// Not logged in.
+    Failed,
+}
+
+/// The answer to a SASL frame.
+pub fn sasl(form: &Form<'_>, sasl: Sasl) -> Vec<u8> {
+    let Form::Binary(frame) = form else { return Vec::new() };
+    match sasl {
+        Sasl::Off => frame.refused(Status::UnknownCommand),
+        Sasl::Mechanisms => frame.says(Status::Success, b"PLAIN"),
+        Sasl::Done => frame.says(Status::Success, b"Authenticated"),
+        Sasl::Failed => frame.refused(Status::AuthFailure),
+    }
+}
+
 /// Nowhere to put a value that is arriving.
-pub const NO_MEMORY_READING: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
+pub fn no_memory_reading(form: &Form<'_>) -> Cow<'static, [u8]> {
+    match form {
+        Form::Classic { quiet: true } | Form::Simple { quiet: true } => b"".into(),
+        Form::Simple { quiet: false } => b"NOT STORED\r\n".into(),
+        Form::Binary(frame) => frame.refused(Status::OutOfMemory).into(),
+        _ => b"SERVER_ERROR out of memory reading request\r\n".into(),
+    }
+}
+
+/// A value that is too large, where no operation follows from it.
+pub fn too_large(form: &Form<'_>) -> Vec<u8> {
+    let mut answer = Vec::new();
+    match form {
+        Form::Classic { quiet: true } | Form::Simple { quiet: true } => {}
+        Form::Binary(frame) => binary::outcome(*frame, None, &Outcome::TooLarge, &mut answer),
+        _ => classic(&Outcome::TooLarge, &mut answer),
+    }
+    answer
+}
+
+/// A report of `stats`, which is written in text; `None` if there is no such report.
+pub fn stats(form: &Form<'_>, report: Option<&[u8]>, out: &mut impl Output) {
+    match form {
+        Form::Binary(frame) => binary::stats(*frame, report, out),
+        _ => match report {
+            Some(text) => out.bytes(text),
+            None => out.bytes(&Reject::UnknownCommand.answer().unwrap_or_default()),
+        },
+    }
+}
 
 /// A `VALUE` block of a retrieval.
 pub fn hit(key: Key<'_>, item: &Item, with_cas: bool, out: &mut impl Output) {
@@ -96,6 +186,7 @@ pub fn outcome(form: &Form<'_>, key: Key<'_>, outcome: &Outcome, out: &mut impl 
         },
         Form::Classic { quiet: false } => classic(outcome, out),
         Form::Meta(meta) => meta::outcome(meta, key, outcome, out),
+        Form::Binary(frame) => binary::outcome(*frame, Some(key), outcome, out),
     }
 }
 
@@ -133,7 +224,9 @@ pub fn failure_line(failure: Failure) -> &'static [u8] {
 
 /// What became of something that has no key.
 pub fn unkeyed(form: &Form<'_>, outcome: &Outcome, out: &mut impl Output) {
-    if *form == (Form::Classic { quiet: false }) {
-        classic(outcome, out);
+    match form {
+        Form::Classic { quiet: false } => classic(outcome, out),
+        Form::Binary(frame) => binary::outcome(*frame, None, outcome, out),
+        _ => {}
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::cache::{Mode, Store};
+use crate::protocol::binary::Frame;
 use crate::protocol::meta::{Command, Meta};
 
 /// How the answer to an operation is written.
@@ -16,6 +17,8 @@ pub enum Form<'b> {
     Retrieval { with_cas: bool },
     /// A line of codes and flags.
     Meta(Meta<'b>),
+    /// A frame of the binary protocol.
+    Binary(Frame),
 }
 
 impl Form<'_> {
@@ -28,6 +31,15 @@ impl Form<'_> {
             Self::Meta(meta) => {
                 Form::Meta(Meta { words: Cow::Owned(meta.words.into_owned()), ..meta })
             }
+            Self::Binary(frame) => Form::Binary(frame),
+        }
+    }
+
+    /// The mode that the opcode of a storing frame says.
+    pub fn frame_mode(&self) -> Option<Mode> {
+        match self {
+            Self::Binary(frame) => frame.mode(),
+            _ => None,
         }
     }
 
@@ -37,10 +49,13 @@ impl Form<'_> {
     }
 
     /// Whether what is there goes when the value announced is too large (memcached: for a plain `set`,
-    /// and for `ms` in any mode), so that nobody reads a value its owner believes overwritten.
+    /// for `ms` in any mode, and for binary `set`, whatever its cas), so that nobody reads a value its owner believes overwritten.
     pub fn discards_too_large(&self, how: &Store) -> bool {
-        let plain = how.mode == Mode::Set && how.compare.is_none();
-        plain || matches!(self, Self::Meta(_))
+        match self {
+            Self::Meta(_) => true,
+            Self::Binary(frame) => frame.mode() == Some(Mode::Set),
+            _ => how.mode == Mode::Set && how.compare.is_none(),
+        }
     }
 
     /// Whether its answer may carry an item's value.
@@ -49,6 +64,7 @@ impl Form<'_> {
             Self::Classic { .. } | Self::Simple { .. } => false,
             Self::Retrieval { .. } => true,
             Self::Meta(meta) => meta.carries_value(),
+            Self::Binary(frame) => frame.carries_value(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a connection's bytes mean before its client has logged in.
 //!
-//! Stands in front of the [`Decoder`](super::Decoder), which sees only what comes behind a login. Knows no
-//! accounts: whether a user and a password belong together is asked outside. What it keeps is bounded
+//! Stands in front of the [`Decoder`](super::Decoder), which sees only what comes behind a login in text; a
+//! login by frames is the decoder's own. Knows no accounts: whether a user and a password belong together is asked outside. What it keeps is bounded
 //! by the longest account, whatever length a client announces. Holds to one rule: however the bytes are cut, the
 //! same comes out.
 
@@ -20,8 +20,6 @@ enum State {
     Line,
     /// Inside the data behind `set <any> <any> <any> <length>`.
     Data(Data),
-    /// Only binary frames may log in (`-S`).
-    Binary,
 }
 
 /// What the bytes come to so far.
@@ -46,7 +44,7 @@ pub enum Refusal {
     BadTermination,
     /// There is no space in it.
     BadFormat,
-    /// A line that is too short or too long, or no frame where one is wanted: closed without a word.
+    /// A line that is too short or too long: closed without a word.
     Closed,
 }
 
@@ -113,19 +111,11 @@ impl Login {
         Self(State::Line)
     }
 
-    /// Of a client that has to speak the binary protocol, whose logins are its frames'.
-    pub fn by_frames() -> Self {
-        Self(State::Binary)
-    }
-
     /// Says what `bytes` mean: those that the last call did not use, and those that came since.
     pub fn decode(&mut self, bytes: &[u8]) -> Step {
         match &mut self.0 {
             State::Line => self.line(bytes),
             State::Data(_) => self.data(bytes, 0),
-            // memcached hears 24 bytes before it ends a client that sends no frame. A first byte of
-            // 0x80 is where the frames' own decoder takes over.
-            State::Binary => Step::Refuse { refusal: Refusal::Closed, used: bytes.len() },
         }
     }
 
@@ -294,11 +284,5 @@ mod tests {
         assert_eq!(format!("{login:?}"), "Login(Data(Data(2 left)))");
         let step = Login::by_text().decode(b"set k 0 0 10\r\nfoo secret\r\n");
         assert!(!format!("{step:?}").contains("secret"), "{step:?}");
-    }
-
-    #[test]
-    fn where_frames_are_wanted_text_ends_the_connection() {
-        let step = Login::by_frames().decode(b"v");
-        assert_eq!(step, Step::Refuse { refusal: Refusal::Closed, used: 1 });
     }
 }

@@ -1,5 +1,9 @@
 //! What is not acceptable, and what becomes of the connection that sent it.
 
+use std::borrow::Cow;
+
+use crate::protocol::binary::Refusal;
+
 /// Something a client sent that is no request. Its line is memcached's, byte for byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reject {
@@ -57,12 +61,16 @@ pub enum Reject {
     LineTooLong,
     /// An HTTP request: closed without a word, as memcached does.
     Http,
+    /// Where a binary frame should begin, something else does: closed without a word, as memcached does.
+    NoFrame,
+    /// A binary frame, which is answered by one.
+    Frame(Refusal),
 }
 
 impl Reject {
-    /// The line to answer, with its line end; `None` where memcached closes without a word.
-    pub fn line(self) -> Option<&'static [u8]> {
-        Some(match self {
+    /// What to answer: a line with its line end, or a frame; `None` where memcached closes without a word.
+    pub fn answer(self) -> Option<Cow<'static, [u8]>> {
+        let line: &[u8] = match self {
             Self::UnknownCommand => b"ERROR\r\n",
             Self::BadFormat => b"CLIENT_ERROR bad command line format\r\n",
             Self::DeleteUsage => {
@@ -94,12 +102,18 @@ impl Reject {
             Self::BadLine => b"CLIENT_ERROR bad command line\r\n",
             Self::IllegalClass => b"CLIENT_ERROR Illegal slab id\r\n",
             Self::BadClass => b"BADCLASS invalid class id\r\n",
-            Self::LineTooLong | Self::Http => return None,
-        })
+            Self::Frame(refusal) => return Some(refusal.answer().into()),
+            Self::LineTooLong | Self::Http | Self::NoFrame => return None,
+        };
+        Some(line.into())
     }
 
     /// Whether the connection ends with it.
     pub fn closes(self) -> bool {
-        matches!(self, Self::LineTooLong | Self::Http)
+        match self {
+            Self::LineTooLong | Self::Http | Self::NoFrame => true,
+            Self::Frame(refusal) => refusal.closes,
+            _ => false,
+        }
     }
 }

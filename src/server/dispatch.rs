@@ -3,11 +3,12 @@
 //! What must stay true: a read is answered at once only when nothing of its connection waits for a
 //! commit; else it joins the batch behind what it must see.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::cache::{Arithmetic, Delete, Direction, Fetch, Key, Op, Outcome, Store};
+use crate::cache::{Arithmetic, Delete, Direction, Fetch, Key, KeyBuf, Op, Outcome, Store};
 use crate::clock::{Seconds, Stamp};
 use crate::limits::{HELD_BYTES_MAX, OUTPUT_BYTES_HIGH};
 use crate::logging::{self, Client};
@@ -15,10 +16,12 @@ use crate::metrics::{Kind, Thread};
 use crate::protocol::encode::{self, Output as _};
 use crate::protocol::{Form, Reject, Request, Session as Command, Step};
 use crate::server::admin;
-use crate::server::connection::{Connection, Ending, Pending, Slot};
+use crate::server::connection::{Answered, Connection, Ending, Pending, Slot};
 use crate::server::context::Context;
 use crate::server::count::{Counted, count, kind_of};
 use crate::server::inbox::Inbox;
+use crate::server::sender::Sending;
+use crate::server::upload::Arriving;
 use crate::server::watch::{Lane, Reason};
 use crate::stats;
 use crate::store::{Session, Source, Task, Work};
@@ -135,6 +138,7 @@ impl Desk {
 
     fn reject(&mut self, connection: &mut Connection, reject: Reject, quiet: bool, bytes: &[u8]) {
         if reject == Reject::BadDataChunk {
+            connection.arriving = None;
             self.metrics.counters.cmd_set.up();
             self.metrics.counters.set_errors.up();
         }
@@ -144,10 +148,10 @@ impl Desk {
         if reject != Reject::TooLarge {
             self.metrics.counters.refused_client.up();
         }
-        if let Some(line) = reject.line()
+        if let Some(answer) = reject.answer()
             && !quiet
         {
-            say(connection, line);
+            say(connection, answer);
         }
         if reject.closes() {
             connection.ending = Ending::Owed;
@@ -166,56 +170,65 @@ impl Desk {
                 }
                 let (kind, counted) = kind_of(&op, &form);
                 let logged = Self::describe(|| command_line(&op, key.as_key()));
-                let op = self.without_cas(op);
+                let op = self.without_cas(op, &form);
                 let hash = self.context.store.hash(key.as_key());
                 let task = Task::Operate { hash, key: key.into_owned(), op };
                 self.queue(connection, ticket, task, form.into_owned(), kind, counted, logged);
             }
+            Request::Begin { key, how, form, value_bytes } => {
+                let value = (key.into_owned(), how, form.into_owned());
+                self.begin_value(connection, ticket, value, value_bytes);
+            }
+            Request::Piece(data) => Self::piece(connection, data, false),
+            Request::LastPiece(data) => Self::piece(connection, data, true),
             Request::TooLarge { key, how, form } => {
                 self.metrics.counters.store_too_large.up();
                 self.lane.too_large(connection.id, key.as_key(), &how);
                 if form.discards_too_large(&how) {
                     let hash = self.context.store.hash(key.as_key());
-                    let task = Task::Operate { hash, key: key.into_owned(), op: Op::Discard };
+                    let task = Task::Operate {
+                        hash,
+                        key: key.into_owned(),
+                        op: Op::Discard { why: None },
+                    };
                     let (form, counted) = (form.into_owned(), Counted::TooLarge);
                     self.queue(connection, ticket, task, form, Kind::Set, counted, None);
-                } else if form == (Form::Classic { quiet: false }) {
-                    say(connection, Reject::TooLarge.line().unwrap_or_default());
+                } else {
+                    say(connection, encode::too_large(&form));
                 }
             }
-            Request::Noop => {
-                say(connection, encode::MN);
+            Request::Noop { form } => {
+                say(connection, encode::noop(&form));
                 self.metrics.counters.other_done.up();
             }
             Request::EndOfKeys if connection.pending.is_empty() => end_of_keys(connection),
             Request::EndOfKeys => connection.pending.push_back(Slot::EndOfKeys),
-            Request::FlushAll { delay, quiet } => {
+            Request::FlushAll { delay, form } => {
                 self.metrics.counters.cmd_flush.up();
                 if !self.context.live.flush_enabled() {
                     self.metrics.counters.flush_errors.up();
                     self.metrics.counters.refused_client.up();
-                    if !quiet {
-                        say(connection, b"CLIENT_ERROR flush_all not allowed\r\n");
-                    }
+                    say(connection, encode::flush_refused(&form));
                     return true;
                 }
                 let logged = Self::describe(|| format!("flush_all {}", delay.0));
-                let form = Form::Classic { quiet };
                 let task = Task::Flush { delay };
                 let (kind, counted) = (Kind::Flush, Counted::Flush);
-                self.queue(connection, ticket, task, form, kind, counted, logged);
+                self.queue(connection, ticket, task, form.into_owned(), kind, counted, logged);
             }
             // What a session command shows includes what its own connection did before.
-            Request::Session(command)
+            Request::Session { command, .. }
                 if !connection.pending.is_empty() && !matches!(command, Command::Watch { .. }) =>
             {
                 connection.stalled = true;
                 return false;
             }
-            Request::Session(Command::List(list)) => self.list(connection, ticket, list),
-            Request::Session(command) => {
+            Request::Session { command: Command::List(list), .. } => {
+                self.list(connection, ticket, list);
+            }
+            Request::Session { command, form } => {
                 let began = Stamp::now();
-                self.command(connection, command);
+                self.command(connection, command, &form);
                 self.metrics.counters.other_done.up();
                 self.metrics.latency(Kind::Other).record(began.elapsed());
                 Self::log(connection, || session_line(command), began);
@@ -274,7 +287,7 @@ impl Desk {
     }
 
     #[allow(clippy::too_many_arguments, reason = "a task and all that its reply needs")]
-    fn queue(
+    pub(super) fn queue(
         &mut self,
         connection: &mut Connection,
         ticket: u64,
@@ -293,12 +306,15 @@ impl Desk {
         self.session.queue(ticket, task);
     }
 
-    /// Writes what became of a connection's oldest waiting operation, and what waited behind it.
+    /// Takes what became of a connection's oldest waiting operation, and writes it and what waited behind
+    /// it, unless a value is being sent before.
     pub(super) fn answer(&mut self, connection: &mut Connection, work: &Work) {
-        let Some(Slot::Task(pending)) = connection.pending.pop_front() else {
-            unreachable!(
-                "an outcome comes only for what waits, and ready replies do not wait first"
-            )
+        let waits = |slot: &Slot| matches!(slot, Slot::Task(_));
+        let at = connection.pending.iter().position(waits);
+        let at = at.expect("an outcome comes only for what waits");
+        let place = &mut connection.pending[at];
+        let Slot::Task(pending) = std::mem::replace(place, Slot::EndOfKeys) else {
+            unreachable!("it was found just now")
         };
         connection.pending_values -= usize::from(pending.form.carries_value());
         connection.pending_bytes -= pending.bytes;
@@ -306,45 +322,60 @@ impl Desk {
         self.hide_cas(&mut outcome);
         count(&self.metrics.counters, pending.counted, &outcome);
         self.lane.operated(connection.id, work, &pending.form, self.now);
-        if let Task::Operate { key, .. } = &work.task {
-            admin::detail(&self.context.prefixes, pending.counted, key.as_key(), &outcome);
-        }
-        match &work.task {
-            Task::Operate { key, .. } if pending.form.carries_value() => {
-                retrieved(connection, &pending.form, key.as_key(), &outcome);
-            }
-            Task::Operate { key, .. } => {
-                encode::outcome(&pending.form, key.as_key(), &outcome, &mut connection.output);
-            }
-            Task::Flush { .. } => encode::unkeyed(&pending.form, &outcome, &mut connection.output),
+        let key = match &work.task {
+            Task::Operate { key, .. } => Some(key.as_key()),
+            Task::Flush { .. } => None,
+        };
+        if let Some(key) = key {
+            admin::detail(&self.context.prefixes, pending.counted, key, &outcome);
         }
         self.metrics.latency(pending.kind).record(pending.began.elapsed());
         if let Some(logged) = pending.logged {
             let name = outcome_name(&outcome);
             Self::log(connection, || format!("{logged}: {name}"), pending.began);
         }
-        while !matches!(connection.pending.front(), None | Some(Slot::Task(_))) {
+        if at == 0 {
+            connection.pending.pop_front();
+            written(connection, &pending.form, key, &outcome);
+            self.go_on(connection);
+        } else {
+            let (form, key) = (pending.form, key.map(Key::to_owned));
+            connection.pending[at] = Slot::Answered(Box::new(Answered { form, key, outcome }));
+        }
+    }
+
+    /// Writes what waited behind something that is written now.
+    pub(super) fn go_on(&mut self, connection: &mut Connection) {
+        loop {
+            match connection.pending.front() {
+                None | Some(Slot::Task(_) | Slot::Listing(_) | Slot::Sending(_)) => return,
+                Some(Slot::Ready(_) | Slot::EndOfKeys | Slot::Answered(_)) => {}
+            }
             match connection.pending.pop_front() {
-                Some(Slot::Ready(line)) => connection.output.bytes(line),
+                Some(Slot::Ready(answer)) => connection.output.bytes(&answer),
                 Some(Slot::EndOfKeys) => end_of_keys(connection),
-                Some(Slot::Task(_) | Slot::Listing(_)) | None => {}
+                Some(Slot::Answered(answered)) => {
+                    let Answered { form, key, outcome } = *answered;
+                    written(connection, &form, key.as_ref().map(KeyBuf::as_key), &outcome);
+                }
+                _ => return,
             }
         }
     }
 
-    fn command(&mut self, connection: &mut Connection, command: Command<'_>) {
+    fn command(&mut self, connection: &mut Connection, command: Command<'_>, form: &Form<'_>) {
         let context = Arc::clone(&self.context);
         let output = &mut connection.output;
         match command {
             Command::List(_) => unreachable!("a listing takes its time, and is begun elsewhere"),
-            Command::Version => {
-                output.bytes(format!("VERSION {}\r\n", stats::VERSION).as_bytes());
-            }
+            Command::Version => output.bytes(&encode::version(form, stats::VERSION)),
             Command::Help => output.bytes(super::help::HELP.as_bytes()),
             Command::Quit => {
+                output.bytes(&encode::quit(form));
                 connection.ending = Ending::Owed;
                 connection.reason = Reason::Normal;
             }
+            Command::SaslList | Command::SaslLogin { .. } => self.sasl(connection, command, form),
             Command::Watch { words } => {
                 // Replies that wait make it one of several commands sent together: memcached's rule.
                 let pipelined = !connection.pending.is_empty() || !output.is_empty();
@@ -369,7 +400,7 @@ impl Desk {
                 output.bytes(b"SERVER_ERROR: shutdown not enabled\r\n");
             }
             Command::Shutdown { known: false } => {
-                output.bytes(Reject::InvalidShutdownMode.line().unwrap_or_default());
+                output.bytes(&Reject::InvalidShutdownMode.answer().unwrap_or_default());
             }
             Command::Shutdown { known: true } => {
                 connection.ending = Ending::Owed;
@@ -382,23 +413,25 @@ impl Desk {
             }
             Command::Stats { arguments } => {
                 let mut text = Vec::new();
-                if !super::report::stats(&context, arguments, connection.id, &mut text) {
-                    text = Reject::UnknownCommand.line().unwrap_or_default().to_vec();
-                }
-                output.bytes(&text);
+                let known = super::report::stats(&context, arguments, connection.id, &mut text);
+                encode::stats(form, known.then_some(&text), output);
             }
         }
     }
 
-    /// With `-C` no condition on a cas holds.
-    fn without_cas(&self, mut op: Op) -> Op {
+    /// With `-C` no condition on a cas holds; memcached does not look at that of a frame that stores.
+    pub(super) fn without_cas(&self, mut op: Op, form: &Form<'_>) -> Op {
         if self.context.options.cas_enabled {
             return op;
         }
-        match &mut op {
-            Op::Store(Store { compare: Some(cas), .. }, _)
-            | Op::Arithmetic(Arithmetic { compare: Some(cas), .. })
-            | Op::Delete(Delete { compare: Some(cas), .. }) => *cas = 0,
+        match (&mut op, form.frame_mode()) {
+            (Op::Store(how, _), Some(mode)) => (how.mode, how.compare) = (mode, None),
+            (
+                Op::Store(Store { compare: Some(cas), .. }, _)
+                | Op::Arithmetic(Arithmetic { compare: Some(cas), .. })
+                | Op::Delete(Delete { compare: Some(cas), .. }),
+                _,
+            ) => *cas = 0,
             _ => {}
         }
         op
@@ -408,6 +441,8 @@ impl Desk {
     /// refused, and a client that does not take its replies is let go.
     pub(super) fn account(&self, connection: &mut Connection) {
         let arriving = connection.decoder.arriving_bytes();
+        let waiting = connection.arriving.as_ref().map_or(0, Arriving::waiting);
+        let arriving = arriving + waiting * self.context.store.piece_bytes();
         let bytes = (arriving + connection.pending_bytes + connection.output.len()) as u64;
         let before = std::mem::replace(&mut connection.held_bytes, bytes);
         connection.note_in_value();
@@ -417,24 +452,21 @@ impl Desk {
             return;
         }
         let held = account.fetch_add(bytes - before, Ordering::Relaxed) + bytes - before;
-        if held <= HELD_BYTES_MAX.max(2 * self.context.store.item_bytes_max()) {
+        if held <= HELD_BYTES_MAX {
             return;
         }
         if let Some(form) = connection.decoder.abandon_value() {
+            connection.arriving = None;
             self.metrics.counters.store_no_memory.up();
             self.metrics.counters.refused_memory.up();
-            match form {
-                Form::Classic { quiet: false } => say(connection, encode::NO_MEMORY_READING),
-                Form::Simple { quiet: false } => say(connection, b"NOT STORED\r\n"),
-                _ => {}
-            }
+            say(connection, encode::no_memory_reading(&form));
         } else if connection.output.len() >= OUTPUT_BYTES_HIGH {
             log::debug!("client {} does not take its replies and is let go", connection.id);
             connection.ending = Ending::Now;
         }
     }
 
-    fn describe(command: impl FnOnce() -> String) -> Option<Box<str>> {
+    pub(super) fn describe(command: impl FnOnce() -> String) -> Option<Box<str>> {
         logging::requests().then(|| command().into())
     }
 
@@ -451,12 +483,24 @@ impl Desk {
     }
 }
 
+/// Writes an outcome.
+fn written(connection: &mut Connection, form: &Form<'_>, key: Option<Key<'_>>, outcome: &Outcome) {
+    match key {
+        Some(key) if form.carries_value() => retrieved(connection, form, key, outcome),
+        Some(key) => encode::outcome(form, key, outcome, &mut connection.output),
+        None => encode::unkeyed(form, outcome, &mut connection.output),
+    }
+}
+
 /// A key's part of a retrieval's reply. An error takes the place of all that would follow it.
 fn retrieved(connection: &mut Connection, form: &Form<'_>, key: Key<'_>, outcome: &Outcome) {
     if !connection.line_failed {
         encode::outcome(form, key, outcome, &mut connection.output);
         let goes_on = matches!(form, Form::Retrieval { .. });
         connection.line_failed = goes_on && matches!(outcome, Outcome::Failed(_));
+        if let Some(hole) = connection.output.take_hole() {
+            connection.pending.push_front(Slot::Sending(Sending::new(hole)));
+        }
     }
 }
 
@@ -466,16 +510,20 @@ fn end_of_keys(connection: &mut Connection) {
     }
 }
 
-/// Says a line in its place: now, or behind what waits for a commit.
-fn say(connection: &mut Connection, line: &'static [u8]) {
+/// Says something in its place: now, or behind what waits for a commit. Nothing takes no place.
+pub(super) fn say(connection: &mut Connection, answer: impl Into<Cow<'static, [u8]>>) {
+    let answer = answer.into();
+    if answer.is_empty() {
+        return;
+    }
     if connection.pending.is_empty() {
-        connection.output.bytes(line);
+        connection.output.bytes(&answer);
     } else {
-        connection.pending.push_back(Slot::Ready(line));
+        connection.pending.push_back(Slot::Ready(answer));
     }
 }
 
-fn command_line(op: &Op, key: Key<'_>) -> String {
+pub(super) fn command_line(op: &Op, key: Key<'_>) -> String {
     let key = Client(key.bytes());
     match op {
         Op::Fetch(Fetch { touch: Some(exptime), .. }) => format!("gat {} {key}", exptime.0),
@@ -491,7 +539,7 @@ fn command_line(op: &Op, key: Key<'_>) -> String {
         Op::Touch { exptime } => format!("touch {key} {}", exptime.0),
         Op::Delete(Delete { invalidate: true, .. }) => format!("invalidate {key}"),
         Op::Delete(_) => format!("delete {key}"),
-        Op::Discard => format!("set {key} (too large)"),
+        Op::Discard { .. } => format!("set {key} (too large)"),
     }
 }
 
@@ -499,6 +547,8 @@ fn session_line(command: Command<'_>) -> String {
     match command {
         Command::Stats { arguments } => format!("stats{}", Client(arguments)),
         Command::Watch { words } => format!("watch{}", Client(words)),
+        // Never the message: it holds a password.
+        Command::SaslLogin { .. } => "sasl login".to_owned(),
         other => format!("{other:?}").to_lowercase(),
     }
 }

@@ -6,6 +6,7 @@
 //! true: a listing ends when its client is gone, when the server stops, and when its bounds say so, and
 //! it says which to a client that still listens.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -278,16 +279,16 @@ impl Desk {
         let List { form, scope } = list;
         self.metrics.counters.other_done.up();
         let refusal = match scope {
-            _ if !context.live.dump_enabled() => Some(form.not_allowed()),
+            _ if !context.live.dump_enabled() => Some(form.not_allowed().into()),
             _ if !context.crawler.load(Ordering::Relaxed) && form.disabled().is_some() => {
-                form.disabled()
+                form.disabled().map(Cow::from)
             }
-            Err(reject) => reject.line(),
+            Err(reject) => reject.answer(),
             Ok(_) => None,
         };
         if let Some(line) = refusal {
             self.metrics.counters.refused_client.up();
-            connection.output.bytes(line);
+            connection.output.bytes(&line);
             return;
         }
         if scope == Ok(Scope::Nothing) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::auth::Accounts;
 use crate::limits;
+pub use crate::protocol::Protocol;
 use crate::stats::Parts;
 
 /// Where to listen.
@@ -16,25 +17,6 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// A Unix socket at this path, created with this mode (memcached `-s` and `-a`).
     Unix { path: PathBuf, mode: u32 },
-}
-
-/// Which protocols clients may speak (memcached `-B`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// Whichever a client begins with.
-    Auto,
-    /// Text only.
-    Ascii,
-}
-
-impl Protocol {
-    /// As `stats settings` has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto-negotiate",
-            Self::Ascii => "ascii",
-        }
-    }
 }
 
 /// The server's part of the settings. Numbers are checked by `config`; here they are taken as they are.

@@ -10,7 +10,6 @@ use crate::protocol::encode;
 use crate::server::connection::Address;
 use crate::server::context::Context;
 use crate::server::process;
-use crate::server::{Options, Protocol};
 use crate::stats::{self, Figures, Lines, Parts, Process, Shown};
 
 /// Writes the answer to `stats` for the client `asker`; `false` if there is no such report.
@@ -151,7 +150,7 @@ fn settings(context: &Context) -> Lines {
         prefix_delimiter: char::from(context.prefixes.delimiter()),
         prefixes_counted: context.prefixes.is_on(),
         cas_enabled: options.cas_enabled,
-        protocol: protocol(options),
+        protocol: context.protocol().name(),
         parts: parts(context),
         memory_file: &context.store.path().display().to_string(),
         backlog: options.backlog,
@@ -163,16 +162,6 @@ fn settings(context: &Context) -> Lines {
         login_by_sasl: options.sasl,
     };
     stats::settings(&settings, &context.store.snapshot())
-}
-
-/// Which protocols are spoken: a login by text is one of the text protocol, one by SASL of the binary
-/// one (memcached).
-fn protocol(options: &Options) -> &'static str {
-    match options {
-        Options { sasl: true, .. } => "binary",
-        Options { accounts: Some(_), .. } => Protocol::Ascii.name(),
-        Options { protocol, .. } => protocol.name(),
-    }
 }
 
 /// Who may use a socket.

@@ -83,8 +83,8 @@ pub struct Work {
 pub trait Owner: Send + Sync {
     /// The batch is committed (and synced, where that is promised): its outcomes may be told.
     fn completed(&self, batch: Batch);
-    /// A piece of a value that is arriving has been written, or cannot be.
-    fn wrote(&self, ticket: u64, written: Result<(), Failure>);
+    /// A piece of an upload (see [`crate::store::Upload::id`]) has been written, or cannot be.
+    fn wrote(&self, ticket: u64, upload: i64, written: Result<(), Failure>);
     /// There are batches that nobody commits: call [`crate::store::Store::lead`] soon.
     fn please_lead(&self);
 }

@@ -81,6 +81,13 @@ pub(super) struct Reserved {
     large: Arc<Large>,
 }
 
+impl Reserved {
+    /// Of its first piece, which no other has.
+    pub(super) fn id(&self) -> i64 {
+        self.pieces.runs()[0].first
+    }
+}
+
 impl Drop for Reserved {
     fn drop(&mut self) {
         self.large.arriving_bytes.fetch_sub(self.pieces.bytes(), Ordering::Relaxed);
@@ -117,7 +124,11 @@ pub(super) struct Job {
 
 impl Large {
     /// Values over `value_bytes` are in pieces of `piece_bytes`.
-    pub(super) fn new(db: &Connection, value_bytes: u64, piece_bytes: usize) -> rusqlite::Result<Self> {
+    pub(super) fn new(
+        db: &Connection,
+        value_bytes: u64,
+        piece_bytes: usize,
+    ) -> rusqlite::Result<Self> {
         let end_id = reserve_ids(db)?;
         Ok(Self {
             value_bytes,
@@ -197,9 +208,8 @@ impl Large {
     /// Waits for something to do; `None` at the end. `more` is left of the last sweep.
     pub(super) fn next(&self, more: bool) -> Option<Job> {
         let queue = lock(&self.queue);
-        let idle = |queue: &mut Queue| {
-            !queue.stopping && !queue.sweep && queue.pieces.is_empty() && !more
-        };
+        let idle =
+            |queue: &mut Queue| !queue.stopping && !queue.sweep && queue.pieces.is_empty() && !more;
         let mut queue = self.wake.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
         if queue.stopping {
             return None;

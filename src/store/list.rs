@@ -50,8 +50,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let runs =
-            [Run { first: 7, count: 2, bytes: 130 }, Run { first: 99, count: 1, bytes: 1 }];
+        let runs = [Run { first: 7, count: 2, bytes: 130 }, Run { first: 99, count: 1, bytes: 1 }];
         let text = write(&runs);
         assert_eq!(text, r#"{"bytes":131,"chunks":[[7,2,130],[99,1,1]]}"#);
         assert_eq!(read(text.as_bytes()).unwrap().runs(), runs);

@@ -61,7 +61,7 @@ impl Thread {
                     piece.upload.given_up.store(true, Ordering::Relaxed);
                 }
                 let Piece { owner, ticket, upload, .. } = piece;
-                owner.wrote(ticket, written);
+                owner.wrote(ticket, upload.id(), written);
                 drop(upload);
             }
             if sweep {
@@ -79,10 +79,11 @@ impl Thread {
         let since = Stamp::now();
         loop {
             self.await_checkpoint();
-            let trouble = match self.committer.with_writer_between(|writer| write(writer, shared, piece)) {
-                Ok(()) => return Ok(()),
-                Err(trouble) => trouble,
-            };
+            let trouble =
+                match self.committer.with_writer_between(|writer| write(writer, shared, piece)) {
+                    Ok(()) => return Ok(()),
+                    Err(trouble) => trouble,
+                };
             match trouble {
                 Trouble::Refused(failure) => {
                     match failure {

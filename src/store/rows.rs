@@ -321,7 +321,11 @@ impl Rows<'_> {
     /// Makes one list of two values. Where the shorter one is bytes, and fits into the piece beside it, a
     /// new piece takes that one's place, so that however often something is appended, two pieces side by
     /// side have more bytes than one holds, and the list stays short.
-    fn join(&self, [first, second]: [Content; 2], changes: &mut Changes) -> rusqlite::Result<Pieces> {
+    fn join(
+        &self,
+        [first, second]: [Content; 2],
+        changes: &mut Changes,
+    ) -> rusqlite::Result<Pieces> {
         let (mut front, mut back) = match (first, second) {
             (Content::Large(first), Content::Large(second)) => {
                 (first.runs().to_vec(), second.runs().to_vec())
@@ -402,7 +406,7 @@ fn is_fetch(op: &Op) -> bool {
     match op {
         Op::Fetch(fetch) => !fetch.unnoticed,
         Op::Touch { .. } => true,
-        Op::Store(..) | Op::Arithmetic(_) | Op::Delete(_) | Op::Discard => false,
+        Op::Store(..) | Op::Arithmetic(_) | Op::Delete(_) | Op::Discard { .. } => false,
     }
 }
 

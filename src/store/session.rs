@@ -15,7 +15,7 @@ use crate::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
 use crate::metrics::Storage;
 use crate::store::commit::{Batch, Owner, Task, Work};
 use crate::store::memory::{Entry, Epoch};
-use crate::store::rows::{item_bytes, bucket, content, head};
+use crate::store::rows::{bucket, content, head, item_bytes};
 use crate::store::{Store, sql};
 
 /// What one event loop reads and writes through.
@@ -66,9 +66,8 @@ impl Session {
     /// What is charged for the item under a key, dead or alive; 0 for none.
     pub(super) fn size_of(&mut self, key: Key<'_>) -> Result<u64, Failure> {
         let found = self.read(self.store.shared.hash(key), key)?;
-        Ok(found.map_or(0, |(entry, _)| {
-            item_bytes(key, entry.item.head.value_bytes).cast_unsigned()
-        }))
+        Ok(found
+            .map_or(0, |(entry, _)| item_bytes(key, entry.item.head.value_bytes).cast_unsigned()))
     }
 
     /// Reads a key: a [`Outcome::Hit`], a [`Outcome::Miss`], or a failure that the log explains. `None`

@@ -57,8 +57,7 @@ pub(super) const LOOSEN: &str = "INSERT OR REPLACE INTO loose (id, chunks) VALUE
 /// They are an item's from now on, or are gone.
 pub(super) const NOT_LOOSE: &str = "DELETE FROM loose WHERE id = ?1";
 
-pub(super) const LOOSE: &str =
-    "SELECT id, chunks FROM loose WHERE id > ?1 ORDER BY id LIMIT ?2";
+pub(super) const LOOSE: &str = "SELECT id, chunks FROM loose WHERE id > ?1 ORDER BY id LIMIT ?2";
 
 pub(super) const WRITE_PIECE: &str = "INSERT INTO chunk (id, data) VALUES (?1, ?2)";
 

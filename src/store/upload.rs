@@ -27,6 +27,11 @@ impl fmt::Debug for Upload {
 }
 
 impl Upload {
+    /// What its owner is told of its pieces by.
+    pub fn id(&self) -> i64 {
+        self.reserved.id()
+    }
+
     /// Has the next piece written: [`crate::store::Store::piece_bytes`] bytes, the last of them what is
     /// left. The session's owner is told under the ticket.
     pub fn write(&mut self, data: Vec<u8>) {

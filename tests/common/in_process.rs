@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use litecached::auth::Accounts;
 use litecached::clock::Clock;
-use litecached::server::{Listen, Options as ServerOptions, Server};
+use litecached::server::{Listen, Options as ServerOptions, Protocol, Server};
 use litecached::store::{Options as StoreOptions, Store};
 use tempfile::TempDir;
 
@@ -50,6 +50,13 @@ impl InProcess {
         while let Some(flag) = flags.next() {
             let mut value = || flags.next().expect("the flag has a value");
             match flag.as_str() {
+                "-B" => {
+                    server_options.protocol = match value().as_str() {
+                        "ascii" => Protocol::Ascii,
+                        "binary" => Protocol::Binary,
+                        other => panic!("the harness does not know -B {other}"),
+                    }
+                }
                 "-D" => {
                     server_options.prefix_delimiter = value().as_bytes()[0];
                     server_options.prefixes_counted = true;
@@ -64,6 +71,7 @@ impl InProcess {
                     let loaded = Accounts::read(&path).unwrap_or_else(|error| panic!("{error}"));
                     server_options.accounts = Some(Arc::new(loaded.accounts));
                 }
+                "-S" => server_options.sasl = true,
                 "-W" => server_options.watch_enabled = false,
                 other => panic!("the harness does not know the flag {other}"),
             }

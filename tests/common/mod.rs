@@ -4,6 +4,7 @@
 
 pub mod daemon;
 pub mod foreign;
+pub mod frames;
 pub mod ground;
 pub mod in_process;
 pub mod ledger;

@@ -10,6 +10,7 @@ use std::thread;
 
 use fastrand::Rng;
 
+use super::frames;
 use super::script::{Action, Exchange, Piece, Reply, Script, Step};
 use super::target::Target;
 
@@ -106,7 +107,7 @@ pub fn run(script: &Script, mode: Mode, seed: u64, target: &mut dyn Target) -> R
 }
 
 /// Words taken from replies.
-type Words = BTreeMap<String, Vec<u8>>;
+pub type Words = BTreeMap<String, Vec<u8>>;
 
 /// What went wrong, and in which line if it is not that of the step.
 type Wrong = (Option<usize>, String);
@@ -130,6 +131,8 @@ struct Talk<'t> {
 struct Connection {
     stream: TcpStream,
     unread: Vec<u8>,
+    /// What is sent on it are frames.
+    binary: Option<bool>,
     /// Something was sent and the script has not yet said what comes back.
     waits: bool,
 }
@@ -215,6 +218,9 @@ impl Talk<'_> {
         let mut words = std::mem::take(&mut self.words);
         let connection = self.connection(name)?;
         connection.waits = true;
+        if let Some(first) = request.first() {
+            connection.binary.get_or_insert(*first == 0x80);
+        }
         let mut written = connection.stream.try_clone().map_err(said)?;
         let result = thread::scope(|scope| {
             // A long request is written aside: the server may stop reading until its replies are read.
@@ -266,11 +272,16 @@ impl Talk<'_> {
 
     /// Shows that nothing came back on `name`: the reply to a question behind it is the next.
     fn silent(&mut self, name: &str) -> Result<(), String> {
-        let question = b"version\r\n";
-        let reply =
-            [Piece::Bytes(b"VERSION ".to_vec()), Piece::AnyInLine, Piece::Bytes(b"\r\n".to_vec())];
         let connection = self.connection(name).map_err(|(_, what)| what)?;
-        write_cut(&mut connection.stream, question, &[]);
+        let (question, reply) = if connection.binary == Some(true) {
+            let (question, reply) = frames::noop();
+            (question, vec![reply])
+        } else {
+            let version = [&b"VERSION "[..], b"\r\n"].map(|part| Piece::Bytes(part.to_vec()));
+            let [before, after] = version;
+            (b"version\r\n".to_vec(), vec![before, Piece::AnyInLine, after])
+        };
+        write_cut(&mut connection.stream, &question, &[]);
         connection
             .expect(&reply, &mut Words::new())
             .map_err(|what| format!("expected nothing more (but what `version` answers); {what}"))
@@ -317,7 +328,7 @@ impl Talk<'_> {
     fn connection(&mut self, name: &str) -> Result<&mut Connection, Wrong> {
         if !self.connections.contains_key(name) {
             let stream = self.target.connect().map_err(said)?;
-            let connection = Connection { stream, unread: Vec::new(), waits: false };
+            let connection = Connection { stream, unread: Vec::new(), binary: None, waits: false };
             self.connections.insert(name.to_owned(), connection);
         }
         Ok(self.connections.get_mut(name).expect("it was inserted when it was missing"))
@@ -337,7 +348,11 @@ impl Talk<'_> {
                     let word = self.words.get(name).ok_or(format!("no word {{{name}}} yet"))?;
                     bytes.extend(word_plus(word, *plus)?);
                 }
-                Piece::AnyInLine | Piece::AnyLines => {
+                Piece::Number { name, plus, width } => {
+                    let word = Piece::Word { name: name.clone(), plus: *plus };
+                    bytes.extend(frames::number_of(&self.bytes_of(&[word])?, *width)?);
+                }
+                Piece::AnyInLine | Piece::AnyLines | Piece::Frame(_) | Piece::AnyFrames => {
                     return Err("a wildcard cannot be sent".to_owned());
                 }
             }
@@ -439,14 +454,15 @@ fn write_cut(stream: &mut TcpStream, request: &[u8], cuts: &[usize]) {
     }
 }
 
-enum Match {
+#[derive(Debug)]
+pub enum Match {
     Whole(usize),
     NeedMore,
     Mismatch,
 }
 
 /// Whether `input` from `at` on begins with `pieces`. Wildcards take as little as fits.
-fn matched(pieces: &[Piece], input: &[u8], at: usize, words: &mut Words) -> Match {
+pub fn matched(pieces: &[Piece], input: &[u8], at: usize, words: &mut Words) -> Match {
     let Some((first, rest)) = pieces.split_first() else {
         return Match::Whole(at);
     };
@@ -472,6 +488,20 @@ fn matched(pieces: &[Piece], input: &[u8], at: usize, words: &mut Words) -> Matc
                     outcome
                 }
             }
+        }
+        Piece::Number { name, plus, width } => {
+            match frames::matched_number((name, *plus, *width), input, at, words) {
+                Match::Whole(end) => matched(rest, input, end, words),
+                other => other,
+            }
+        }
+        Piece::Frame(expected) => match expected.matched(input, at, words) {
+            Match::Whole(end) => matched(rest, input, end, words),
+            other => other,
+        },
+        Piece::AnyFrames => {
+            let ends = std::iter::successors(Some(at), |&at| frames::end_of(input, at));
+            matched_somewhere(rest, input, ends, words)
         }
         Piece::AnyInLine => {
             let ends = (at..=input.len())
@@ -523,7 +553,7 @@ fn matched_somewhere(
     outcome
 }
 
-fn word_plus(word: &[u8], plus: i128) -> Result<Vec<u8>, String> {
+pub fn word_plus(word: &[u8], plus: i128) -> Result<Vec<u8>, String> {
     if plus == 0 {
         return Ok(word.to_vec());
     }
@@ -536,6 +566,10 @@ fn word_plus(word: &[u8], plus: i128) -> Result<Vec<u8>, String> {
 
 /// Bytes as a script would write them; the middle of many is left out.
 pub fn shown(bytes: &[u8]) -> String {
+    let (text, bytes) = frames::shown(bytes);
+    if !text.is_empty() {
+        return text + &shown(bytes);
+    }
     const SHOWN: usize = 600;
     if bytes.len() > 2 * SHOWN {
         let (start, end) = (&bytes[..SHOWN], &bytes[bytes.len() - SHOWN..]);
@@ -554,6 +588,7 @@ fn shown_piece(piece: &Piece, words: &Words) -> String {
         },
         Piece::AnyInLine => "{*}".to_owned(),
         Piece::AnyLines => "{lines}".to_owned(),
+        other => format!("\n        {other:?}"),
     }
 }
 

@@ -22,6 +22,8 @@
 //! server's time in Unix seconds, calculated likewise. In a reply `{*}` is anything up to the end of
 //! the line and `{lines}` any number of whole lines, as few as fit.
 //!
+//! `> #` and `< #` are binary frames: see `frames`.
+//!
 //! `~` speaks to the harness:
 //!
 //!     ~ clock +61s               moves the clock (against a real memcached the script ends here)
@@ -40,6 +42,8 @@
 //!     ~ memcached-1.6.18-differs: why     the same for the versions that begin so
 
 use std::fmt;
+
+use super::frames;
 
 /// One script: a file of `tests/scripts`.
 #[derive(Debug)]
@@ -117,6 +121,15 @@ pub enum Piece {
     },
     AnyInLine,
     AnyLines,
+    /// The same as a big-endian number of this many bytes, which may be a part of a frame.
+    Number {
+        name: String,
+        plus: i128,
+        width: usize,
+    },
+    /// A frame of a reply.
+    Frame(Box<frames::Expected>),
+    AnyFrames,
 }
 
 /// What is wrong with a script, and where.
@@ -175,7 +188,11 @@ impl Parser {
         let name_length = line.bytes().take_while(u8::is_ascii_lowercase).count();
         let (connection, rest) = line.split_at(name_length);
         if let Some(request) = after_mark(rest, ">") {
-            self.request(number, connection, pieces_of_line(request)?);
+            let pieces = match request.strip_prefix('#') {
+                Some(frame) => frames::request(frame)?,
+                None => pieces_of_line(request)?,
+            };
+            self.request(number, connection, pieces);
             Ok(())
         } else if rest == "<close>" {
             self.exchange(number, connection).reply.closes = true;
@@ -184,11 +201,11 @@ impl Parser {
             self.reply_there(connection)?.closes = true;
             Ok(())
         } else if let Some(reply) = after_mark(rest, "<!") {
-            let pieces = pieces_of_line(reply)?;
+            let pieces = reply_pieces(reply)?;
             self.reply_there(connection)?.text_mut().extend(pieces);
             Ok(())
         } else if let Some(reply) = after_mark(rest, "<") {
-            let pieces = if reply.is_empty() { Vec::new() } else { pieces_of_line(reply)? };
+            let pieces = if reply.is_empty() { Vec::new() } else { reply_pieces(reply)? };
             let expected = &mut self.exchange(number, connection).reply;
             if expected.closes {
                 return Err("nothing can be expected after <close>".to_owned());
@@ -302,6 +319,13 @@ fn seconds(text: &str) -> Result<i64, String> {
         .ok_or_else(|| format!("not a number of seconds like +61s: {text}"))
 }
 
+fn reply_pieces(text: &str) -> Result<Vec<Piece>, String> {
+    match text.strip_prefix('#') {
+        Some(frame) => Ok(vec![frames::reply(frame)?]),
+        None => pieces_of_line(text),
+    }
+}
+
 fn pieces_of_line(text: &str) -> Result<Vec<Piece>, String> {
     if let Some(half) = text.strip_suffix("\\c") {
         return pieces(half);
@@ -313,7 +337,7 @@ fn pieces_of_line(text: &str) -> Result<Vec<Piece>, String> {
     Ok(pieces)
 }
 
-fn pieces(text: &str) -> Result<Vec<Piece>, String> {
+pub fn pieces(text: &str) -> Result<Vec<Piece>, String> {
     let mut pieces = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {

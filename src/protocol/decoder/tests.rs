@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::protocol::{Decoder, Protocol};
 
 /// What a client's bytes mean, in words, when they arrive in pieces of the given sizes.
 fn decoded(bytes: &[u8], sizes: &[usize], item_bytes_max: u64) -> Vec<String> {
-    let mut decoder = Decoder::new(item_bytes_max);
+    let mut decoder = Decoder::new(Protocol::Auto, item_bytes_max);
     let (mut waiting, mut seen) = (Vec::new(), Vec::new());
     let mut sizes = sizes.iter().copied().cycle();
     let mut rest = bytes;
@@ -42,6 +43,7 @@ fn decoded(bytes: &[u8], sizes: &[usize], item_bytes_max: u64) -> Vec<String> {
 fn words(request: &Request<'_>) -> String {
     match request {
         Request::Operate { key, op, form } => format!("{:?} {op:?} {form:?}", key.as_key()),
+        Request::Session { command, .. } => format!("Session({command:?})"),
         other => format!("{other:?}"),
     }
 }
@@ -83,7 +85,7 @@ fn a_line_is_2048_bytes_or_less_unless_it_reads() {
 
 #[test]
 fn what_is_remembered_of_a_value_grows_with_what_came() {
-    let mut decoder = Decoder::new(1 << 30);
+    let mut decoder = Decoder::new(Protocol::Auto, 1 << 30);
     let line = b"set k 0 0 1000000000\r\nabc";
     assert!(matches!(decoder.decode(line), Step::NeedMore { used } if used == line.len()));
     assert!(decoder.arriving_bytes() <= VALUE_STEP_BYTES, "{}", decoder.arriving_bytes());
@@ -139,14 +141,15 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
 
 #[test]
 fn a_request_begins_where_what_was_refused_ends() {
-    let mut decoder = Decoder::new(1 << 20);
+    let mut decoder = Decoder::new(Protocol::Auto, 1 << 20);
     let bytes = b"set k bad 0 3\r\nxyz\r\nversion\r\n";
     let Step::Reject { used, .. } = decoder.decode(bytes) else { panic!("bad flags") };
     let Step::Skip { used: skipped } = decoder.decode(&bytes[used..]) else { panic!("a value") };
     // Asked twice without using it, the decoder says the same twice.
     for _ in 0..2 {
         let step = decoder.decode(&bytes[used + skipped..]);
-        assert_eq!(step, Step::Request { request: Request::Session(Session::Version), used: 9 });
+        let (command, form) = (Session::Version, Form::Classic { quiet: false });
+        assert_eq!(step, Step::Request { request: Request::Session { command, form }, used: 9 });
     }
 }
 
