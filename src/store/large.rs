@@ -78,6 +78,7 @@ pub(super) struct Reserved {
     pub(super) pieces: Pieces,
     /// Nobody wants it any more: what is not written need not be.
     pub(super) given_up: AtomicBool,
+    released: AtomicBool,
     large: Arc<Large>,
 }
 
@@ -86,11 +87,18 @@ impl Reserved {
     pub(super) fn id(&self) -> i64 {
         self.pieces.runs()[0].first
     }
+
+    /// It is charged for no more as something that is arriving.
+    pub(super) fn release(&self) {
+        if !self.released.swap(true, Ordering::Relaxed) {
+            self.large.arriving_bytes.fetch_sub(self.pieces.bytes(), Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.large.arriving_bytes.fetch_sub(self.pieces.bytes(), Ordering::Relaxed);
+        self.release();
     }
 }
 
@@ -164,7 +172,8 @@ impl Large {
     pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Reserved {
         self.arriving_bytes.fetch_add(bytes, Ordering::Relaxed);
         let pieces = self.hold(Pieces::new([self.ids(bytes)]));
-        Reserved { pieces, given_up: AtomicBool::new(false), large: Arc::clone(self) }
+        let (given_up, released) = (AtomicBool::new(false), AtomicBool::new(false));
+        Reserved { pieces, given_up, released, large: Arc::clone(self) }
     }
 
     /// Keeps pieces from being removed for as long as this or a clone of it lives.

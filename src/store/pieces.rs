@@ -266,3 +266,25 @@ impl PieceReader {
         }
     }
 }
+
+/// The value of a list, whole: for tools, which have one at a time.
+pub(super) fn join(db: &Connection, text: &[u8]) -> rusqlite::Result<Vec<u8>> {
+    let odd = |why: &str| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, why.into())
+    };
+    let pieces = list::read(text).ok_or_else(|| odd("a value's list of pieces is none"))?;
+    let mut value = Vec::new();
+    let mut read = db.prepare_cached(sql::READ_PIECE)?;
+    for run in pieces.runs() {
+        let before = value.len();
+        for id in run.first..=run.last() {
+            let mut rows = read.query([id])?;
+            let row = rows.next()?.ok_or_else(|| odd("a piece of a value is missing"))?;
+            value.extend_from_slice(row.get_ref(0)?.as_blob()?);
+        }
+        if (value.len() - before) as u64 != run.bytes {
+            return Err(odd("a value's pieces have not the length that its list says"));
+        }
+    }
+    Ok(value)
+}

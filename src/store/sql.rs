@@ -11,6 +11,8 @@ macro_rules! size {
     };
 }
 
+pub(super) use size;
+
 /// The columns of an item's head.
 macro_rules! head {
     () => {

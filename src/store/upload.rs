@@ -41,8 +41,9 @@ impl Upload {
         self.shared.large.queue(piece);
     }
 
-    /// What an item is to have, once all pieces are written.
+    /// What an item is to have, once all pieces are written. The item is charged for it from here on.
     pub fn content(&self) -> Content {
+        self.reserved.release();
         Content::Large(self.reserved.pieces.clone())
     }
 }

@@ -172,7 +172,11 @@ fn what_is_not_there_is_made() {
     };
     let decision = decide(None, &Op::Arithmetic(count), context());
     let item = put_by(&decision);
-    assert_eq!((item.value.whole().unwrap().bytes(), item.head.cas), (&b"5"[..], 77), "the delta is not applied");
+    assert_eq!(
+        (item.value.whole().unwrap().bytes(), item.head.cas),
+        (&b"5"[..], 77),
+        "the delta is not applied"
+    );
     assert_eq!(item.head.deadline.unix(), NOW.0 + 30);
 }
 

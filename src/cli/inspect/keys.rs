@@ -130,7 +130,6 @@ struct Row {
     marks: i64,
     generation: i64,
     id: i64,
-    chunk: Option<i64>,
     life: Life,
 }
 
@@ -260,7 +259,6 @@ impl Rank {
             marks: item.marks,
             generation: item.generation,
             id: item.id,
-            chunk: item.chunk,
             life: item.life,
         };
         Self { by, key: item.key.to_vec(), row }
@@ -277,7 +275,7 @@ impl Rank {
             stored: row.stored,
             accessed: row.accessed,
             marks: row.marks,
-            chunk: row.chunk,
+            pieces: None,
             key: &self.key,
             value_bytes: row.value_bytes,
             life: row.life,
