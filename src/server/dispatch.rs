@@ -337,7 +337,7 @@ impl Desk {
         if at == 0 {
             connection.pending.pop_front();
             written(connection, &pending.form, key, &outcome);
-            self.go_on(connection);
+            Self::go_on(connection);
         } else {
             let (form, key) = (pending.form, key.map(Key::to_owned));
             connection.pending[at] = Slot::Answered(Box::new(Answered { form, key, outcome }));
@@ -345,7 +345,7 @@ impl Desk {
     }
 
     /// Writes what waited behind something that is written now.
-    pub(super) fn go_on(&mut self, connection: &mut Connection) {
+    pub(super) fn go_on(connection: &mut Connection) {
         loop {
             match connection.pending.front() {
                 None | Some(Slot::Task(_) | Slot::Listing(_) | Slot::Sending(_)) => return,

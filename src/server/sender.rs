@@ -166,7 +166,7 @@ impl Desk {
     }
 
     /// Takes a piece of a value that is being sent.
-    pub(super) fn sent_piece(&mut self, connection: &mut Connection, data: Option<Value>) {
+    pub(super) fn sent_piece(connection: &mut Connection, data: Option<Value>) {
         // What was asked for before a piece was lost may come behind it.
         let Some(Slot::Sending(sending)) = connection.pending.front_mut() else { return };
         let fits = data.and_then(|data| Some((sending.take(data.len() as u64)?, data)));
@@ -181,7 +181,7 @@ impl Desk {
         connection.output.value(&data);
         if is_last && let Some(Slot::Sending(sending)) = connection.pending.pop_front() {
             connection.output.bytes(&sending.tail);
-            self.go_on(connection);
+            Self::go_on(connection);
         }
     }
 }

@@ -168,7 +168,7 @@ impl Worker {
                         self.desk.session.submit();
                     }
                     Message::Piece { ticket, data } => {
-                        self.told(ticket, |desk, at| desk.sent_piece(at, data));
+                        self.told(ticket, |_, at| Desk::sent_piece(at, data));
                     }
                     Message::Lead => self.asked_to_lead = true,
                     // It is awake, and looks at them from here on.

@@ -68,7 +68,8 @@ pub(super) struct Piece {
 
 impl fmt::Debug for Piece {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Piece").field("upload", &self.upload).field("index", &self.index).finish()
+        let Self { upload, index, .. } = self;
+        write!(f, "Piece({index} of {upload:?})")
     }
 }
 

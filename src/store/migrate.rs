@@ -175,7 +175,12 @@ mod tests {
 
             // An older program names the version and leaves the file.
             let before = fs::read(&path).unwrap();
-            for refused in [migrate(&path).unwrap_err(), open::open(&path).unwrap_err()] {
+            let older = &schema::STEPS[..1];
+            let refused = [
+                migrate_with(&path, older).unwrap_err(),
+                open::open_with(&path, older).unwrap_err(),
+            ];
+            for refused in refused {
                 let is_newer = matches!(refused, OpenError::Newer { version: 2, known: 1, .. });
                 assert!(is_newer, "{refused:?}");
             }
@@ -260,7 +265,7 @@ mod tests {
     fn an_empty_database_needs_no_saving() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new.db");
-        drop(open::open(&path).unwrap());
+        drop(open::open_with(&path, &schema::STEPS[..1]).unwrap());
         let done = migrate_with(&path, &with(NEXT)).unwrap();
         assert_eq!((done.version, done.saved), (1, None));
         assert_eq!(content(&path), (2, vec![]));

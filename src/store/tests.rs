@@ -170,7 +170,7 @@ fn keys_that_share_a_hash_do_not_mix() {
     for (name, outcome) in names.iter().zip(found) {
         match outcome {
             Outcome::Hit(hit) => {
-                assert_eq!(hit.item.value.whole().unwrap().bytes(), name.as_bytes())
+                assert_eq!(hit.item.value.whole().unwrap().bytes(), name.as_bytes());
             }
             _ => assert_eq!(name, "key3"),
         }

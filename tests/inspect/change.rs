@@ -76,15 +76,15 @@ fn what_no_client_could_use_is_refused() {
             "user:1 is there twice",
         ),
         (
-            "INSERT INTO item (key, value, chunk) VALUES (CAST('n' AS BLOB), x'31', 5)".into(),
-            "chunk 5, which is not",
+            "INSERT INTO item (key, value, flags) VALUES (CAST('n' AS BLOB), x'31', -2)".into(),
+            "flags -2",
         ),
         (
             "INSERT INTO item (key, value, flags) VALUES (CAST('n' AS BLOB), x'31', -1)".into(),
             "flags -1",
         ),
         // Amid much that would do.
-        (format!("UPDATE item SET flags = 1; UPDATE item SET marks = 9 {one}"), "marks 9"),
+        (format!("UPDATE item SET flags = 1; UPDATE item SET marks = 19 {one}"), "marks 19"),
         (
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100001) \
              INSERT INTO item (key, value) SELECT CAST(i AS BLOB), x'' FROM n"

@@ -307,7 +307,7 @@ impl Inspection {
             let mut values = statement.query([item.id])?;
             if let Some(value) = values.next()? {
                 match item.pieces {
-                    Some(list) => visit(&item, &pieces::join(&self.look.db, list)?),
+                    Some(text) => visit(&item, &pieces::join(&self.look.db, text)?),
                     None => visit(&item, value.get_ref(0)?.as_bytes()?),
                 }
             }
