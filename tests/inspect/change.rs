@@ -66,7 +66,7 @@ fn what_no_client_could_use_is_refused() {
     for (sql, said) in [
         (format!("UPDATE item SET flags = 4294967296 {one}"), "flags 4294967296"),
         (format!("UPDATE item SET exptime = -4 {one}"), "exptime -4"),
-        (format!("UPDATE item SET marks = 77 {one}"), "marks 77"),
+        (format!("UPDATE item SET marks = 67 {one}"), "marks 67"),
         (format!("UPDATE item SET key = x'' {one}"), "key of 0 bytes"),
         (format!("UPDATE item SET key = {long} {one}"), "key of 251 bytes"),
         (format!("UPDATE item SET key = CAST('a b' AS BLOB) {one}"), "no text command"),
