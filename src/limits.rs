@@ -189,6 +189,19 @@ pub const PENDING_VALUES_MAX: usize = 8;
 /// Keys whose last fetch is remembered in memory until it is written down, 16 bytes each.
 pub const FETCHES_REMEMBERED: usize = 1 << 16;
 
+/// An item whose last fetch is written down when the file is closed has a value of at most so many bytes:
+/// its row is written anew, the value too.
+pub const ACCESSED_VALUE_BYTES_MAX: i64 = 4 << 10;
+
+/// How long that may take, whatever the disk: a restart is not to be felt.
+pub const ACCESSED_WRITE_MS_MAX: u64 = 500;
+
+/// Rows of it in one transaction, before the WAL's limit is looked at again.
+pub const ACCESSED_ROWS_MAX: usize = 512;
+const _: () = assert!(
+    ACCESSED_ROWS_MAX as u64 * ACCESSED_VALUE_BYTES_MAX.cast_unsigned() <= WAL_BYTES_LEAST / 4
+);
+
 /// Connections that a loop reads from before it answers them: their reads share a snapshot.
 pub const CONNECTIONS_PER_ROUND_MAX: usize = 64;
 

@@ -94,8 +94,9 @@ pub(super) fn parse(line: &[u8]) -> Line<'_> {
         b"verbosity" => verbosity(line),
         b"cache_memlimit" => cache_memlimit(line),
         b"shutdown" => {
+            let quiet = Tokens::new(line).last() == Some(NOREPLY);
             let known = tokens.next().is_none_or(|mode| mode == b"graceful");
-            Line::Session(Session::Shutdown { known })
+            Line::Session(Session::Shutdown { known, quiet })
         }
         _ => tuning(line),
     }

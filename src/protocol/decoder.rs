@@ -114,6 +114,7 @@ pub enum Session<'b> {
     /// Whether its mode is one that memcached knows.
     Shutdown {
         known: bool,
+        quiet: bool,
     },
     /// Which mechanisms of SASL there are.
     SaslList,

@@ -396,13 +396,14 @@ impl Desk {
                 context.store.set_bytes_max(bytes);
                 output.bytes(if quiet { b"" } else { encode::OK });
             }
-            Command::Shutdown { .. } if !context.live.shutdown_enabled() => {
-                output.bytes(b"SERVER_ERROR: shutdown not enabled\r\n");
+            Command::Shutdown { quiet, .. } if !context.live.shutdown_enabled() => {
+                output.bytes(if quiet { b"" } else { b"SERVER_ERROR: shutdown not enabled\r\n" });
             }
-            Command::Shutdown { known: false } => {
-                output.bytes(&Reject::InvalidShutdownMode.answer().unwrap_or_default());
+            Command::Shutdown { known: false, quiet } => {
+                let answer = Reject::InvalidShutdownMode.answer().unwrap_or_default();
+                output.bytes(if quiet { b"" } else { &answer });
             }
-            Command::Shutdown { known: true } => {
+            Command::Shutdown { known: true, .. } => {
                 connection.ending = Ending::Owed;
                 connection.reason = Reason::Shutdown;
                 context.request_stop();

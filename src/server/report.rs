@@ -31,6 +31,11 @@ pub(super) fn stats(context: &Context, arguments: &[u8], asker: u64, out: &mut V
         }
         // Clients wait for the END of an empty section.
         Some(b"extstore") => Lines::default(),
+        // Binary, too, where memcached looks at `-X` in text alone.
+        Some(b"detail") if !context.live.dump_enabled() => {
+            out.extend_from_slice(b"CLIENT_ERROR stats detail not allowed\r\n");
+            return true;
+        }
         Some(b"detail") => {
             detail(&context.prefixes, words.next(), out);
             return true;

@@ -1,12 +1,14 @@
 //! The thread that looks after the database beside requests: checkpoints, expiry, other programs'
 //! commits, and batches that found the database locked.
 
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::clock::Stamp;
+use crate::limits::{ACCESSED_ROWS_MAX, ACCESSED_WRITE_MS_MAX};
 use crate::store::checkpoint::Checkpointer;
 use crate::store::commit::{BUSY_PAUSE, Committer};
 use crate::store::expiry::Sweeper;
@@ -21,6 +23,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// How often it looks for expired items and other programs' commits, which are to be seen within a
 /// second.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
+
+/// See [`ACCESSED_WRITE_MS_MAX`].
+const ACCESSED_TIME_MAX: Duration = Duration::from_millis(ACCESSED_WRITE_MS_MAX);
 
 /// Steps of the sweeper before the other duties have their turn.
 const SWEEP_STEPS_MAX: u32 = 64;
@@ -78,20 +83,32 @@ impl Housekeeping {
         }
     }
 
-    /// What was fetched lately is known after a restart too, as far as the disk has room for it.
+    /// What was fetched lately is known after a restart too, the latest first, as far as time and disk
+    /// have room for it. Nothing depends on it: what the disk or another program refuses is left.
     fn write_accessed(&self) {
         let shared = &self.shared;
-        if shared.wal_is_full() {
-            return;
-        }
-        let written = self.committer.with_writer(|writer| {
-            writer.begin()?;
-            write_accessed(&writer.db, &shared.recency)
-                .map_err(|error| writer.roll_back(&error))?;
-            writer.end(shared, &Changes::default())
-        });
-        if let Err(trouble) = written {
-            log::debug!("when items were last fetched was not written down: {trouble:?}");
+        let began = Stamp::now();
+        let in_time = || began.elapsed() < ACCESSED_TIME_MAX;
+        let mut fetches: Vec<_> = shared.recency.all().collect();
+        fetches.sort_unstable_by_key(|&(_, when)| Reverse(when));
+        for some in fetches.chunks_mut(ACCESSED_ROWS_MAX) {
+            if shared.wal_is_full() {
+                return;
+            }
+            let written = self.committer.with_writer(|writer| {
+                writer.begin()?;
+                let goes_on = write_accessed(&writer.db, some, in_time)
+                    .map_err(|error| writer.roll_back(&error))?;
+                writer.end(shared, &Changes::default()).map(|()| goes_on)
+            });
+            match written {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(trouble) => {
+                    log::debug!("when items were last fetched was not written down: {trouble:?}");
+                    return;
+                }
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A table of fixed size in memory: the hash of a key and the second of its last fetch. It forgets the
 //! oldest of four where it has no room, and what it holds is written to the rows when the file is
-//! closed. What it says is advice: no promise rests on it. A reader that is late may note a fetch of the
+//! closed, as far as they are small and that takes moments. What it says is advice: no promise rests on it. A reader that is late may note a fetch of the
 //! value before the last.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

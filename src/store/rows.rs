@@ -12,10 +12,9 @@ use crate::cache::{
     KeyBuf, Marks, Mode, Op, Outcome, Pieces, Run, Store, decide,
 };
 use crate::clock::Seconds;
-use crate::limits::{ITEM_HEADER_BYTES, KEYS_PER_BUCKET};
+use crate::limits::{ACCESSED_VALUE_BYTES_MAX, ITEM_HEADER_BYTES, KEYS_PER_BUCKET};
 use crate::store::list;
 use crate::store::memory::Entry;
-use crate::store::recency::Recency;
 use crate::store::shared::Shared;
 use crate::store::sql;
 
@@ -91,7 +90,8 @@ impl Rows<'_> {
         cas: &mut CasBlock,
         changes: &mut Changes,
     ) -> rusqlite::Result<(Outcome, Option<Result<Head, Absence>>)> {
-        if op.changes() && self.shared.refuses_writes() {
+        // Whether a fetch is a write is known when it is decided.
+        if !matches!(op, Op::Fetch(_)) && self.shared.refuses_writes() {
             return Ok((Outcome::Failed(Failure::WalFull), None));
         }
         let found = self.find(hash, key, op.needs_value())?;
@@ -108,6 +108,9 @@ impl Rows<'_> {
         let Decision { mut outcome, mut effect } = decide(found.existing.as_ref(), op, context);
         if let Outcome::Miss(absence) = &mut outcome {
             *absence = found.absence;
+        }
+        if !matches!(effect, Effect::None) && self.shared.refuses_writes() {
+            return Ok((Outcome::Failed(Failure::WalFull), Some(before)));
         }
         changes.moved += found
             .existing
@@ -252,6 +255,11 @@ impl Rows<'_> {
                     head.cas.cast_signed(),
                     marks
                 ])?;
+                // SQLite writes the whole row anew where a number in it becomes longer.
+                changes.moved += match &found.pieces {
+                    Some(pieces) => std::mem::size_of_val(pieces.runs()),
+                    None => usize::try_from(head.value_bytes).unwrap_or(usize::MAX),
+                };
                 let value = found.existing.and_then(|existing| existing.value);
                 let entry = value.map(|value| Entry {
                     generation: found.generation,
@@ -410,20 +418,24 @@ fn is_fetch(op: &Op) -> bool {
     }
 }
 
-/// Writes down when items were fetched. Nothing depends on it: a transaction that the disk or another
-/// program refuses is left.
-pub(super) fn write_accessed(db: &Connection, recency: &Recency) -> rusqlite::Result<()> {
-    let mut fetches: Vec<_> = recency.all().map(|(hash, when)| (bucket(hash), when)).collect();
-    if fetches.is_empty() {
-        return Ok(());
-    }
+/// Writes down when these items were fetched, as far as they are small and there is time. Returns whether
+/// there was.
+pub(super) fn write_accessed(
+    db: &Connection,
+    fetches: &mut [(u64, Seconds)],
+    in_time: impl Fn() -> bool,
+) -> rusqlite::Result<bool> {
     // Neighbours in the table share pages.
-    fetches.sort_unstable_by_key(|&((first, _), _)| first);
+    fetches.sort_unstable_by_key(|&(hash, _)| bucket(hash));
     let mut accessed = db.prepare_cached(sql::ACCESSED)?;
-    for ((first, last), when) in fetches {
-        accessed.execute([first, last, when.0])?;
+    for &mut (hash, when) in fetches {
+        if !in_time() {
+            return Ok(false);
+        }
+        let (first, last) = bucket(hash);
+        accessed.execute(params![first, last, when.0, ACCESSED_VALUE_BYTES_MAX])?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Why an item cannot be written although the rules allow it.

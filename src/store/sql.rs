@@ -45,9 +45,10 @@ pub(super) const UPDATE: &str = "\
 pub(super) const HEAD: &str = "\
     UPDATE item SET exptime = ?2, cas = ?3, marks = (marks & 8) | ?4 WHERE id = ?1";
 
-/// When the items that share a hash were last fetched.
+/// When the items that share a hash were last fetched. The row is written anew with its value.
 pub(super) const ACCESSED: &str = "\
-    UPDATE item SET accessed = ?3 WHERE id BETWEEN ?1 AND ?2 AND accessed < ?3";
+    UPDATE item SET accessed = ?3 \
+     WHERE id BETWEEN ?1 AND ?2 AND accessed < ?3 AND length(value) <= ?4";
 
 /// Tells the list of pieces of what it removes.
 pub(super) const DELETE: &str = "\

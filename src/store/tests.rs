@@ -9,7 +9,9 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::*;
-use crate::cache::{self, Delete, Exptime, Failure, Fetch, Key, KeyBuf, Mode, Op, Outcome};
+use crate::cache::{
+    self, Absence, Creation, Delete, Exptime, Failure, Fetch, Key, KeyBuf, Mode, Op, Outcome,
+};
 use crate::clock::Stamp;
 
 /// What the store has for a loop; `None` asks it to lead.
@@ -331,6 +333,15 @@ fn the_wal_is_bounded_even_if_somebody_reads_for_ever() {
     let wal = bench.directory.path().join("cache.db-wal").metadata().unwrap().len();
     assert!(wal < 6 << 20, "{wal}");
     assert!(bench.get("k1").is_some(), "reads go on");
+    // Behind a write that waited, what might have changed something is an operation of the batch.
+    let claim = |key| (key, Op::Fetch(Fetch { claims: true, ..Fetch::default() }));
+    let make = Creation { exptime: Exptime(0), cas: None, binary_key: false };
+    let vivify = Op::Fetch(Fetch { create: Some(make), claims: true, ..Fetch::default() });
+    let outcomes = bench.run(vec![("k1", set("1")), claim("k1"), claim("none"), ("none", vivify)]);
+    let full = Outcome::Failed(Failure::WalFull);
+    assert_eq!((&outcomes[0], &outcomes[3]), (&full, &full), "these would write");
+    assert!(matches!(outcomes[1], Outcome::Hit(_)), "{:?}", outcomes[1]);
+    assert_eq!(outcomes[2], Outcome::Miss(Absence::Unknown));
     reader.execute_batch("COMMIT").unwrap();
     bench.until("writes go on", |bench| is_stored(&write(bench, 1)));
 }
@@ -379,6 +390,50 @@ fn a_transaction_is_bounded_by_what_it_moves() {
     let commits = bench.store.metrics().totals().commits() - before;
     assert!((8..=40).contains(&commits), "{commits} transactions");
     assert_eq!(bench.get("key39").map(|value| value.len()), Some(1_000_001));
+}
+
+/// SQLite writes a row anew, its value too, when a number in it becomes longer.
+#[test]
+fn a_touch_moves_the_value() {
+    let mut bench = Bench::with(|options| options.wal_bytes_max = 64 << 20);
+    let names: Vec<String> = (0..40).map(|n| format!("key{n}")).collect();
+    let large = "x".repeat(1_000_000);
+    for name in &names {
+        bench.run(vec![(name, set(&large))]);
+    }
+    let before = bench.store.metrics().totals().commits();
+    let touch = Op::Touch { exptime: Exptime(1_000) };
+    let outcomes = bench.run(names.iter().map(|name| (name.as_str(), touch.clone())).collect());
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Touched(_))));
+    let commits = bench.store.metrics().totals().commits() - before;
+    assert!((4..=40).contains(&commits), "{commits} transactions for forty megabytes");
+}
+
+#[test]
+fn what_was_fetched_is_written_down_within_the_bounds() {
+    let mut bench = Bench::with(|options| options.wal_bytes_max = 4 << 20);
+    let names: Vec<String> = (0..2_000).map(|n| format!("key{n}")).collect();
+    for (n, name) in names.iter().enumerate() {
+        // Twenty megabytes of a hundred thousand bytes each, and eight of four thousand.
+        let large = if n % 10 == 0 { 100_000 } else { 4_000 };
+        bench.run(vec![(name, set(&"x".repeat(large)))]);
+    }
+    bench.run(vec![("small", set("v"))]);
+    for name in &names {
+        assert!(bench.get(name).is_some());
+    }
+    bench.clock.advance(1);
+    assert!(bench.get("small").is_some());
+    // Whoever reads keeps the WAL from being taken away, and from starting over.
+    let reader = bench.elsewhere();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM item").unwrap();
+    let bench = bench.reopened();
+    let wal = bench.directory.path().join("cache.db-wal").metadata().unwrap().len();
+    assert!(wal < 8 << 20, "{wal}");
+    reader.execute_batch("COMMIT").unwrap();
+    let accessed = "SELECT accessed FROM item WHERE key = CAST('small' AS BLOB)";
+    let accessed: i64 = reader.query_row(accessed, [], |row| row.get(0)).unwrap();
+    assert_eq!(accessed, 1_800_000_001);
 }
 
 #[test]

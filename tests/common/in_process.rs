@@ -68,6 +68,7 @@ impl InProcess {
                     store_options.large_value_bytes = number(large);
                     store_options.piece_bytes = usize::try_from(number(piece)).expect("small");
                 }
+                "-A" => server_options.shutdown_enabled = true,
                 "-F" => server_options.flush_enabled = false,
                 "-X" => server_options.dump_enabled = false,
                 "-C" => server_options.cas_enabled = false,
