@@ -102,11 +102,35 @@ pub const VALUE_STEP_BYTES: usize = 64 << 10;
 
 /// What is held for clients on all connections together: values that are arriving, values that wait
 /// for their commit, replies that are not sent. Beyond it a value that is arriving is swallowed and
-/// refused, and a client that does not take its replies is let go. Never less than two items.
+/// refused, and a client that does not take its replies is let go. No value in pieces is held whole.
 pub const HELD_BYTES_MAX: u64 = 512 << 20;
 
 /// Values of one connection that wait for their commit. Beyond it its further requests wait unread.
 pub const PENDING_BYTES_MAX: usize = 4 << 20;
+
+/// A value over so many bytes is stored in pieces, and received and sent piece by piece. With the default
+/// `-I` there is none.
+pub const LARGE_VALUE_BYTES: u64 = 1 << 20;
+
+/// A piece: one transaction, which small requests may have to wait for.
+pub const PIECE_BYTES: usize = 64 << 10;
+
+/// Pieces of one connection that wait to be written. Beyond it its client waits, so that an upload takes
+/// no more memory than these and the piece that is arriving.
+pub const PIECES_WAITING_MAX: usize = 4;
+
+/// Bytes of a value in pieces that wait for one client, the piece that goes beyond them aside.
+pub const SENDING_BYTES_MAX: usize = 192 << 10;
+const _: () = assert!(SENDING_BYTES_MAX < OUTPUT_BYTES_HIGH);
+
+/// Threads that read pieces for clients.
+pub const SENDERS: usize = 2;
+
+/// Loose pieces that are removed in one transaction, which small requests may have to wait for.
+pub const SWEEP_PIECES_MAX: i64 = 4;
+
+/// Rows of `loose` that are looked at in one step.
+pub const SWEEP_LISTS_MAX: i64 = 64;
 
 /// Operations that one transaction commits: enough that one commit serves many clients, few enough
 /// that it ends within milliseconds.

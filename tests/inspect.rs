@@ -410,6 +410,12 @@ fn check_finds_what_is_wrong_and_says_what_to_do() {
         ("UPDATE item SET id = id + 8 WHERE flags = 7", &["misplaced"]),
         ("UPDATE state SET cas = 1", &["cas"]),
         ("INSERT INTO chunk VALUES (5, x'00')", &["orphan-chunk"]),
+        (
+            "DROP TRIGGER item_large_updated; \
+             UPDATE item SET value = CAST('{\"bytes\":9,\"chunks\":[[5,1,9]]}' AS BLOB), \
+                             marks = 8 WHERE flags = 7",
+            &["missing-chunk", "schema"],
+        ),
         ("UPDATE item SET marks = 99 WHERE flags = 7", &["number"]),
         ("UPDATE item SET generation = 99 WHERE flags = 7", &["generation"]),
         ("DROP TRIGGER item_deleted", &["schema"]),

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use litecached::cache::{Exptime, Fetch, Key, Mode, Op, Outcome, Store as How};
+use litecached::cache::{Exptime, Failure, Fetch, Key, Mode, Op, Outcome, Store as How};
 use litecached::clock::Clock;
 use litecached::store::{Batch, Options, Owner, Session, Store, Task};
 
@@ -172,6 +172,10 @@ struct Returned(Sender<Option<Batch>>);
 impl Owner for Returned {
     fn completed(&self, batch: Batch) {
         self.0.send(Some(batch)).expect("we wait for it");
+    }
+
+    fn wrote(&self, _ticket: u64, _upload: i64, _written: Result<(), Failure>) {
+        unreachable!("no value here is in pieces");
     }
 
     fn please_lead(&self) {

@@ -96,6 +96,9 @@ fn request_said(request: Request<'_>) -> Said {
             check_key(&key, &form);
             Said::TooLarge(key, how, form.into_owned())
         }
+        Request::Begin { .. } | Request::Piece(_) | Request::LastPiece(_) => {
+            unreachable!("no item may be so large here")
+        }
         Request::EndOfKeys => Said::EndOfKeys,
         Request::Noop { form } => Said::Noop(form.into_owned()),
         Request::FlushAll { delay, form } => Said::FlushAll(delay, form.into_owned()),

@@ -5,8 +5,8 @@
 //! behaves as absent everywhere.
 
 use crate::cache::{
-    Absence, Arithmetic, Creation, Deadline, Delete, Direction, Fetch, Head, Hit, Item, Marks,
-    Mode, Op, Outcome, Store, Value, Written,
+    Absence, Arithmetic, Content, Creation, Deadline, Delete, Direction, Fetch, Head, Hit, Item,
+    Marks, Mode, Op, Outcome, Store, Value, Written,
 };
 use crate::clock::Seconds;
 use crate::limits::ITEM_HEADER_BYTES;
@@ -16,8 +16,8 @@ use crate::limits::ITEM_HEADER_BYTES;
 pub struct Existing {
     /// Flags, expiry, cas.
     pub head: Head,
-    /// The bytes, where [`Op::needs_value`] says so.
-    pub value: Option<Value>,
+    /// The bytes, or where they are, where [`Op::needs_value`] says so.
+    pub value: Option<Content>,
 }
 
 /// What a decision may depend on beside the item.
@@ -40,6 +40,8 @@ pub enum Effect {
     None,
     /// Write this item in its place.
     Put(Item),
+    /// The same, and its value is one of these behind the other. One of them is in pieces.
+    Join { head: Head, parts: [Content; 2] },
     /// Change only what stands beside the value: expiry, cas, marks.
     Head(Head),
     /// Remove it.
@@ -76,8 +78,8 @@ pub fn decide(existing: Option<&Existing>, op: &Op, context: Context) -> Decisio
             Decision { outcome, effect: change(head, context) }
         }
         (Op::Delete(how), Some(found)) => delete(found, *how, context),
-        (Op::Discard, _) => Decision {
-            outcome: Outcome::TooLarge,
+        (Op::Discard { why }, _) => Decision {
+            outcome: why.map_or(Outcome::TooLarge, Outcome::Failed),
             effect: if existing.is_some() { Effect::Remove } else { Effect::None },
         },
     }
@@ -109,7 +111,7 @@ fn fetch_nothing(fetch: Fetch, context: Context) -> Decision {
     let Some(creation) = fetch.create else {
         return Decision::answer(Outcome::Miss(Absence::Unknown));
     };
-    let item = created(creation, Value::from(&b""[..]), context);
+    let item = created(creation, (&b""[..]).into(), context);
     let made_with = item.head.deadline;
     let deadline = fetch.touch.map_or(made_with, |exptime| exptime.deadline(context.now));
     let stored = Head {
@@ -138,7 +140,7 @@ fn fetch_item(found: &Existing, fetch: Fetch, context: Context) -> Decision {
 }
 
 /// An item that is made because there was none.
-fn created(creation: Creation, value: Value, context: Context) -> Item {
+fn created(creation: Creation, value: Content, context: Context) -> Item {
     let head = Head {
         flags: 0,
         deadline: creation.exptime.deadline(context.now),
@@ -146,12 +148,12 @@ fn created(creation: Creation, value: Value, context: Context) -> Item {
         marks: Marks::fresh(creation.binary_key),
         stored: context.now,
         accessed: Seconds::default(),
-        value_bytes: value.len() as u64,
+        value_bytes: value.len(),
     };
     Item { head, value }
 }
 
-fn store(existing: Option<&Existing>, how: &Store, value: &Value, context: Context) -> Decision {
+fn store(existing: Option<&Existing>, how: &Store, value: &Content, context: Context) -> Decision {
     let joins = matches!(how.mode, Mode::Append | Mode::Prepend);
     let mut stale = false;
     if let (Some(compare), false) = (how.compare, how.mode == Mode::Add) {
@@ -174,7 +176,7 @@ fn store(existing: Option<&Existing>, how: &Store, value: &Value, context: Conte
         // Nothing was stored in the future, whatever another machine's clock said.
         stored: how.stored.map_or(context.now, |stored| stored.min(context.now)),
         accessed: Seconds::default(),
-        value_bytes: value.len() as u64,
+        value_bytes: value.len(),
     };
     let (head, value) = match (how.mode, existing, how.create) {
         (Mode::Set | Mode::Replace, Some(found), _) if stale => {
@@ -193,22 +195,39 @@ fn store(existing: Option<&Existing>, how: &Store, value: &Value, context: Conte
         }
         // The client's flags and exptime are parsed and ignored here, as in memcached.
         (Mode::Append | Mode::Prepend, Some(found), _) => {
-            let old = whole(found).bytes();
-            if !fits(old.len() + value.len(), context) {
+            let old = whole(found);
+            let value_bytes = old.len() + value.len();
+            if !fits(value_bytes, context) {
                 return Decision::answer(Outcome::NotStored);
             }
-            let joined = if how.mode == Mode::Append {
-                Value::joined(old, value.bytes())
-            } else {
-                Value::joined(value.bytes(), old)
-            };
-            let value_bytes = joined.len() as u64;
+            let [first, second] =
+                if how.mode == Mode::Append { [old, value] } else { [value, old] };
             let Head { flags, deadline, marks, .. } = found.head;
-            (Head { flags, deadline, marks: marks.renewed(), value_bytes, ..fresh }, joined)
+            let head = Head { flags, deadline, marks: marks.renewed(), value_bytes, ..fresh };
+            match (first, second) {
+                (Content::Whole(first), Content::Whole(second)) => {
+                    (head, Value::joined(first.bytes(), second.bytes()).into())
+                }
+                _ => return join(head, [first.clone(), second.clone()], existing, context),
+            }
         }
     };
     let outcome = Outcome::Stored(written(&head, existing, context));
     Decision { outcome, effect: put(Item { head, value }, context) }
+}
+
+fn join(
+    head: Head,
+    parts: [Content; 2],
+    existing: Option<&Existing>,
+    context: Context,
+) -> Decision {
+    let outcome = Outcome::Stored(written(&head, existing, context));
+    let is_past = head.deadline.is_past(context.now);
+    Decision {
+        outcome,
+        effect: if is_past { Effect::Remove } else { Effect::Join { head, parts } },
+    }
 }
 
 fn delete(found: &Existing, how: Delete, context: Context) -> Decision {
@@ -228,7 +247,7 @@ fn delete(found: &Existing, how: Delete, context: Context) -> Decision {
         let marks = if how.invalidate { head.marks } else { head.marks.renewed() };
         let accessed = Seconds::default();
         let head = Head { flags, deadline, marks, accessed, value_bytes: 0, ..head };
-        put(Item { head, value: Value::from(&b""[..]) }, context)
+        put(Item { head, value: (&b""[..]).into() }, context)
     } else if how.invalidate {
         change(Head { deadline: touched.unwrap_or(head.deadline), ..head }, context)
     } else {
@@ -248,7 +267,11 @@ fn count_from_nothing(how: &Arithmetic, context: Context) -> Decision {
 }
 
 fn arithmetic(found: &Existing, how: &Arithmetic, context: Context) -> Decision {
-    let old = whole(found).bytes();
+    // No number has so many digits (memcached: a chunked item is none either).
+    let Content::Whole(old) = whole(found) else {
+        return Decision::answer(Outcome::NotNumeric);
+    };
+    let old = old.bytes();
     if old.is_empty() {
         return Decision::answer(Outcome::NotNumeric);
     }
@@ -298,11 +321,11 @@ pub fn number_in(value: &[u8]) -> Option<u64> {
     (!negative || number == 0).then_some(number)
 }
 
-fn fits(value_bytes: usize, context: Context) -> bool {
-    (value_bytes + context.key_bytes + ITEM_HEADER_BYTES) as u64 <= context.item_bytes_max
+fn fits(value_bytes: u64, context: Context) -> bool {
+    value_bytes + (context.key_bytes + ITEM_HEADER_BYTES) as u64 <= context.item_bytes_max
 }
 
-fn whole(existing: &Existing) -> &Value {
+fn whole(existing: &Existing) -> &Content {
     existing.value.as_ref().expect("Op::needs_value said that the bytes are needed")
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::cache::Deadline;
+use crate::cache::{Content, Deadline};
 use crate::clock::Seconds;
 
 /// Bytes of a value. Clones share them: the memory tier, a reply and a batch may hold the same value.
@@ -99,9 +99,9 @@ impl Marks {
         Self(self.0 & Self::BINARY_KEY)
     }
 
-    /// From the number in the database.
+    /// From the number in the database, whose other bits say how a value is stored.
     pub fn from_bits(bits: u8) -> Self {
-        Self(bits)
+        Self(bits & (Self::STALE | Self::WON | Self::BINARY_KEY))
     }
 
     /// The number for the database.
@@ -134,6 +134,6 @@ pub struct Head {
 pub struct Item {
     /// Flags, expiry, cas.
     pub head: Head,
-    /// The bytes; `head.value_bytes` is their number.
-    pub value: Value,
+    /// The bytes, or where they are; `head.value_bytes` is their number.
+    pub value: Content,
 }

@@ -5,6 +5,7 @@
 //! [`Outcome`] into bytes. What `add`, `cas`, `incr` or a negative exptime means is written in
 //! `decide`, once.
 
+mod content;
 mod decide;
 mod exptime;
 mod item;
@@ -13,6 +14,7 @@ mod listed;
 mod op;
 mod outcome;
 
+pub use content::{Content, Hold, Pieces, Run};
 pub use decide::{Context, Decision, Effect, Existing, decide, number_in};
 pub use exptime::{Deadline, Exptime};
 pub use item::{Head, Item, Marks, Value};

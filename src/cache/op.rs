@@ -3,7 +3,7 @@
 //! memcached's three wire forms ask for the same few things with more or fewer conditions; each
 //! operation here carries all of them, and `Default` is what the classic commands ask for.
 
-use crate::cache::{Deadline, Exptime, Head, Value};
+use crate::cache::{Content, Deadline, Exptime, Failure, Head};
 use crate::clock::Seconds;
 
 /// Which existing state a store wants to find.
@@ -131,7 +131,7 @@ pub enum Op {
     /// Read it.
     Fetch(Fetch),
     /// Write it.
-    Store(Store, Value),
+    Store(Store, Content),
     /// Treat its value as a decimal number and change it.
     Arithmetic(Arithmetic),
     /// Give it a new expiry.
@@ -139,8 +139,8 @@ pub enum Op {
     /// Remove it, or what it says.
     Delete(Delete),
     /// Remove what a `set` that was too large would have replaced, so that nobody reads a value its
-    /// owner believes overwritten (memcached does the same).
-    Discard,
+    /// owner believes overwritten (memcached does the same). Where it was not its size, what it was.
+    Discard { why: Option<Failure> },
 }
 
 impl Op {
@@ -149,7 +149,7 @@ impl Op {
         match self {
             Self::Fetch(_) | Self::Arithmetic(_) => true,
             Self::Store(store, _) => matches!(store.mode, Mode::Append | Mode::Prepend),
-            Self::Touch { .. } | Self::Delete(_) | Self::Discard => false,
+            Self::Touch { .. } | Self::Delete(_) | Self::Discard { .. } => false,
         }
     }
 
@@ -158,10 +158,10 @@ impl Op {
         !matches!(self, Self::Fetch(fetch) if fetch.is_plain())
     }
 
-    /// Bytes of value it carries.
+    /// Bytes of value that it holds in memory.
     pub fn value_bytes(&self) -> usize {
         match self {
-            Self::Store(_, value) => value.len(),
+            Self::Store(_, value) => value.held_bytes(),
             _ => 0,
         }
     }

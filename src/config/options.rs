@@ -112,7 +112,7 @@ pub(crate) const ROWS: [Row; 41] = [
     row(Id::ItemSize, 'I', "max-item-size", Storage, "Largest item, 1k to 1g")
         .takes("num")
         .or("1m", "")
-        .live().more("Key and about 59 bytes of header included; at most half of the item budget and of the WAL limit"),
+        .live().more("Key and about 59 bytes of header included; at most half of the item budget. Values over 1m are stored, received and sent in pieces"),
     row(Id::NoEvictions, 'M', "disable-evictions", Storage, "Answer errors when full").more("Nothing is removed to make room: a set beyond --max-disk or --max-items is refused until something is deleted or expires"),
     row(Id::Connections, 'c', "conn-limit", Limits, "Clients at once")
         .takes("num")

@@ -86,12 +86,9 @@ fn from(row: &Row, raw: &Raw, settings: &Settings) -> String {
     if let Some(written) = raw.last(row.id) {
         return written.origin.to_string();
     }
-    // Two defaults follow another option.
+    // One default follows another option.
     let other = match row.id {
         Id::MaxDisk if settings.store.memory_bytes > 0 && says_budget(raw) => raw.last(Id::Memory),
-        Id::WalMax if row.default != Size(settings.store.wal_bytes_max).to_string() => {
-            raw.last(Id::ItemSize)
-        }
         _ => None,
     };
     other.map_or_else(
@@ -126,7 +123,7 @@ mod tests {
             ("-m 100", "memory-limit", "100m", "command line"),
             ("-m 100", "max-disk", "100m", "memory-limit, command line"),
             ("-m 0", "max-disk", "10g", "default"),
-            ("-I 1g", "wal-max", "2g", "max-item-size, command line"),
+            ("-I 1g", "wal-max", "256m", "default"),
             ("--max-disk 1024m", "max-disk", "1g", "command line"),
             ("-l a:1 -l localhost", "listen", "a:1,localhost", "command line"),
             ("-vv", "verbose", "2", "command line"),

@@ -1,6 +1,6 @@
 //! The store's part of the settings: which file, and how much of everything.
 //!
-//! Holds to one rule: an item fits twice into whatever has to hold it.
+//! Holds to one rule: an item fits twice into the item budget.
 
 use std::path::PathBuf;
 
@@ -60,8 +60,10 @@ impl Reading<'_> {
                 .unwrap_or(default.items_max),
             evicts: !self.raw.is_on(Id::NoEvictions),
             exact_budget: false,
-            wal_bytes_max: self.wal(item, default.wal_bytes_max)?,
+            wal_bytes_max: self.wal()?.unwrap_or(default.wal_bytes_max),
             item_bytes_max: item,
+            large_value_bytes: default.large_value_bytes,
+            piece_bytes: default.piece_bytes,
             durability: self.durability()?.unwrap_or(default.durability),
             readers: threads,
             path: default.path,
@@ -120,27 +122,15 @@ impl Reading<'_> {
         }
     }
 
-    /// The WAL's limit. Unwritten, it is the default, or more where an item of the size asked for
-    /// would not fit twice.
-    fn wal(&mut self, item: u64, default: u64) -> Result<u64, Error> {
+    /// The WAL's limit. A value that is larger than it passes through piece by piece.
+    fn wal(&self) -> Result<Option<u64>, Error> {
         let least = limits::WAL_BYTES_LEAST;
-        match self.raw.last(Id::WalMax).zip(self.raw.size(Id::WalMax)?) {
+        let size = self.raw.size(Id::WalMax)?;
+        match self.raw.last(Id::WalMax).zip(size) {
             Some((written, size)) if size < least => {
                 Err(written.wrong(format!("a size of at least {}", Size(least))))
             }
-            Some((_, size)) => Ok(size),
-            None if item.saturating_mul(2) <= default => Ok(default),
-            None => {
-                let size = item.saturating_mul(2);
-                self.notices.push(format!(
-                    "the WAL may take {size} instead of {default}, as {item_row} is {item}",
-                    size = Size(size),
-                    default = Size(default),
-                    item_row = Id::ItemSize.row(),
-                    item = Size(item),
-                ));
-                Ok(size)
-            }
+            _ => Ok(size),
         }
     }
 
@@ -151,10 +141,6 @@ impl Reading<'_> {
         if budget != 0 && item > budget / 2 {
             let by = if self.raw.has(Id::MaxDisk) { Id::MaxDisk } else { Id::Memory };
             return Err(self.too_narrow(item, "item budget", budget, by, Id::MaxDisk));
-        }
-        let wal = options.wal_bytes_max;
-        if item > wal / 2 {
-            return Err(self.too_narrow(item, "WAL limit", wal, Id::WalMax, Id::WalMax));
         }
         Ok(())
     }
@@ -240,9 +226,9 @@ mod tests {
             ("-I 1024", 1 << 10),
             ("-I 32m -m 64", 32 * MEGA),
             ("-I 128m", 128 * MEGA),
-            ("-I 256m --wal-max 512m", 256 * MEGA),
-            ("-I 1g --wal-max 2g", 1024 * MEGA),
-            ("-I 1g --wal-max 2g --max-disk 0", 1024 * MEGA),
+            ("-I 256m --wal-max 16m", 256 * MEGA),
+            ("-I 1g", 1024 * MEGA),
+            ("-I 1g --max-disk 0", 1024 * MEGA),
             ("-I 256m", 256 * MEGA),
             ("-m 2", MEGA),
         ];
@@ -252,20 +238,15 @@ mod tests {
     }
 
     #[test]
-    fn the_wal_follows_a_large_item_unless_it_is_said() {
-        let default = limits::WAL_BYTES_DEFAULT;
-        let cases = [
-            ("", default, 0),
-            ("-I 128m", default, 0),
-            ("-I 129m", 258 * MEGA, 1),
-            ("-I 1g", 2048 * MEGA, 1),
-            ("--wal-max 16m", 16 * MEGA, 0),
-            ("-I 8m --wal-max 16m", 16 * MEGA, 0),
-        ];
-        for (words, wal, notices) in cases {
+    fn the_wal_needs_no_room_for_a_large_item() {
+        for (words, wal) in [
+            ("-I 1g", limits::WAL_BYTES_DEFAULT),
+            ("-I 1g --wal-max 16m", 16 * MEGA),
+            ("--wal-max 512m", 512 * MEGA),
+        ] {
             let (options, said) = options(&raw(words), &facts(), 1).expect("options");
             assert_eq!(options.wal_bytes_max, wal, "{words}");
-            assert_eq!(said.len(), notices, "{words}: {said:?}");
+            assert!(said.is_empty(), "{words}: {said:?}");
         }
     }
 
@@ -320,11 +301,6 @@ mod tests {
                 "at most 512k, or --max-disk at least 2m",
             ),
             ("--max-disk 1m", "--max-item-size (-I) is 1m, more than half", "at least 2m"),
-            (
-                "-I 256m --wal-max 256m",
-                "--max-item-size (-I) is 256m, more than half of the WAL limit of 256m",
-                "at most 128m, or --wal-max at least 512m",
-            ),
             ("--max-disk 1.5g", "--max-disk cannot be \"1.5g\"", size),
             ("--wal-max 1m", "--wal-max cannot be \"1m\"", "a size of at least 16m"),
             ("--wal-max -1", "--wal-max cannot be \"-1\"", size),

@@ -12,6 +12,7 @@ use crate::cache::{Arithmetic, Creation, Delete, Exptime, Fetch, Key, KeyBuf, Mo
 use crate::limits::{ITEM_HEADER_BYTES, KEY_BYTES_MAX, SASL_BYTES_MAX};
 use crate::protocol::decoder::{Request, RequestKey, Session, Step, reserve, take};
 use crate::protocol::form::Form;
+use crate::protocol::gather::{Gather, Sizes};
 use crate::protocol::reject::Reject;
 use frame::Command;
 
@@ -30,7 +31,7 @@ pub(super) struct Frames {
     state: State,
     /// Its client has to log in first (`-S`).
     locked: bool,
-    item_bytes_max: u64,
+    sizes: Sizes,
 }
 
 #[derive(Debug)]
@@ -39,6 +40,8 @@ enum State {
     Header,
     /// Inside a value.
     Value(Box<Arriving>),
+    /// Inside a value in pieces.
+    Pieces { frame: Frame, gather: Gather },
     /// Inside a body that nobody wants.
     Swallow { bytes: u64 },
 }
@@ -106,10 +109,9 @@ impl Header {
 }
 
 impl Frames {
-    /// For a new connection. Items over `item_bytes_max` bytes, key and header included, are refused as
-    /// too large.
-    pub(super) fn new(item_bytes_max: u64) -> Self {
-        Self { state: State::Header, locked: false, item_bytes_max }
+    /// For a new connection.
+    pub(super) fn new(sizes: Sizes) -> Self {
+        Self { state: State::Header, locked: false, sizes }
     }
 
     /// From now on, or up to now, only frames of a login are taken.
@@ -119,13 +121,14 @@ impl Frames {
 
     /// Changes what is refused from the next frame on.
     pub(super) fn set_item_bytes_max(&mut self, item_bytes_max: u64) {
-        self.item_bytes_max = item_bytes_max;
+        self.sizes.item_bytes_max = item_bytes_max;
     }
 
     /// Bytes of a value that has arrived in part.
     pub(super) fn arriving_bytes(&self) -> usize {
         match &self.state {
             State::Value(arriving) => arriving.value.capacity(),
+            State::Pieces { gather, .. } => gather.held_bytes(),
             _ => 0,
         }
     }
@@ -137,10 +140,15 @@ impl Frames {
 
     /// Gives up the value that is arriving; see [`crate::protocol::Decoder::abandon_value`].
     pub(super) fn abandon_value(&mut self) -> Option<Form<'static>> {
-        let State::Value(arriving) = &self.state else { return None };
-        let form = Form::Binary(arriving.frame);
-        self.swallow_next((arriving.value_bytes - arriving.value.len()) as u64);
-        Some(form)
+        let (frame, left) = match &self.state {
+            State::Value(arriving) => {
+                (arriving.frame, (arriving.value_bytes - arriving.value.len()) as u64)
+            }
+            State::Pieces { frame, gather } => (*frame, gather.left()),
+            _ => return None,
+        };
+        self.swallow_next(left);
+        Some(Form::Binary(frame))
     }
 
     /// Says what `bytes` mean: those that the last call did not use, and those that came since.
@@ -148,6 +156,7 @@ impl Frames {
         match &mut self.state {
             State::Header => self.frame(bytes),
             State::Value(_) => self.value(bytes),
+            State::Pieces { .. } => self.piece(bytes),
             State::Swallow { bytes: left } => {
                 let used = take(left, bytes);
                 if *left > 0 {
@@ -257,13 +266,20 @@ impl Frames {
             ..Store::default()
         };
         let item_bytes = (header.key_bytes + ITEM_HEADER_BYTES) as u64 + header.value_bytes();
-        if item_bytes > self.item_bytes_max {
+        if item_bytes > self.sizes.item_bytes_max {
             self.swallow_next(header.value_bytes());
             let form = Form::Binary(frame);
             return Step::Request { request: Request::TooLarge { key, how, form }, used };
         }
-        let value_bytes = usize::try_from(header.value_bytes())
-            .expect("a value within the item limit fits in memory");
+        let value_bytes = header.value_bytes();
+        if value_bytes > self.sizes.large_value_bytes {
+            let gather = Gather::new(value_bytes, self.sizes.piece_bytes);
+            self.state = State::Pieces { frame, gather };
+            let form = Form::Binary(frame);
+            return Step::Request { request: Request::Begin { key, how, form, value_bytes }, used };
+        }
+        let value_bytes =
+            usize::try_from(value_bytes).expect("a value within the item limit fits in memory");
         if let Some(value) = data.get(..value_bytes) {
             let op = Op::Store(how, value.into());
             let request = Request::Operate { key, op, form: Form::Binary(frame) };
@@ -296,6 +312,24 @@ impl Frames {
         let op = Op::Store(how, value.into());
         let (key, form) = (RequestKey::Kept(key), Form::Binary(frame));
         Step::Request { request: Request::Operate { key, op, form }, used }
+    }
+
+    /// More of a value in pieces.
+    fn piece<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
+        let State::Pieces { gather, .. } = &mut self.state else {
+            unreachable!("only called inside a value in pieces")
+        };
+        let (used, piece) = gather.take(bytes);
+        if let Some(piece) = piece {
+            return Step::Request { request: Request::Piece(piece), used };
+        }
+        if gather.left() > 0 {
+            return Step::NeedMore { used };
+        }
+        let State::Pieces { gather, .. } = std::mem::replace(&mut self.state, State::Header) else {
+            unreachable!("it is a value: see above")
+        };
+        Step::Request { request: Request::LastPiece(gather.finish()), used }
     }
 
     /// A login. A message that is longer than any login's is dropped, and told so.

@@ -9,6 +9,7 @@ use crate::limits::{ITEM_HEADER_BYTES, KEY_BYTES_MAX, LINE_BYTES_MAX, VALUE_STEP
 use crate::protocol::admin::Admin;
 use crate::protocol::classic::{self, Line, StoreLine};
 use crate::protocol::form::Form;
+use crate::protocol::gather::{Gather, Sizes};
 use crate::protocol::listing::List;
 use crate::protocol::reject::Reject;
 
@@ -40,6 +41,12 @@ pub enum Step<'b> {
 pub enum Request<'b> {
     /// An operation on a key.
     Operate { key: RequestKey<'b>, op: Op, form: Form<'b> },
+    /// A value in pieces begins.
+    Begin { key: RequestKey<'b>, how: Store, form: Form<'b>, value_bytes: u64 },
+    /// A piece of it, behind which more come.
+    Piece(Vec<u8>),
+    /// Its last piece: the value has come as announced.
+    LastPiece(Vec<u8>),
     /// The value announced for this key is too large and will be swallowed.
     TooLarge { key: RequestKey<'b>, how: Store, form: Form<'b> },
     /// `mn`: answered when everything before it has been answered.
@@ -128,7 +135,7 @@ pub enum Session<'b> {
 #[derive(Debug)]
 pub(super) struct Text {
     state: State,
-    item_bytes_max: u64,
+    sizes: Sizes,
 }
 
 #[derive(Debug)]
@@ -139,6 +146,8 @@ enum State {
     Keys { with_cas: bool, touch: Option<Exptime>, any: bool },
     /// Inside a value.
     Value(Box<Arriving>),
+    /// Inside a value in pieces.
+    Pieces(Box<(Form<'static>, Gather)>),
     /// Inside a value that nobody wants.
     Swallow { bytes: u64 },
     /// The same in the old dialect: then `\n` or `\r\n`.
@@ -157,21 +166,21 @@ struct Arriving {
 }
 
 impl Text {
-    /// For a new connection. Items over `item_bytes_max` bytes, key and header included,
-    /// are refused as too large.
-    pub(super) fn new(item_bytes_max: u64) -> Self {
-        Self { state: State::Command, item_bytes_max }
+    /// For a new connection.
+    pub(super) fn new(sizes: Sizes) -> Self {
+        Self { state: State::Command, sizes }
     }
 
     /// Changes what is refused from the next command line on.
     pub(super) fn set_item_bytes_max(&mut self, item_bytes_max: u64) {
-        self.item_bytes_max = item_bytes_max;
+        self.sizes.item_bytes_max = item_bytes_max;
     }
 
     /// Bytes of a value that has arrived in part.
     pub(super) fn arriving_bytes(&self) -> usize {
         match &self.state {
             State::Value(arriving) => arriving.value.capacity(),
+            State::Pieces(arriving) => arriving.1.held_bytes(),
             _ => 0,
         }
     }
@@ -184,9 +193,14 @@ impl Text {
     /// Gives up the value that is arriving: what was remembered of it is freed and the rest will be
     /// swallowed. `None` if no value is arriving; else whether its client wants no reply.
     pub(super) fn abandon_value(&mut self) -> Option<Form<'static>> {
-        let State::Value(arriving) = &self.state else { return None };
-        let form = arriving.form.clone();
-        let left = (arriving.value_bytes - arriving.value.len()) as u64;
+        let (form, left) = match &self.state {
+            State::Value(arriving) => {
+                let left = (arriving.value_bytes - arriving.value.len()) as u64;
+                (arriving.form.clone(), left)
+            }
+            State::Pieces(arriving) => (arriving.0.clone(), arriving.1.left()),
+            _ => return None,
+        };
         self.state = match form {
             Form::Simple { .. } => State::SwallowSimple { bytes: left },
             _ => State::Swallow { bytes: left + 2 },
@@ -200,6 +214,7 @@ impl Text {
             State::Command => self.command(bytes),
             State::Keys { .. } => self.key(bytes, 0),
             State::Value(_) => self.value(bytes),
+            State::Pieces(_) => self.piece(bytes),
             State::Swallow { .. } => self.swallow(bytes),
             State::SwallowSimple { .. } => self.swallow_simple(bytes),
             State::SwallowLine => self.swallow_line(bytes),
@@ -318,13 +333,18 @@ impl Text {
         let StoreLine { key, how, value_bytes, form } = line;
         let key_bytes = key.as_key().bytes().len() as u64;
         let simple = matches!(form, Form::Simple { .. });
-        if key_bytes + value_bytes + ITEM_HEADER_BYTES as u64 > self.item_bytes_max {
+        if key_bytes + value_bytes + ITEM_HEADER_BYTES as u64 > self.sizes.item_bytes_max {
             self.state = if simple {
                 State::SwallowSimple { bytes: value_bytes }
             } else {
                 State::Swallow { bytes: value_bytes + 2 }
             };
             return Step::Request { request: Request::TooLarge { key, how, form }, used };
+        }
+        if value_bytes > self.sizes.large_value_bytes {
+            let gather = Gather::new(value_bytes, self.sizes.piece_bytes);
+            self.state = State::Pieces(Box::new((form.clone().into_owned(), gather)));
+            return Step::Request { request: Request::Begin { key, how, form, value_bytes }, used };
         }
         let value_bytes =
             usize::try_from(value_bytes).expect("a value within the item limit fits in memory");
@@ -376,6 +396,36 @@ impl Text {
                 Step::Request { request: Request::Operate { key, op, form }, used }
             }
             Ending::Bad => self.bad_ending(&form, taken),
+        }
+    }
+
+    /// More of a value in pieces.
+    fn piece<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
+        let State::Pieces(arriving) = &mut self.state else {
+            unreachable!("only called inside a value in pieces")
+        };
+        let (form, gather) = &mut **arriving;
+        let (used, piece) = gather.take(bytes);
+        if let Some(piece) = piece {
+            return Step::Request { request: Request::Piece(piece), used };
+        }
+        if gather.left() > 0 {
+            return Step::NeedMore { used };
+        }
+        let simple = matches!(form, Form::Simple { .. });
+        let Some(ending) = ending(&bytes[used..], 0, simple) else {
+            return Step::NeedMore { used };
+        };
+        let State::Pieces(arriving) = std::mem::replace(&mut self.state, State::Command) else {
+            unreachable!("it is a value: see above")
+        };
+        let (form, gather) = *arriving;
+        match ending {
+            Ending::Good { used: ending } => {
+                let request = Request::LastPiece(gather.finish());
+                Step::Request { request, used: used + ending }
+            }
+            Ending::Bad => self.bad_ending(&form, used),
         }
     }
 

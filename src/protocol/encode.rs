@@ -5,7 +5,7 @@ mod meta;
 
 use std::borrow::Cow;
 
-use crate::cache::{Failure, Item, Key, Outcome, Value};
+use crate::cache::{Content, Failure, Item, Key, Outcome, Pieces, Value};
 use crate::protocol::binary::Status;
 use crate::protocol::form::Form;
 use crate::protocol::reject::Reject;
@@ -16,6 +16,15 @@ pub trait Output {
     fn bytes(&mut self, bytes: &[u8]);
     /// Takes a value's bytes.
     fn value(&mut self, value: &Value);
+    /// Has the bytes of a value in pieces come here. Whoever cannot wait for them asks for no such value.
+    fn large(&mut self, pieces: &Pieces);
+    /// Takes a value, or has it come.
+    fn content(&mut self, content: &Content) {
+        match content {
+            Content::Whole(value) => self.value(value),
+            Content::Large(pieces) => self.large(pieces),
+        }
+    }
 }
 
 impl Output for Vec<u8> {
@@ -25,6 +34,10 @@ impl Output for Vec<u8> {
 
     fn value(&mut self, value: &Value) {
         self.extend_from_slice(value.bytes());
+    }
+
+    fn large(&mut self, pieces: &Pieces) {
+        unreachable!("{pieces:?} cannot be read here")
     }
 }
 
@@ -141,7 +154,7 @@ pub fn hit(key: Key<'_>, item: &Item, with_cas: bool, out: &mut impl Output) {
     }
     head.push(b"\r\n");
     out.bytes(&head.bytes[..head.length]);
-    out.value(&item.value);
+    out.content(&item.value);
     out.bytes(b"\r\n");
 }
 

@@ -6,6 +6,7 @@
 use crate::protocol::binary::{Frames, REQUEST};
 use crate::protocol::decoder::{Step, Text};
 use crate::protocol::form::Form;
+use crate::protocol::gather::Sizes;
 
 /// Which protocols clients may speak (memcached `-B`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,26 +38,26 @@ pub struct Decoder(Choice);
 enum Choice {
     /// Nothing has come yet.
     Open {
-        item_bytes_max: u64,
+        sizes: Sizes,
     },
     Text(Text),
     Binary(Frames),
 }
 
 impl Decoder {
-    /// A decoder for a new connection. Items over `item_bytes_max` bytes, key and header included,
-    /// are refused as too large.
-    pub fn new(protocol: Protocol, item_bytes_max: u64) -> Self {
+    /// A decoder for a new connection.
+    pub fn new(protocol: Protocol, sizes: impl Into<Sizes>) -> Self {
+        let sizes = sizes.into();
         Self(match protocol {
-            Protocol::Auto => Choice::Open { item_bytes_max },
-            Protocol::Ascii => Choice::Text(Text::new(item_bytes_max)),
-            Protocol::Binary => Choice::Binary(Frames::new(item_bytes_max)),
+            Protocol::Auto => Choice::Open { sizes },
+            Protocol::Ascii => Choice::Text(Text::new(sizes)),
+            Protocol::Binary => Choice::Binary(Frames::new(sizes)),
         })
     }
 
     /// A decoder for a client who has to log in by SASL first.
-    pub fn locked(item_bytes_max: u64) -> Self {
-        let mut frames = Frames::new(item_bytes_max);
+    pub fn locked(sizes: impl Into<Sizes>) -> Self {
+        let mut frames = Frames::new(sizes.into());
         frames.set_locked(true);
         Self(Choice::Binary(frames))
     }
@@ -71,7 +72,7 @@ impl Decoder {
     /// Changes what is refused from the next request on.
     pub fn set_item_bytes_max(&mut self, bytes: u64) {
         match &mut self.0 {
-            Choice::Open { item_bytes_max } => *item_bytes_max = bytes,
+            Choice::Open { sizes } => sizes.item_bytes_max = bytes,
             Choice::Text(text) => text.set_item_bytes_max(bytes),
             Choice::Binary(frames) => frames.set_item_bytes_max(bytes),
         }
@@ -107,11 +108,11 @@ impl Decoder {
 
     /// Says what `bytes` mean: those that the last call did not use, and those that came since.
     pub fn decode<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
-        if let Choice::Open { item_bytes_max } = self.0 {
+        if let Choice::Open { sizes } = self.0 {
             self.0 = match bytes.first() {
                 None => return Step::NeedMore { used: 0 },
-                Some(&REQUEST) => Choice::Binary(Frames::new(item_bytes_max)),
-                Some(_) => Choice::Text(Text::new(item_bytes_max)),
+                Some(&REQUEST) => Choice::Binary(Frames::new(sizes)),
+                Some(_) => Choice::Text(Text::new(sizes)),
             };
         }
         match &mut self.0 {

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::cache::{KeyBuf, Outcome};
 use crate::clock::Stamp;
 use crate::limits::{
     OUTPUT_BYTES_HIGH, PENDING_BYTES_MAX, PENDING_REPLIES_MAX, PENDING_VALUES_MAX,
@@ -24,7 +25,9 @@ use crate::server::context::Card;
 use crate::server::count::Counted;
 use crate::server::lister::Running;
 use crate::server::output::Output;
+use crate::server::sender::Sending;
 use crate::server::stream::Stream;
+use crate::server::upload::Arriving;
 use crate::server::watch::{Reason, Watch};
 
 /// Where a client came from, and to.
@@ -61,6 +64,10 @@ pub(super) enum Slot {
     EndOfKeys,
     /// A listing of all keys, always alone: what comes behind it is read when it has ended.
     Listing(Running),
+    /// A value in pieces that is being sent, always in front.
+    Sending(Sending),
+    /// An outcome that is known, behind a value that is being sent.
+    Answered(Box<Answered>),
 }
 
 /// What is needed to answer an operation once its outcome is known.
@@ -74,6 +81,15 @@ pub(super) struct Pending {
     pub(super) began: Stamp,
     /// The command, where commands are logged.
     pub(super) logged: Option<Box<str>>,
+}
+
+/// An operation's outcome that has not been written.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) form: Form<'static>,
+    /// None for what has no key.
+    pub(super) key: Option<KeyBuf>,
+    pub(super) outcome: Outcome,
 }
 
 /// How a connection is to end.
@@ -136,6 +152,8 @@ pub(super) struct Connection {
     pub(super) decoder: Decoder,
     pub(super) input: Option<Input>,
     pub(super) output: Output,
+    /// A value in pieces that it is sending.
+    pub(super) arriving: Option<Arriving>,
     pub(super) pending: VecDeque<Slot>,
     /// Of these, how many will carry a value.
     pub(super) pending_values: usize,
@@ -172,6 +190,7 @@ impl Connection {
             decoder,
             input: None,
             output: Output::default(),
+            arriving: None,
             pending: VecDeque::new(),
             pending_values: 0,
             pending_bytes: 0,
@@ -249,7 +268,8 @@ impl Connection {
             || self.pending.len() >= PENDING_REPLIES_MAX
             || self.pending_values >= PENDING_VALUES_MAX
             || self.pending_bytes >= PENDING_BYTES_MAX
-            || matches!(self.pending.front(), Some(Slot::Listing(_)))
+            || matches!(self.pending.front(), Some(Slot::Listing(_) | Slot::Sending(_)))
+            || self.arriving.as_ref().is_some_and(Arriving::is_full)
     }
 
     /// Whether a turn would get it further.
@@ -261,14 +281,19 @@ impl Connection {
         if self.hungry { self.readable } else { self.input.is_some() }
     }
 
+    /// Whether all that has come from it is answered, and the answers are sent.
+    pub(super) fn owes_nothing(&self) -> bool {
+        let stores = self.arriving.as_ref().is_some_and(|arriving| arriving.ended);
+        self.pending.is_empty() && self.output.is_empty() && !stores
+    }
+
     /// Whether there is nothing left to do for it: all is answered and sent, and nothing can come.
     pub(super) fn is_finished(&self) -> bool {
-        let owes_nothing = self.pending.is_empty() && self.output.is_empty();
         match self.ending {
             Ending::Now => true,
             Ending::Watching(_) => false,
-            Ending::Owed => owes_nothing,
-            Ending::Open => self.half_closed && self.hungry && owes_nothing,
+            Ending::Owed => self.owes_nothing(),
+            Ending::Open => self.half_closed && self.hungry && self.owes_nothing(),
         }
     }
 

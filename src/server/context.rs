@@ -13,6 +13,7 @@ use crate::server::accept::Door;
 use crate::server::connection::{Address, Peer};
 use crate::server::lister::Lister;
 use crate::server::live::Live;
+use crate::server::sender::Sender;
 use crate::server::watch::Watchers;
 use crate::store::Store;
 
@@ -29,6 +30,7 @@ pub(super) struct Context {
     pub(super) connections: Connections,
     pub(super) watchers: Arc<Watchers>,
     pub(super) lister: Lister,
+    pub(super) sender: Sender,
     /// `-v` and the `verbosity` command.
     pub(super) verbosity: AtomicU8,
     /// What `stats detail` counts.
@@ -88,6 +90,7 @@ impl Context {
             },
             watchers: Arc::default(),
             lister: Lister::default(),
+            sender: Sender::default(),
             held_bytes: AtomicU64::new(0),
             addresses,
             stop: Arc::default(),

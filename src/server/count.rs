@@ -45,7 +45,7 @@ pub(super) fn kind_of(op: &Op, form: &Form<'_>) -> (Kind, Counted) {
         Op::Touch { .. } => (Kind::Touch, Counted::Touch),
         Op::Delete(Delete { invalidate: true, .. }) => (Kind::Delete, Counted::Invalidate),
         Op::Delete(_) => (Kind::Delete, Counted::Delete),
-        Op::Discard => (Kind::Set, Counted::TooLarge),
+        Op::Discard { .. } => (Kind::Set, Counted::TooLarge),
     }
 }
 

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::cache::{Arithmetic, Delete, Direction, Exptime, Fetch, Key, Op, Outcome, Store};
+use crate::cache::{
+    Arithmetic, Delete, Direction, Exptime, Fetch, Key, KeyBuf, Op, Outcome, Store,
+};
 use crate::clock::{Seconds, Stamp};
 use crate::limits::{HELD_BYTES_MAX, OUTPUT_BYTES_HIGH};
 use crate::logging::{self, Client};
@@ -16,10 +18,12 @@ use crate::metrics::{Kind, Thread};
 use crate::protocol::encode::{self, Output as _};
 use crate::protocol::{Form, Reject, Request, RequestKey, Session as Command, Step};
 use crate::server::admin;
-use crate::server::connection::{Connection, Ending, Pending, Slot};
+use crate::server::connection::{Answered, Connection, Ending, Pending, Slot};
 use crate::server::context::Context;
 use crate::server::count::{Counted, count, kind_of};
 use crate::server::inbox::Inbox;
+use crate::server::sender::Sending;
+use crate::server::upload::Arriving;
 use crate::server::watch::{Lane, Reason};
 use crate::stats;
 use crate::store::{Session, Source, Task, Work};
@@ -136,6 +140,7 @@ impl Desk {
 
     fn reject(&mut self, connection: &mut Connection, reject: Reject, quiet: bool, bytes: &[u8]) {
         if reject == Reject::BadDataChunk {
+            connection.arriving = None;
             self.metrics.counters.cmd_set.up();
             self.metrics.counters.set_errors.up();
         }
@@ -171,6 +176,12 @@ impl Desk {
                 }
                 self.operate(connection, ticket, key, op, form);
             }
+            Request::Begin { key, how, form, value_bytes } => {
+                let value = (key.into_owned(), how, form.into_owned());
+                self.begin_value(connection, ticket, value, value_bytes);
+            }
+            Request::Piece(data) => Self::piece(connection, data, false),
+            Request::LastPiece(data) => Self::piece(connection, data, true),
             Request::TooLarge { key, how, form } => {
                 self.too_large(connection, ticket, key, how, form);
             }
@@ -234,7 +245,7 @@ impl Desk {
         self.lane.too_large(connection.id, key.as_key(), &how);
         if form.discards_too_large(&how) {
             let hash = self.context.store.hash(key.as_key());
-            let task = Task::Operate { hash, key: key.into_owned(), op: Op::Discard };
+            let task = Task::Operate { hash, key: key.into_owned(), op: Op::Discard { why: None } };
             let (form, counted) = (form.into_owned(), Counted::TooLarge);
             self.queue(connection, ticket, task, form, Kind::Set, counted, None);
         } else {
@@ -312,7 +323,7 @@ impl Desk {
     }
 
     #[allow(clippy::too_many_arguments, reason = "a task and all that its reply needs")]
-    fn queue(
+    pub(super) fn queue(
         &mut self,
         connection: &mut Connection,
         ticket: u64,
@@ -331,12 +342,15 @@ impl Desk {
         self.session.queue(ticket, task);
     }
 
-    /// Writes what became of a connection's oldest waiting operation, and what waited behind it.
+    /// Takes what became of a connection's oldest waiting operation, and writes it and what waited behind
+    /// it, unless a value is being sent before.
     pub(super) fn answer(&mut self, connection: &mut Connection, work: &Work) {
-        let Some(Slot::Task(pending)) = connection.pending.pop_front() else {
-            unreachable!(
-                "an outcome comes only for what waits, and ready replies do not wait first"
-            )
+        let waits = |slot: &Slot| matches!(slot, Slot::Task(_));
+        let at = connection.pending.iter().position(waits);
+        let at = at.expect("an outcome comes only for what waits");
+        let place = &mut connection.pending[at];
+        let Slot::Task(pending) = std::mem::replace(place, Slot::EndOfKeys) else {
+            unreachable!("it was found just now")
         };
         connection.pending_values -= usize::from(pending.form.carries_value());
         connection.pending_bytes -= pending.bytes;
@@ -344,28 +358,43 @@ impl Desk {
         self.hide_cas(&mut outcome);
         count(&self.metrics.counters, pending.counted, &outcome);
         self.lane.operated(connection.id, work, &pending.form, self.now);
-        if let Task::Operate { key, .. } = &work.task {
-            admin::detail(&self.context.prefixes, pending.counted, key.as_key(), &outcome);
-        }
-        match &work.task {
-            Task::Operate { key, .. } if pending.form.carries_value() => {
-                retrieved(connection, &pending.form, key.as_key(), &outcome);
-            }
-            Task::Operate { key, .. } => {
-                encode::outcome(&pending.form, key.as_key(), &outcome, &mut connection.output);
-            }
-            Task::Flush { .. } => encode::unkeyed(&pending.form, &outcome, &mut connection.output),
+        let key = match &work.task {
+            Task::Operate { key, .. } => Some(key.as_key()),
+            Task::Flush { .. } => None,
+        };
+        if let Some(key) = key {
+            admin::detail(&self.context.prefixes, pending.counted, key, &outcome);
         }
         self.metrics.latency(pending.kind).record(pending.began.elapsed());
         if let Some(logged) = pending.logged {
             let name = outcome_name(&outcome);
             Self::log(connection, || format!("{logged}: {name}"), pending.began);
         }
-        while !matches!(connection.pending.front(), None | Some(Slot::Task(_))) {
+        if at == 0 {
+            connection.pending.pop_front();
+            written(connection, &pending.form, key, &outcome);
+            Self::go_on(connection);
+        } else {
+            let (form, key) = (pending.form, key.map(Key::to_owned));
+            connection.pending[at] = Slot::Answered(Box::new(Answered { form, key, outcome }));
+        }
+    }
+
+    /// Writes what waited behind something that is written now.
+    pub(super) fn go_on(connection: &mut Connection) {
+        loop {
+            match connection.pending.front() {
+                None | Some(Slot::Task(_) | Slot::Listing(_) | Slot::Sending(_)) => return,
+                Some(Slot::Ready(_) | Slot::EndOfKeys | Slot::Answered(_)) => {}
+            }
             match connection.pending.pop_front() {
                 Some(Slot::Ready(answer)) => connection.output.bytes(&answer),
                 Some(Slot::EndOfKeys) => end_of_keys(connection),
-                Some(Slot::Task(_) | Slot::Listing(_)) | None => {}
+                Some(Slot::Answered(answered)) => {
+                    let Answered { form, key, outcome } = *answered;
+                    written(connection, &form, key.as_ref().map(KeyBuf::as_key), &outcome);
+                }
+                _ => return,
             }
         }
     }
@@ -429,7 +458,7 @@ impl Desk {
     }
 
     /// With `-C` no condition on a cas holds; memcached does not look at that of a frame that stores.
-    fn without_cas(&self, mut op: Op, form: &Form<'_>) -> Op {
+    pub(super) fn without_cas(&self, mut op: Op, form: &Form<'_>) -> Op {
         if self.context.options.cas_enabled {
             return op;
         }
@@ -450,6 +479,8 @@ impl Desk {
     /// refused, and a client that does not take its replies is let go.
     pub(super) fn account(&self, connection: &mut Connection) {
         let arriving = connection.decoder.arriving_bytes();
+        let waiting = connection.arriving.as_ref().map_or(0, Arriving::waiting);
+        let arriving = arriving + waiting * self.context.store.piece_bytes();
         let bytes = (arriving + connection.pending_bytes + connection.output.len()) as u64;
         let before = std::mem::replace(&mut connection.held_bytes, bytes);
         connection.note_in_value();
@@ -459,10 +490,11 @@ impl Desk {
             return;
         }
         let held = account.fetch_add(bytes - before, Ordering::Relaxed) + bytes - before;
-        if held <= HELD_BYTES_MAX.max(2 * self.context.store.item_bytes_max()) {
+        if held <= HELD_BYTES_MAX {
             return;
         }
         if let Some(form) = connection.decoder.abandon_value() {
+            connection.arriving = None;
             self.metrics.counters.store_no_memory.up();
             self.metrics.counters.refused_memory.up();
             say(connection, encode::no_memory_reading(&form));
@@ -472,7 +504,7 @@ impl Desk {
         }
     }
 
-    fn describe(command: impl FnOnce() -> String) -> Option<Box<str>> {
+    pub(super) fn describe(command: impl FnOnce() -> String) -> Option<Box<str>> {
         logging::requests().then(|| command().into())
     }
 
@@ -489,12 +521,24 @@ impl Desk {
     }
 }
 
+/// Writes an outcome.
+fn written(connection: &mut Connection, form: &Form<'_>, key: Option<Key<'_>>, outcome: &Outcome) {
+    match key {
+        Some(key) if form.carries_value() => retrieved(connection, form, key, outcome),
+        Some(key) => encode::outcome(form, key, outcome, &mut connection.output),
+        None => encode::unkeyed(form, outcome, &mut connection.output),
+    }
+}
+
 /// A key's part of a retrieval's reply. An error takes the place of all that would follow it.
 fn retrieved(connection: &mut Connection, form: &Form<'_>, key: Key<'_>, outcome: &Outcome) {
     if !connection.line_failed {
         encode::outcome(form, key, outcome, &mut connection.output);
         let goes_on = matches!(form, Form::Retrieval { .. });
         connection.line_failed = goes_on && matches!(outcome, Outcome::Failed(_));
+        if let Some(hole) = connection.output.take_hole() {
+            connection.pending.push_front(Slot::Sending(Sending::new(hole)));
+        }
     }
 }
 
@@ -517,7 +561,7 @@ pub(super) fn say(connection: &mut Connection, answer: impl Into<Cow<'static, [u
     }
 }
 
-fn command_line(op: &Op, key: Key<'_>) -> String {
+pub(super) fn command_line(op: &Op, key: Key<'_>) -> String {
     let key = Client(key.bytes());
     match op {
         Op::Fetch(Fetch { touch: Some(exptime), .. }) => format!("gat {} {key}", exptime.0),
@@ -533,7 +577,7 @@ fn command_line(op: &Op, key: Key<'_>) -> String {
         Op::Touch { exptime } => format!("touch {key} {}", exptime.0),
         Op::Delete(Delete { invalidate: true, .. }) => format!("invalidate {key}"),
         Op::Delete(_) => format!("delete {key}"),
-        Op::Discard => format!("set {key} (too large)"),
+        Op::Discard { .. } => format!("set {key} (too large)"),
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use mio::{Poll, Token, Waker};
 
+use crate::cache::{Failure, Value};
 use crate::clock::Stamp;
 use crate::server::connection::Peer;
 use crate::server::lister::Piece;
@@ -27,6 +28,17 @@ pub(super) enum Message {
     },
     Completed(Batch),
     Lead,
+    /// A piece of a value that a client sends is written, or cannot be.
+    Wrote {
+        ticket: u64,
+        upload: i64,
+        written: Result<(), Failure>,
+    },
+    /// A piece of a value that a client is sent; none if it is lost.
+    Piece {
+        ticket: u64,
+        data: Option<Value>,
+    },
     /// A piece of a listing.
     Listed {
         ticket: u64,
@@ -114,6 +126,10 @@ impl Inbox {
 impl Owner for Inbox {
     fn completed(&self, batch: Batch) {
         self.post(Message::Completed(batch));
+    }
+
+    fn wrote(&self, ticket: u64, upload: i64, written: Result<(), Failure>) {
+        self.post(Message::Wrote { ticket, upload, written });
     }
 
     fn please_lead(&self) {

@@ -7,7 +7,7 @@ use crate::auth::sasl_plain;
 use crate::logging::Limited;
 use crate::protocol::encode::{self, Output as _, Sasl};
 use crate::protocol::login::{Credentials, Login, Refusal, Step};
-use crate::protocol::{Decoder, Form, Protocol, Session as Command};
+use crate::protocol::{Decoder, Form, Protocol, Session as Command, Sizes};
 use crate::server::connection::{Connection, Ending};
 use crate::server::context::Context;
 use crate::server::dispatch::{Desk, say};
@@ -32,10 +32,15 @@ impl Context {
 
     /// What reads the requests of a new connection.
     pub(super) fn decoder(&self, item_bytes_max: u64) -> Decoder {
+        let sizes = Sizes {
+            item_bytes_max,
+            large_value_bytes: self.store.large_value_bytes(),
+            piece_bytes: self.store.piece_bytes(),
+        };
         if self.options.sasl {
-            Decoder::locked(item_bytes_max)
+            Decoder::locked(sizes)
         } else {
-            Decoder::new(self.protocol(), item_bytes_max)
+            Decoder::new(self.protocol(), sizes)
         }
     }
 }

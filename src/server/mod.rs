@@ -10,6 +10,7 @@
 //! - `login`: what comes before, where clients have to log in
 //! - `dispatch`: a request is answered here, or becomes an operation
 //! - `lister`: listings of all keys, on threads beside the loops
+//! - `upload`, `sender`: values in pieces, on their way in and out
 //! - `count`, `help`: memcached's counting rules; the answer to `help`
 //! - `inbox`: what other threads have for a loop
 //! - `watch`: clients that are told what others do, served by a thread of their own
@@ -37,7 +38,9 @@ mod options;
 mod output;
 mod process;
 mod report;
+mod sender;
 mod stream;
+mod upload;
 mod watch;
 mod worker;
 
@@ -46,7 +49,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::clock::Clock;
-use crate::limits::LISTINGS_MAX;
+use crate::limits::{LISTINGS_MAX, SENDERS};
 use crate::store::Store;
 use context::Context;
 
@@ -65,6 +68,7 @@ pub struct Server {
     acceptor: Arc<accept::Door>,
     workers: Vec<Arc<inbox::Inbox>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    senders: Mutex<Vec<JoinHandle<()>>>,
     logger: Mutex<Option<JoinHandle<()>>>,
     http_addresses: Vec<SocketAddr>,
     http: Mutex<Option<(Arc<http::Bell>, JoinHandle<()>)>>,
@@ -112,6 +116,12 @@ impl Server {
             let list = move || context.lister.run(&context.store);
             threads.push(spawn(&format!("lister-{number}"), list)?);
         }
+        let mut senders = Vec::new();
+        for number in 0..SENDERS {
+            let context = Arc::clone(&context);
+            let send = move || context.sender.run(&context.store);
+            senders.push(spawn(&format!("sender-{number}"), send)?);
+        }
         let (acceptor, door) =
             accept::Acceptor::new(listeners, Arc::clone(&context), workers.clone())
                 .map_err(StartError::system)?;
@@ -132,6 +142,7 @@ impl Server {
             acceptor: door,
             workers,
             threads: Mutex::new(threads),
+            senders: Mutex::new(senders),
             logger: Mutex::new(Some(logger)),
             http_addresses,
             http: Mutex::new(http),
@@ -198,6 +209,10 @@ impl Server {
         }
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        // Behind the loops, which may still send.
+        let senders =
+            std::mem::take(&mut *self.senders.lock().unwrap_or_else(PoisonError::into_inner));
+        let senders = senders.into_iter().inspect(|_| self.context.sender.stop());
         // Behind those whose doings it tells.
         let logger = self.logger.lock().unwrap_or_else(PoisonError::into_inner).take();
         let logger = logger.into_iter().inspect(|_| self.context.watchers.close());
@@ -207,7 +222,7 @@ impl Server {
             bell.close();
             thread
         });
-        for thread in threads.into_iter().chain(logger).chain(http) {
+        for thread in threads.into_iter().chain(senders).chain(logger).chain(http) {
             if thread.join().is_err() {
                 log::error!("a thread of the server panicked");
             }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Write};
 
-use crate::cache::Value;
+use crate::cache::{Pieces, Value};
 use crate::limits::OUTPUT_BYTES_KEPT_MAX;
 use crate::protocol::encode;
 
@@ -25,6 +25,15 @@ pub(super) struct Output {
     /// Bytes of the first piece that are sent already.
     sent: usize,
     length: usize,
+    /// A value that has to be sent before anything else can be.
+    hole: Option<Hole>,
+}
+
+/// A value in pieces that belongs behind what is in the output, and what belongs behind the value.
+#[derive(Debug)]
+pub(super) struct Hole {
+    pub(super) pieces: Pieces,
+    pub(super) tail: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -46,6 +55,11 @@ impl Output {
     /// Bytes that are not sent yet.
     pub(super) fn len(&self) -> usize {
         self.length
+    }
+
+    /// Takes the value that was to be written in pieces.
+    pub(super) fn take_hole(&mut self) -> Option<Hole> {
+        self.hole.take()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -108,6 +122,9 @@ impl Output {
 
 impl encode::Output for Output {
     fn bytes(&mut self, bytes: &[u8]) {
+        if let Some(hole) = &mut self.hole {
+            return hole.tail.extend_from_slice(bytes);
+        }
         self.length += bytes.len();
         if let Some(Piece::Bytes(last)) = self.pieces.back_mut() {
             last.extend_from_slice(bytes);
@@ -117,12 +134,17 @@ impl encode::Output for Output {
     }
 
     fn value(&mut self, value: &Value) {
-        if value.len() < REFERRED_BYTES_LEAST {
+        if value.len() < REFERRED_BYTES_LEAST || self.hole.is_some() {
             self.bytes(value.bytes());
         } else {
             self.length += value.len();
             self.pieces.push_back(Piece::Value(value.clone()));
         }
+    }
+
+    fn large(&mut self, pieces: &Pieces) {
+        debug_assert!(self.hole.is_none() && pieces.is_held(), "one at a time, and held");
+        self.hole = Some(Hole { pieces: pieces.clone(), tail: Vec::new() });
     }
 }
 

@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use mio::Waker;
 
-use crate::cache::{Absence, Delete, Exptime, Head, Key, Mode, Op, Outcome, Store, Value, Written};
+use crate::cache::{
+    Absence, Content, Delete, Exptime, Head, Key, Mode, Op, Outcome, Store, Written,
+};
 use crate::clock::{Clock, Seconds};
 use crate::limits::{WATCH_LANE_BYTES_MAX, WATCHERS_MAX};
 use crate::metrics::Thread;
@@ -346,7 +348,7 @@ fn stored(
     outcome: &Outcome,
     before: Option<Result<Head, Absence>>,
     exptime: Exptime,
-    value: &Value,
+    value: &Content,
     now: Seconds,
 ) -> Event {
     let status = match outcome {
@@ -358,7 +360,7 @@ fn stored(
         _ => "not_stored",
     };
     let mut deadline = exptime.deadline(now);
-    let mut size = value.len() as u64;
+    let mut size = value.len();
     if let (true, "append" | "prepend", Some(Ok(head))) = (status == "stored", command, before) {
         // The item that was there goes on, longer.
         deadline = head.deadline;

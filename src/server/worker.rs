@@ -163,6 +163,13 @@ impl Worker {
                     Message::Connected { stream, peer } => self.connect(stream, peer),
                     Message::Completed(batch) => self.completed(batch),
                     Message::Listed { ticket, piece } => self.listed(ticket, piece),
+                    Message::Wrote { ticket, upload, written } => {
+                        self.told(ticket, |desk, at| desk.wrote(at, ticket, upload, written));
+                        self.desk.session.submit();
+                    }
+                    Message::Piece { ticket, data } => {
+                        self.told(ticket, |_, at| Desk::sent_piece(at, data));
+                    }
                     Message::Lead => self.asked_to_lead = true,
                     // It is awake, and looks at them from here on.
                     Message::Reloaded => {}
@@ -211,6 +218,16 @@ impl Worker {
             }
         }
         self.desk.session.recycle(batch);
+    }
+
+    /// Hands something to whom it is for, if they are still there.
+    fn told(&mut self, ticket: u64, tell: impl FnOnce(&mut Desk, &mut Connection)) {
+        let (place, tenancy) = unpack(ticket);
+        let at = self.places.get_mut(place).filter(|at| at.tenancy == tenancy);
+        if let Some(connection) = at.and_then(|at| at.connection.as_mut()) {
+            tell(&mut self.desk, connection);
+            self.answered.push(place);
+        }
     }
 
     /// Hands a piece of a listing to whom it is for, if they are still there.
@@ -268,7 +285,9 @@ impl Worker {
 
     /// Sends, and sees what is to become of the connection.
     fn finish_turn(&mut self, place: usize) {
-        let Some(connection) = &mut self.places[place].connection else { return };
+        let Place { tenancy, connection } = &mut self.places[place];
+        let ticket = pack(place, *tenancy);
+        let Some(connection) = connection else { return };
         if let Ending::Watching(watch) = connection.ending {
             self.hand_over(place, watch);
             return;
@@ -277,6 +296,7 @@ impl Worker {
             let sent = connection.send();
             self.desk.metrics.counters.bytes_written.add(sent);
         }
+        self.desk.send_on(connection, ticket);
         connection.release_pending();
         self.desk.account(connection);
         if connection.is_finished() {
@@ -328,7 +348,7 @@ impl Worker {
     fn tick(&mut self) {
         if self.stopping.is_some() {
             self.close_where(Reason::Shutdown, |connection, _| {
-                let owes_nothing = connection.pending.is_empty() && connection.output.is_empty();
+                let owes_nothing = connection.owes_nothing();
                 owes_nothing && connection.hungry && !connection.readable
             });
         }
@@ -337,7 +357,7 @@ impl Worker {
             self.ticked = Stamp::now();
             let kicked = self.close_where(Reason::IdleTimeout, |connection, now| {
                 let last = connection.card.last_command.load(Ordering::Relaxed);
-                let owes_nothing = connection.pending.is_empty() && connection.output.is_empty();
+                let owes_nothing = connection.owes_nothing();
                 owes_nothing && now - last > idle_timeout
             });
             self.desk.metrics.counters.idle_kicks.add(kicked);

@@ -20,6 +20,15 @@ pub(super) struct Amount {
     pub(super) items: u64,
 }
 
+/// What a write adds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct More {
+    pub(super) bytes: i64,
+    pub(super) items: i64,
+    /// Of the bytes, what the file has already.
+    pub(super) written: i64,
+}
+
 /// What an amount is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
@@ -129,22 +138,18 @@ impl Budget {
         self.items.set(max);
     }
 
-    /// What these figures of the database are charged.
-    pub(super) fn charged(&self, bytes: i64, items: i64) -> Amount {
+    /// What these figures of the database are charged, and so many bytes more of its file, or less.
+    pub(super) fn charged(&self, bytes: i64, items: i64, more_file: i64) -> Amount {
         let (bytes, items) = (u64::try_from(bytes).unwrap_or(0), u64::try_from(items).unwrap_or(0));
         if self.exact {
             let headers = items.saturating_mul(ITEM_HEADER_BYTES as u64);
             return Amount { bytes: bytes.saturating_sub(headers), items };
         }
-        let file = self.file_bytes.load(Ordering::Relaxed);
-        let file = if self.evicts { file.saturating_sub(FILE_BYTES_FREE_OF_CHARGE) } else { 0 };
-        Amount { bytes: bytes.max(file), items }
-    }
-
-    /// What an item adds, as it is charged.
-    pub(super) fn charged_more(&self, more: Amount) -> Amount {
-        let headers = if self.exact { more.items * ITEM_HEADER_BYTES as u64 } else { 0 };
-        Amount { bytes: more.bytes.saturating_sub(headers), ..more }
+        if !self.evicts {
+            return Amount { bytes, items };
+        }
+        let file = self.file_bytes.load(Ordering::Relaxed).saturating_add_signed(more_file);
+        Amount { bytes: bytes.max(file.saturating_sub(FILE_BYTES_FREE_OF_CHARGE)), items }
     }
 
     /// Whether it is held to the byte.
@@ -159,21 +164,21 @@ impl Budget {
         [(bytes, self.bytes_max()), (1, self.items_max())]
     }
 
-    /// Whether so much, and more to come, is beyond a level.
-    pub(super) fn exceeds(&self, used: Amount, more: Amount, level: Level) -> bool {
+    /// Whether so much is beyond a level.
+    pub(super) fn exceeds(&self, used: Amount, level: Level) -> bool {
         let (bytes_slack, items_slack) = self.slack();
-        used.bytes.saturating_add(more.bytes) > self.bytes.level(level, bytes_slack)
-            || used.items + more.items > self.items.level(level, items_slack)
+        used.bytes > self.bytes.level(level, bytes_slack)
+            || used.items > self.items.level(level, items_slack)
     }
 
     /// Whether a write must be refused where nothing is evicted: to the byte, as far as items go. Their
     /// pages may take the slack.
-    pub(super) fn refuses(&self, used: Amount, more: Amount) -> bool {
+    pub(super) fn refuses(&self, used: Amount) -> bool {
         let over = |bound: &Bound, amount: u64| bound.max() > 0 && amount > bound.max();
         let file = self.file_bytes.load(Ordering::Relaxed);
         let file = file.saturating_sub(FILE_BYTES_FREE_OF_CHARGE);
-        over(&self.bytes, used.bytes + more.bytes)
-            || over(&self.items, used.items + more.items)
+        over(&self.bytes, used.bytes)
+            || over(&self.items, used.items)
             || over(&self.bytes, file.saturating_sub(self.slack().0))
     }
 
@@ -224,8 +229,7 @@ mod tests {
     }
 
     fn levels(budget: &Budget, used: Amount) -> [bool; 3] {
-        [Level::Budget, Level::Pressing, Level::Full]
-            .map(|level| budget.exceeds(used, Amount::default(), level))
+        [Level::Budget, Level::Pressing, Level::Full].map(|level| budget.exceeds(used, level))
     }
 
     #[test]
@@ -237,10 +241,7 @@ mod tests {
         assert_eq!(levels(&budget, mega(641)), [true, false, false]);
         assert_eq!(levels(&budget, mega(646)), [true, true, false]);
         assert_eq!(levels(&budget, mega(651)), [true; 3]);
-        assert!(
-            !budget.refuses(mega(639), mega(1))
-                && budget.refuses(mega(639), amount(1 << 20 | 1, 0))
-        );
+        assert!(!budget.refuses(mega(640)) && budget.refuses(amount((640 << 20) + 1, 0)));
         let small = self::budget(1 << 20, 0);
         small.settle(mega(0));
         assert_eq!(levels(&small, amount(5 << 18, 0)), [true, true, false], "a quarter at most");
@@ -276,10 +277,10 @@ mod tests {
     fn the_file_is_charged_where_it_is_more() {
         let budget = budget(100 << 20, 0);
         budget.count_file(50 << 20);
-        assert_eq!(budget.charged(40 << 20, 9).bytes, (50 << 20) - FILE_BYTES_FREE_OF_CHARGE);
-        assert_eq!(budget.charged(60 << 20, 9), amount(60 << 20, 9));
+        assert_eq!(budget.charged(40 << 20, 9, 0).bytes, (50 << 20) - FILE_BYTES_FREE_OF_CHARGE);
+        assert_eq!(budget.charged(60 << 20, 9, 0), amount(60 << 20, 9));
         let exact = Budget { exact: true, ..self::budget(100, 0) };
         exact.count_file(50 << 20);
-        assert_eq!(exact.charged(1_000, 10), amount(410, 10));
+        assert_eq!(exact.charged(1_000, 10, 0), amount(410, 10));
     }
 }

@@ -68,7 +68,10 @@ impl Checkpointer {
             return;
         }
         let began = Stamp::now();
-        match self.checkpoint(shared, committer) {
+        shared.large.checkpointing(true);
+        let done = self.checkpoint(shared, committer);
+        shared.large.checkpointing(false);
+        match done {
             Ok(()) => shared.metrics.checkpoint.record(began.elapsed()),
             Err(error) => self.failed(shared, &error),
         }

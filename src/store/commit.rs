@@ -22,7 +22,7 @@ use crate::store::sync::Syncer;
 use crate::store::writer::{Trouble, Writer};
 
 /// How long another program may hold the write lock before its victims are told.
-const BUSY_MAX: Duration = Duration::from_secs(5);
+pub(super) const BUSY_MAX: Duration = Duration::from_secs(5);
 
 /// The same when the daemon stops.
 const END_MAX: Duration = Duration::from_millis(1_500);
@@ -83,6 +83,8 @@ pub struct Work {
 pub trait Owner: Send + Sync {
     /// The batch is committed (and synced, where that is promised): its outcomes may be told.
     fn completed(&self, batch: Batch);
+    /// A piece of an upload (see [`crate::store::Upload::id`]) has been written, or cannot be.
+    fn wrote(&self, ticket: u64, upload: i64, written: Result<(), Failure>);
     /// There are batches that nobody commits: call [`crate::store::Store::lead`] soon.
     fn please_lead(&self);
 }
@@ -179,6 +181,18 @@ impl Committer {
     pub(super) fn with_writer<R>(&self, step: impl FnOnce(&mut Writer) -> R) -> R {
         let mut writer = lock(&self.writer);
         let result = step(&mut writer);
+        drop(writer);
+        self.pass_on();
+        result
+    }
+
+    /// The same for a thread that comes back at once, and would keep loops from leading: it commits what
+    /// they have queued, before and after.
+    pub(super) fn with_writer_between<R>(&self, step: impl FnOnce(&mut Writer) -> R) -> R {
+        let mut writer = lock(&self.writer);
+        self.commit(&mut writer);
+        let result = step(&mut writer);
+        self.commit(&mut writer);
         drop(writer);
         self.pass_on();
         result

@@ -14,9 +14,10 @@ use crate::cache::{Deadline, Key, KeyBuf};
 use crate::clock::{Seconds, Stamp};
 use crate::limits::{
     EVICTED_BYTES_PER_COMMIT, GHOSTS_BYTES_LEAST, GHOSTS_BYTES_MAX, GHOSTS_DIVISOR,
-    ITEM_HEADER_BYTES, KEYS_PER_BUCKET, STRETCH_ROWS, STRETCH_SHARE, STRETCHES_PER_STEP,
+    ITEM_HEADER_BYTES, KEYS_PER_BUCKET, STRETCH_ROWS, STRETCH_SHARE, STRETCH_SHARE_IN_COMMIT,
+    STRETCHES_PER_STEP,
 };
-use crate::store::budget::Level;
+use crate::store::budget::{Level, More};
 use crate::store::rows::{Changes, delete};
 use crate::store::schema::PAGE_BYTES;
 use crate::store::shared::{Shared, State};
@@ -58,6 +59,8 @@ struct Candidate {
     id: i64,
     key_bytes: u64,
     value_bytes: u64,
+    /// Of these, what is in the row: of a value in pieces, their list.
+    row_value_bytes: u64,
     generation: i64,
     deadline: Deadline,
     stored: Seconds,
@@ -171,12 +174,48 @@ impl Evictor {
             self.ghosts.put(row.hash(), row.mark.reads());
             let key = remove(turn, row, changes)?;
             turn.shared.recency.forget(row.hash());
-            changes.evicted_bytes += row.value_bytes;
+            changes.evicted_bytes += row.row_value_bytes;
             changes.evicted.extend(key.map(|key| (key, told(row, turn.now), row.mark)));
         }
         victims.truncate(done);
         fold(turn, &rows, &victims)?;
         Ok(changes.items < before)
+    }
+
+    /// Evicts what a write needs that adds so much: so many stretches at most. Whether it fits then.
+    pub(super) fn make_room(
+        &mut self,
+        turn: Turn<'_>,
+        more: More,
+        stretches_left: &mut usize,
+        changes: &mut Changes,
+    ) -> rusqlite::Result<bool> {
+        let shared = turn.shared;
+        if (more.bytes, more.items) == (0, 0) {
+            return Ok(true);
+        }
+        if !shared.budget.evicts() {
+            return Ok(!shared.budget.refuses(shared.used_with(changes, more)));
+        }
+        let exceeds = |changes: &Changes, level| {
+            shared.budget.exceeds(shared.used_with(changes, more), level)
+        };
+        if exceeds(changes, Level::Pressing) {
+            shared.metrics.direct_reclaims.up();
+            let is_exact = shared.budget.is_exact();
+            let share = if is_exact { STRETCH_SHARE } else { STRETCH_SHARE_IN_COMMIT };
+            let turn = Turn { share, ..turn };
+            while exceeds(changes, Level::Pressing) && *stretches_left > 0 {
+                *stretches_left -= 1;
+                // All that the stretch may give: those who come next need room, too.
+                let enough = |changes: &Changes| !exceeds(changes, Level::Ease);
+                if !self.stretch(&turn, changes, enough)? {
+                    break;
+                }
+                count_pages(turn.db, shared)?;
+            }
+        }
+        Ok(!exceeds(changes, Level::Full))
     }
 
     /// The rows of the next stretch, around the end of the table.
@@ -200,15 +239,16 @@ impl Evictor {
 }
 
 fn candidate(shared: &Shared, row: &rusqlite::Row<'_>) -> rusqlite::Result<Candidate> {
-    let written = Mark::from_column(row.get(7)?);
+    let written = Mark::from_column(row.get(8)?);
     let mut candidate = Candidate {
         id: row.get(0)?,
         key_bytes: row.get::<_, i64>(1)?.cast_unsigned(),
         value_bytes: row.get::<_, i64>(2)?.cast_unsigned(),
-        generation: row.get(3)?,
-        deadline: Deadline::from_unix(row.get(4)?),
-        stored: Seconds(row.get(5)?),
-        accessed: Seconds(row.get(6)?),
+        row_value_bytes: row.get::<_, i64>(3)?.cast_unsigned(),
+        generation: row.get(4)?,
+        deadline: Deadline::from_unix(row.get(5)?),
+        stored: Seconds(row.get(6)?),
+        accessed: Seconds(row.get(7)?),
         written,
         mark: written,
         seen: None,
@@ -232,7 +272,7 @@ fn remove(
     if let Some(key) = key {
         changes.row(turn.shared.hash(key), key, None);
     }
-    delete(turn.db, row.id, row.item_bytes(), changes)?;
+    delete(turn.db, turn.shared, row.id, row.item_bytes(), changes)?;
     Ok(key.map(Key::to_owned))
 }
 
@@ -240,13 +280,13 @@ fn remove(
 fn fold(turn: &Turn<'_>, rows: &[Candidate], victims: &[usize]) -> rusqlite::Result<()> {
     let mut beside = vec![false; rows.len()];
     for &at in victims {
-        let row_bytes = 40 + rows[at].key_bytes + rows[at].value_bytes;
+        let row_bytes = 40 + rows[at].key_bytes + rows[at].row_value_bytes;
         let near = usize::try_from(u64::from(PAGE_BYTES) / row_bytes / 2).unwrap_or(0);
         beside[at.saturating_sub(near)..(at + near + 1).min(rows.len())].fill(true);
     }
     victims.iter().for_each(|&at| beside[at] = false);
     for (row, _) in rows.iter().zip(beside).filter(|(_, beside)| *beside) {
-        if row.mark != row.written && row.value_bytes <= FOLDED_VALUE_BYTES_MAX {
+        if row.mark != row.written && row.row_value_bytes <= FOLDED_VALUE_BYTES_MAX {
             turn.db.prepare_cached(sql::FOLD)?.execute(params![
                 row.id,
                 row.mark.bits(),

@@ -137,7 +137,7 @@ fn remove(
             }
             None => 0,
         };
-        delete(&writer.db, dead.id, bytes, &mut changes)
+        delete(&writer.db, shared, dead.id, bytes, &mut changes)
             .map_err(|error| writer.roll_back(&error))?;
     }
     writer.end(shared, &changes)?;

@@ -344,7 +344,7 @@ mod tests {
         let path = folder.path().join("empty.db");
         fs::write(&path, "").unwrap();
         fs::write(beside(&path, "-wal"), "somebody's").unwrap();
-        assert_eq!(open(&path, 1).unwrap().version, 0);
+        assert_eq!(open(&path, schema::VERSION).unwrap().version, 0);
         assert_eq!(fs::read(beside(&path, "-wal")).unwrap(), b"somebody's");
     }
 

@@ -178,7 +178,10 @@ impl Memory {
 
     fn put(&self, hash: u64, key: Key<'_>, entry: Entry) {
         let Some(cache) = self.cache.get() else { return };
-        if entry_bytes(key.bytes(), Some(&entry)) * ENTRIES_PER_SHARD_LEAST > cache.shard_capacity()
+        let is_large = entry.item.value.whole().is_none();
+        if is_large
+            || entry_bytes(key.bytes(), Some(&entry)) * ENTRIES_PER_SHARD_LEAST
+                > cache.shard_capacity()
         {
             self.remove(hash, key);
         } else {
@@ -215,7 +218,7 @@ fn tier(bytes: u64) -> Tier {
 
 fn entry_bytes(key: &[u8], entry: Option<&Entry>) -> u64 {
     let value_bytes = entry.map_or(0, |entry| entry.item.value.len());
-    (key.len() + value_bytes) as u64 + ENTRY_BYTES
+    key.len() as u64 + value_bytes + ENTRY_BYTES
 }
 
 /// A key with its hash, which is computed once per request.
@@ -315,7 +318,7 @@ mod tests {
     }
 
     fn value(memory: &Memory) -> Option<Vec<u8>> {
-        memory.get(7, key()).map(|entry| entry.item.value.bytes().to_vec())
+        memory.get(7, key()).map(|entry| entry.item.value.whole().unwrap().bytes().to_vec())
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! - `open`, `schema`, `sql`: the file, its connections, its statements
 //! - `session`: what a loop reads, and what it wants written
 //! - `commit`, `writer`, `rows`: who commits for whom; transactions; what they do to rows
+//! - `large`, `list`, `pieces`, `upload`: values in pieces: who holds them, where they are, the thread that
+//!   writes and removes them, one that is arriving
 //! - `memory`: the memory tier; `recency`: when items were fetched
 //! - `budget`, `eviction`: how much may be stored, and what goes when it is more
 //! - `listing`: all keys in one snapshot, for a client
@@ -24,12 +26,15 @@ mod eviction;
 mod expiry;
 mod housekeeping;
 pub mod inspect;
+mod large;
+mod list;
 mod listing;
 mod look;
 mod memory;
 mod migrate;
 mod open;
 mod options;
+mod pieces;
 mod recency;
 mod restore;
 mod rows;
@@ -38,6 +43,7 @@ mod session;
 mod shared;
 mod sql;
 mod sync;
+mod upload;
 mod vacuum;
 mod view;
 mod writer;
@@ -54,7 +60,7 @@ use std::time::Duration;
 use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
 
-use crate::cache::Key;
+use crate::cache::{Failure, Key};
 use crate::clock::Clock;
 use crate::metrics::Storage;
 use commit::Committer;
@@ -68,8 +74,10 @@ pub use listing::{Ended, Listing};
 pub use migrate::{Schema, bytes_to_change, migrate, schema_of};
 pub use open::{OpenError, belongs_to_database, check_place, owner, refuse_served};
 pub use options::{Durability, Options};
+pub use pieces::PieceReader;
 pub use restore::{Restored, restore};
 pub use session::{Session, Source};
+pub use upload::Upload;
 pub use view::{Present, Seen, View, ViewBudget, ViewError};
 
 /// An open database and the threads that look after it. Dropping it closes the file.
@@ -174,6 +182,7 @@ impl Store {
                 Arc::clone(&committer),
                 checkpointer,
             ),
+            pieces::spawn(Arc::clone(&shared), Arc::clone(&committer)),
         ];
         Ok(Arc::new(Self {
             path: opened.path,
@@ -199,6 +208,25 @@ impl Store {
     /// If the database cannot be read, or the WAL is too full to hold it up.
     pub fn listing(&self, longest: Duration) -> Result<Listing, Ended> {
         Listing::begin(&self.path, Arc::clone(&self.shared), longest)
+    }
+
+    /// A connection that reads pieces of values.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be opened; the log says why.
+    pub fn piece_reader(&self) -> Result<PieceReader, Failure> {
+        PieceReader::open(&self.path, Arc::clone(&self.shared))
+    }
+
+    /// A value over so many bytes is received and sent in pieces.
+    pub fn large_value_bytes(&self) -> u64 {
+        self.shared.large.value_bytes
+    }
+
+    /// Bytes of a piece of a value that is arriving; only the last is shorter.
+    pub fn piece_bytes(&self) -> usize {
+        self.shared.large.piece_bytes
     }
 
     /// Commits what other loops handed over, when the store asked an [`Owner`] to lead.
@@ -332,5 +360,5 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     std::thread::Builder::new()
         .name(name.into())
         .spawn(work)
-        .expect("the system gives the store its two threads when it starts")
+        .expect("the system gives the store its few threads when it starts")
 }

@@ -44,6 +44,10 @@ pub struct Options {
     pub wal_bytes_max: u64,
     /// Largest item, key and header included (`-I`).
     pub item_bytes_max: u64,
+    /// A larger value is stored in pieces. No option: for tests, as the next.
+    pub large_value_bytes: u64,
+    /// Bytes of a piece.
+    pub piece_bytes: usize,
     /// `--durability`.
     pub durability: Durability,
     /// Event loops that read: each holds one pooled connection during a pass.
@@ -62,6 +66,8 @@ impl Options {
             exact_budget: false,
             wal_bytes_max: limits::WAL_BYTES_DEFAULT,
             item_bytes_max: limits::ITEM_BYTES_DEFAULT,
+            large_value_bytes: limits::LARGE_VALUE_BYTES,
+            piece_bytes: limits::PIECE_BYTES,
             durability: Durability::Process,
             readers: limits::THREADS_DEFAULT,
         }

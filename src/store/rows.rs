@@ -3,20 +3,20 @@
 //! Knows nothing of how transactions begin and end. What must stay true: what a transaction has changed
 //! is in its [`Changes`], each key once with its last row.
 
-use rusqlite::{Connection, params};
+mod join;
+
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::cache::{
-    Absence, Context, Deadline, Decision, Effect, Existing, Failure, Head, Item, Key, KeyBuf,
-    Marks, Mode, Op, Outcome, Store, Value, decide,
+    Absence, Content, Context, Deadline, Decision, Effect, Existing, Failure, Head, Item, Key,
+    KeyBuf, Marks, Mode, Op, Outcome, Pieces, Store, decide,
 };
 use crate::clock::Seconds;
-use crate::limits::{
-    ACCESSED_VALUE_BYTES_MAX, ITEM_HEADER_BYTES, KEYS_PER_BUCKET, STRETCH_SHARE,
-    STRETCH_SHARE_IN_COMMIT,
-};
-use crate::store::budget::{Amount, Level};
+use crate::limits::{ACCESSED_VALUE_BYTES_MAX, ITEM_HEADER_BYTES, KEYS_PER_BUCKET};
+use crate::store::budget::More;
 use crate::store::eviction::policy::Mark;
-use crate::store::eviction::{Evicted, Evictor, Turn, count_pages};
+use crate::store::eviction::{Evicted, Evictor, Turn};
+use crate::store::list;
 use crate::store::memory::Entry;
 use crate::store::recency::Seen;
 use crate::store::shared::Shared;
@@ -25,8 +25,8 @@ use crate::store::sql;
 /// Cas ids given out between two writes of the figure that says so.
 const CAS_BLOCK: u64 = 1 << 20;
 
-/// SQLite's own limit for a row, with room for its other columns.
-const ROW_VALUE_BYTES_MAX: u64 = 999_990_000;
+/// The mark of a row whose value is in pieces.
+const IN_PIECES: u8 = 8;
 
 /// Cas ids that may be given out.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +57,10 @@ pub(super) struct Changes {
     pub(super) evicted_bytes: u64,
     /// Bytes of values read and written.
     pub(super) moved: usize,
+    /// Values whose pieces have become loose and that nobody is being sent: the id in `loose`, and bytes.
+    pub(super) leaving: Vec<(i64, u64)>,
+    /// Pieces have become loose.
+    pub(super) loosened: bool,
     /// Each changed key once, with its new row.
     pub(super) rows: Vec<Changed>,
 }
@@ -77,6 +81,8 @@ struct Found {
     generation: i64,
     item_bytes: i64,
     mark: Mark,
+    /// Its pieces, where its value is in pieces.
+    pieces: Option<Pieces>,
     /// Where a new row would go; `None` if too many keys share the hash.
     free: Option<i64>,
 }
@@ -126,15 +132,24 @@ impl Rows<'_> {
         changes.moved += found
             .existing
             .as_ref()
-            .map_or(0, |existing| existing.value.as_ref().map_or(0, Value::len));
-        if let Effect::Put(Item { head, .. }) | Effect::Head(head) = &effect
+            .map_or(0, |existing| existing.value.as_ref().map_or(0, Content::held_bytes));
+        if let Effect::Put(Item { head, .. }) | Effect::Join { head, .. } | Effect::Head(head) =
+            &effect
             && head.cas == cas.next
         {
             cas.next += 1;
         }
-        if let Effect::Put(item) = &effect {
-            changes.moved += item.value.len();
-            if let Some(refusal) = self.refusal(key, item, &found, changes)? {
+        if let Effect::Put(Item { head, .. }) | Effect::Join { head, .. } = &effect {
+            changes.moved += match &effect {
+                Effect::Put(item) => item.value.held_bytes(),
+                _ => op.value_bytes() + self.shared.large.piece_bytes,
+            };
+            let mut refusal = self.refusal(key, head, op, &found, changes)?;
+            if refusal.is_none() && !self.take_in(op)? {
+                log::error!("the pieces of a value that arrived are not in loose any more");
+                refusal = Some(Outcome::Failed(Failure::Unavailable));
+            }
+            if let Some(refusal) = refusal {
                 outcome = refusal;
                 // memcached, too, drops what a set that found no room would have replaced.
                 effect = match op {
@@ -143,9 +158,10 @@ impl Rows<'_> {
                 };
             }
         }
-        self.apply(hash, key, &found, effect, changes)?;
+        let mark = found.mark;
+        self.apply(hash, key, found, effect, changes)?;
         if is_fetch(op) && matches!(outcome, Outcome::Hit(_) | Outcome::Touched(_)) {
-            self.shared.recency.note(hash, self.now, found.mark);
+            self.shared.recency.note(hash, self.now, mark);
         }
         Ok((outcome, Some(before)))
     }
@@ -163,6 +179,7 @@ impl Rows<'_> {
             generation: 0,
             item_bytes: 0,
             mark: Mark::default(),
+            pieces: None,
             free: Some(first),
         };
         while let Some(row) = rows.next()? {
@@ -179,12 +196,26 @@ impl Rows<'_> {
             let mut head = head(row)?;
             head.accessed = head.accessed.max(self.shared.recency.last(hash).unwrap_or_default());
             found.item_bytes = item_bytes(key, head.value_bytes);
+            let content = content(row, whole)?;
+            if let Some(Content::Large(pieces)) = &content {
+                found.pieces = Some(pieces.clone());
+            } else if content.is_none() && is_in_pieces(row)? {
+                // It can only be overwritten: see `content`.
+                continue;
+            }
             if head.deadline.is_past(self.now) {
                 found.absence = Absence::Expired;
             } else if found.generation < self.shared.generation(self.now) {
                 found.absence = Absence::Flushed;
             } else {
-                let value = if whole { Some(row.get_ref(11)?.as_blob()?.into()) } else { None };
+                let value = match content {
+                    // Taken inside the transaction: an item has it.
+                    Some(Content::Large(pieces)) if whole => {
+                        Some(Content::Large(self.shared.large.hold(pieces)))
+                    }
+                    content if whole => content,
+                    _ => None,
+                };
                 found.existing = Some(Existing { head, value });
             }
         }
@@ -195,70 +226,53 @@ impl Rows<'_> {
     fn refusal(
         &mut self,
         key: Key<'_>,
-        item: &Item,
+        head: &Head,
+        op: &Op,
         found: &Found,
         changes: &mut Changes,
     ) -> rusqlite::Result<Option<Outcome>> {
         const FULL: Option<Outcome> = Some(Outcome::Failed(Failure::NoMemory));
-        if item.head.value_bytes > ROW_VALUE_BYTES_MAX {
-            return Ok(Some(Outcome::TooLarge));
-        }
         if found.id.is_none() && found.free.is_none() {
             return Ok(FULL);
         }
-        let shared = self.shared;
-        let more = item_bytes(key, item.head.value_bytes) - found.item_bytes;
-        let more = Amount {
-            bytes: u64::try_from(more).unwrap_or(0),
-            items: u64::from(found.id.is_none()),
+        let more = More {
+            bytes: (item_bytes(key, head.value_bytes) - found.item_bytes).max(0),
+            items: i64::from(found.id.is_none()),
+            written: join::written_before(op),
         };
-        if more == Amount::default() {
-            return Ok(None);
-        }
-        if !shared.budget.evicts() {
-            let refuses = shared.budget.refuses(shared.used(changes), more);
-            return Ok(if refuses { FULL } else { None });
-        }
-        let more = shared.budget.charged_more(more);
-        let exceeds =
-            |changes: &Changes, level| shared.budget.exceeds(shared.used(changes), more, level);
-        if exceeds(changes, Level::Pressing) {
-            shared.metrics.direct_reclaims.up();
-            let turn = Turn {
-                db: self.db,
-                shared,
-                now: self.now,
-                share: if shared.budget.is_exact() {
-                    STRETCH_SHARE
-                } else {
-                    STRETCH_SHARE_IN_COMMIT
-                },
-                keep: found.id,
-            };
-            while exceeds(changes, Level::Pressing) && self.stretches_left > 0 {
-                self.stretches_left -= 1;
-                // All that the stretch may give: those who come next need room, too.
-                let enough = |changes: &Changes| !exceeds(changes, Level::Ease);
-                if !self.evictor.stretch(&turn, changes, enough)? {
-                    break;
-                }
-                count_pages(self.db, shared)?;
-            }
-        }
-        Ok(if exceeds(changes, Level::Full) { FULL } else { None })
+        let turn =
+            Turn { db: self.db, shared: self.shared, now: self.now, share: 0, keep: found.id };
+        let fits = self.evictor.make_room(turn, more, &mut self.stretches_left, changes)?;
+        Ok(if fits { None } else { FULL })
     }
 
     fn apply(
         &mut self,
         hash: u64,
         key: Key<'_>,
-        found: &Found,
+        found: Found,
         effect: Effect,
         changes: &mut Changes,
     ) -> rusqlite::Result<()> {
         match effect {
             Effect::None => {}
-            Effect::Put(item) => {
+            Effect::Join { head, parts } => {
+                let value = self.join(parts, changes)?;
+                // What of the old pieces is not in the new list has been seen to.
+                let found = Found { pieces: None, ..found };
+                let put = Effect::Put(Item { head, value: Content::Large(value) });
+                return self.apply(hash, key, found, put, changes);
+            }
+            Effect::Put(mut item) => {
+                if let Content::Whole(value) = &item.value
+                    && value.len() as u64 > self.shared.large.value_bytes
+                {
+                    let run = self.write_pieces(value.bytes())?;
+                    item.value = Content::Large(Pieces::new([run]));
+                }
+                if let Some(pieces) = &found.pieces {
+                    join::loosen(self.db, self.shared, pieces.runs(), changes)?;
+                }
                 let generation = self.shared.generation(self.now);
                 let bytes = item_bytes(key, item.head.value_bytes);
                 let before = found.existing.as_ref().map(|_| found.mark);
@@ -291,8 +305,11 @@ impl Rows<'_> {
                     marks
                 ])?;
                 // SQLite writes the whole row anew where a number in it becomes longer.
-                changes.moved += usize::try_from(head.value_bytes).unwrap_or(usize::MAX);
-                let value = found.existing.as_ref().and_then(|existing| existing.value.clone());
+                changes.moved += match &found.pieces {
+                    Some(pieces) => std::mem::size_of_val(pieces.runs()),
+                    None => usize::try_from(head.value_bytes).unwrap_or(usize::MAX),
+                };
+                let value = found.existing.and_then(|existing| existing.value);
                 let entry = value.map(|value| Entry {
                     generation: found.generation,
                     mark: found.mark,
@@ -302,7 +319,7 @@ impl Rows<'_> {
             }
             Effect::Remove => {
                 if let Some(id) = found.id {
-                    delete(self.db, id, found.item_bytes, changes)?;
+                    delete(self.db, self.shared, id, found.item_bytes, changes)?;
                     changes.row(hash, key, None);
                 }
             }
@@ -325,8 +342,16 @@ impl Rows<'_> {
         statement.raw_bind_parameter(4, head.flags)?;
         statement.raw_bind_parameter(5, head.cas.cast_signed())?;
         statement.raw_bind_parameter(6, head.stored.0)?;
-        statement.raw_bind_parameter(7, head.marks.bits())?;
-        statement.raw_bind_parameter(8, item.value.bytes())?;
+        match &item.value {
+            Content::Whole(value) => {
+                statement.raw_bind_parameter(7, head.marks.bits())?;
+                statement.raw_bind_parameter(8, value.bytes())?;
+            }
+            Content::Large(pieces) => {
+                statement.raw_bind_parameter(7, head.marks.bits() | IN_PIECES)?;
+                statement.raw_bind_parameter(8, list::write(pieces.runs()).as_bytes())?;
+            }
+        }
         statement.raw_bind_parameter(9, head.accessed.0)?;
         statement.raw_bind_parameter(10, mark.bits())?;
         if let Some(key) = key {
@@ -351,7 +376,7 @@ fn is_fetch(op: &Op) -> bool {
     match op {
         Op::Fetch(fetch) => !fetch.unnoticed,
         Op::Touch { .. } => true,
-        Op::Store(..) | Op::Arithmetic(_) | Op::Delete(_) | Op::Discard => false,
+        Op::Store(..) | Op::Arithmetic(_) | Op::Delete(_) | Op::Discard { .. } => false,
     }
 }
 
@@ -381,14 +406,22 @@ pub(super) fn write_accessed(
     Ok(true)
 }
 
-/// Removes a row.
+/// Removes a row. The pieces of its value are loose from now on.
 pub(super) fn delete(
     db: &Connection,
+    shared: &Shared,
     id: i64,
     item_bytes: i64,
     changes: &mut Changes,
 ) -> rusqlite::Result<()> {
-    db.prepare_cached(sql::DELETE)?.execute([id])?;
+    let removed = |row: &rusqlite::Row<'_>| {
+        let text = row.get_ref(0)?.as_blob_or_null()?;
+        Ok(text.and_then(list::read))
+    };
+    let removed = db.prepare_cached(sql::DELETE)?.query_row([id], removed).optional()?;
+    if let Some(pieces) = removed.flatten() {
+        join::loosen(db, shared, pieces.runs(), changes)?;
+    }
     changes.items -= 1;
     changes.bytes -= item_bytes;
     Ok(())
@@ -404,6 +437,23 @@ pub(super) fn item_bytes(key: Key<'_>, value_bytes: u64) -> i64 {
 pub(super) fn bucket(hash: u64) -> (i64, i64) {
     let first = hash.cast_signed() & !(KEYS_PER_BUCKET - 1);
     (first, first + KEYS_PER_BUCKET - 1)
+}
+
+/// The value of a row of [`sql::FIND`] or [`sql::FIND_WHOLE`]; of the first only one in pieces. None too
+/// where another program wrote a list that is none: that item is as good as absent.
+pub(super) fn content(row: &rusqlite::Row<'_>, whole: bool) -> rusqlite::Result<Option<Content>> {
+    if is_in_pieces(row)? {
+        let pieces = list::read(row.get_ref(11)?.as_blob()?);
+        if pieces.is_none() {
+            log::warn!("an item's list of pieces is none; see litecached inspect check");
+        }
+        return Ok(pieces.map(Content::Large));
+    }
+    Ok(if whole { Some(row.get_ref(11)?.as_blob()?.into()) } else { None })
+}
+
+fn is_in_pieces(row: &rusqlite::Row<'_>) -> rusqlite::Result<bool> {
+    Ok(row.get_ref(12)?.as_i64()? != 0)
 }
 
 /// The head of an item, from a row of [`sql::FIND`] or [`sql::FIND_WHOLE`].

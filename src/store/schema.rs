@@ -40,10 +40,11 @@ pub(super) struct Step {
 pub(super) const STEPS: &[Step] = &[
     Step { name: "0001_items", sql: include_str!("../../migrations/0001_items.sql") },
     Step { name: "0002_recency", sql: include_str!("../../migrations/0002_recency.sql") },
+    Step { name: "0003_large", sql: include_str!("../../migrations/0003_large.sql") },
 ];
 
 /// The schema version this program knows.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 const _: () = assert!(STEPS.len() == VERSION as usize);
 
 /// The version that the last of these makes.

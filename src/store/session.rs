@@ -9,14 +9,14 @@ use std::sync::Arc;
 use r2d2::PooledConnection;
 use r2d2_sqlite::SqliteConnectionManager;
 
-use crate::cache::{Absence, Failure, Fetch, Hit, Item, Key, Outcome};
+use crate::cache::{Absence, Content, Failure, Fetch, Hit, Item, Key, Outcome};
 use crate::clock::Seconds;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
 use crate::metrics::Storage;
 use crate::store::commit::{Batch, Owner, Task, Work};
 use crate::store::eviction::policy::Mark;
 use crate::store::memory::{Entry, Epoch};
-use crate::store::rows::{bucket, head};
+use crate::store::rows::{bucket, content, head, item_bytes};
 use crate::store::{Store, sql};
 
 /// What one event loop reads and writes through.
@@ -58,6 +58,17 @@ impl Session {
     /// The store behind it.
     pub fn store(&self) -> &Arc<Store> {
         &self.store
+    }
+
+    pub(super) fn owner(&self) -> &Arc<dyn Owner> {
+        &self.owner
+    }
+
+    /// What is charged for the item under a key, dead or alive; 0 for none.
+    pub(super) fn size_of(&mut self, key: Key<'_>) -> Result<u64, Failure> {
+        let found = self.read(self.store.shared.hash(key), key)?;
+        Ok(found
+            .map_or(0, |(entry, _)| item_bytes(key, entry.item.head.value_bytes).cast_unsigned()))
     }
 
     /// Reads a key: a [`Outcome::Hit`], a [`Outcome::Miss`], or a failure that the log explains. `None`
@@ -110,7 +121,28 @@ impl Session {
         Some(Outcome::Hit(Hit::unchanged(item, now)))
     }
 
+    /// Reads a row. One whose value is in pieces is held, and looked up once more in a new snapshot:
+    /// what it had then, nobody has removed or will; see `large`.
     fn read(&mut self, hash: u64, key: Key<'_>) -> Result<Option<(Entry, Epoch)>, Failure> {
+        /// Each turn is a commit of another writer on the same key.
+        const TURNS_MAX: u32 = 64;
+        let mut held = None;
+        for _ in 0..TURNS_MAX {
+            let Some((mut entry, epoch)) = self.look_up(hash, key)? else { return Ok(None) };
+            let Content::Large(pieces) = &entry.item.value else {
+                return Ok(Some((entry, epoch)));
+            };
+            if held.as_ref() == Some(pieces) {
+                entry.item.value = held.map_or(entry.item.value, Content::Large);
+                return Ok(Some((entry, epoch)));
+            }
+            held = Some(self.store.shared.large.hold(pieces.clone()));
+            self.end_reads();
+        }
+        Err(Failure::Busy)
+    }
+
+    fn look_up(&mut self, hash: u64, key: Key<'_>) -> Result<Option<(Entry, Epoch)>, Failure> {
         let snapshot = match &mut self.snapshot {
             Some(snapshot) => snapshot,
             none => {
@@ -184,7 +216,8 @@ fn find(snapshot: &Snapshot, hash: u64, key: Key<'_>) -> rusqlite::Result<Option
     let mut rows = statement.query([first, last])?;
     while let Some(row) = rows.next()? {
         if row.get_ref(1)?.as_blob()? == key.bytes() {
-            let item = Item { head: head(row)?, value: row.get_ref(11)?.as_blob()?.into() };
+            let Some(value) = content(row, true)? else { return Ok(None) };
+            let item = Item { head: head(row)?, value };
             let mark = Mark::from_column(row.get(10)?);
             return Ok(Some(Entry { generation: row.get(2)?, mark, item }));
         }

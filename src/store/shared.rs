@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -12,9 +12,10 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::cache::{Key, KeyBuf};
 use crate::clock::{Clock, Seconds};
 use crate::metrics::Storage;
-use crate::store::budget::{Amount, Budget, Level};
+use crate::store::budget::{Amount, Budget, Level, More};
 use crate::store::eviction::Evicted;
 use crate::store::eviction::policy::{self, Mark};
+use crate::store::large::Large;
 use crate::store::memory::Memory;
 use crate::store::recency::Recency;
 use crate::store::rows::Changes;
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) memory: Memory,
     pub(super) recency: Recency,
+    pub(super) large: Arc<Large>,
     pub(super) metrics: Storage,
     hash_seed: u64,
     /// Items of an older generation are gone. Rises after the commit of a flush.
@@ -84,11 +86,12 @@ pub(super) struct State {
 }
 
 impl Shared {
-    pub(super) fn new(options: &Options, clock: Clock, state: State) -> Self {
+    pub(super) fn new(options: &Options, clock: Clock, state: State, large: Large) -> Self {
         Self {
             clock,
             memory: Memory::new(options.memory_bytes),
             recency: Recency::new(options.memory_bytes, policy::Clock::new(state.tick).tick()),
+            large: Arc::new(large),
             metrics: Storage::default(),
             hash_seed: state.hash_seed.cast_unsigned(),
             generation: AtomicI64::new(state.generation),
@@ -193,14 +196,23 @@ impl Shared {
 
     /// What is stored now, and after these changes.
     pub(super) fn used(&self, changes: &Changes) -> Amount {
-        let bytes = self.bytes.load(Ordering::Relaxed) + changes.bytes;
-        let items = self.items.load(Ordering::Relaxed) + changes.items;
-        self.budget.charged(bytes, items)
+        self.used_with(changes, More::default())
+    }
+
+    /// The same with more. What is arriving has been promised room where nothing is evicted; what is
+    /// about to leave the file has none.
+    pub(super) fn used_with(&self, changes: &Changes, more: More) -> Amount {
+        let arriving = if self.budget.evicts() { 0 } else { self.large.arriving_bytes() };
+        let bytes = self.bytes.load(Ordering::Relaxed) + changes.bytes + more.bytes + arriving;
+        let items = self.items.load(Ordering::Relaxed) + changes.items + more.items;
+        let leaving: u64 = changes.leaving.iter().map(|(_, bytes)| bytes).sum();
+        let leaving = (self.large.leaving_bytes() + leaving).cast_signed();
+        self.budget.charged(bytes, items, more.bytes - more.written - leaving)
     }
 
     /// Whether that is beyond a level.
     pub(super) fn exceeds(&self, changes: &Changes, level: Level) -> bool {
-        self.budget.exceeds(self.used(changes), Amount::default(), level)
+        self.budget.exceeds(self.used(changes), level)
     }
 
     /// Asks housekeeping to evict, once until it has.
@@ -291,6 +303,7 @@ impl Shared {
 
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        self.large.stop();
         self.request_housework();
     }
 

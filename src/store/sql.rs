@@ -1,15 +1,40 @@
 //! Every statement on the road of a request.
 
-/// All rows that share a hash: nearly always none or one. The key tells them apart.
-pub(super) const FIND: &str = "\
-    SELECT id, key, generation, exptime, flags, cas, stored, marks, length(value), accessed, recency \
-      FROM item WHERE id BETWEEN ?1 AND ?2";
+/// Bytes of a value, without reading it: those of one in pieces stand in its list.
+macro_rules! size {
+    () => {
+        "CASE WHEN marks & 8 THEN CASE WHEN json_valid(CAST(value AS TEXT)) \
+                                       THEN CAST(json_extract(CAST(value AS TEXT), '$.bytes') \
+                                                 AS INTEGER) \
+                                       ELSE 0 END \
+         ELSE length(value) END"
+    };
+}
+
+pub(super) use size;
+
+/// The columns of an item's head.
+macro_rules! head {
+    () => {
+        concat!(
+            "id, key, generation, exptime, flags, cas, stored, marks, ",
+            size!(),
+            ", accessed, recency"
+        )
+    };
+}
+
+/// All rows that share a hash: nearly always none or one. The key tells them apart. Where a value is in
+/// pieces, their list.
+pub(super) const FIND: &str = concat!(
+    "SELECT ",
+    head!(),
+    ", CASE WHEN marks & 8 THEN value END, marks & 8 FROM item WHERE id BETWEEN ?1 AND ?2"
+);
 
 /// The same with the value.
-pub(super) const FIND_WHOLE: &str = "\
-    SELECT id, key, generation, exptime, flags, cas, stored, marks, length(value), accessed, \
-           recency, value \
-      FROM item WHERE id BETWEEN ?1 AND ?2";
+pub(super) const FIND_WHOLE: &str =
+    concat!("SELECT ", head!(), ", value, marks & 8 FROM item WHERE id BETWEEN ?1 AND ?2");
 
 pub(super) const INSERT: &str = "\
     INSERT INTO item \
@@ -21,9 +46,9 @@ pub(super) const UPDATE: &str = "\
                     value = ?8, accessed = ?9, recency = ?10 \
      WHERE id = ?1";
 
-/// What stands beside the value.
+/// What stands beside the value. Where that is, is no business of a head.
 pub(super) const HEAD: &str = "\
-    UPDATE item SET exptime = ?2, cas = ?3, marks = ?4 WHERE id = ?1";
+    UPDATE item SET exptime = ?2, cas = ?3, marks = (marks & 8) | ?4 WHERE id = ?1";
 
 /// When the items that share a hash were last fetched, and the mark that eviction goes by.
 pub(super) const ACCESSED: &str = "\
@@ -35,13 +60,38 @@ pub(super) const ACCESSED: &str = "\
 pub(super) const FOLD: &str = "UPDATE item SET recency = ?2, accessed = ?3 WHERE id = ?1";
 
 /// A stretch of the table, for removing the stalest of it.
-pub(super) const EVICTABLE: &str = "\
-    SELECT id, length(key), length(value), generation, exptime, stored, accessed, recency \
-      FROM item WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
+pub(super) const EVICTABLE: &str = concat!(
+    "SELECT id, length(key), ",
+    size!(),
+    ", length(value), generation, exptime, stored, accessed, recency \
+      FROM item WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3"
+);
 
 pub(super) const KEY: &str = "SELECT key FROM item WHERE id = ?1";
 
-pub(super) const DELETE: &str = "DELETE FROM item WHERE id = ?1";
+/// Tells the list of pieces of what it removes.
+pub(super) const DELETE: &str = "\
+    DELETE FROM item WHERE id = ?1 RETURNING CASE WHEN marks & 8 THEN value END";
+
+/// Pieces that no item has from now on.
+pub(super) const LOOSEN: &str = "INSERT OR REPLACE INTO loose (id, chunks) VALUES (?1, ?2)";
+
+/// They are an item's from now on, or are gone.
+pub(super) const NOT_LOOSE: &str = "DELETE FROM loose WHERE id = ?1";
+
+pub(super) const LOOSE: &str = "SELECT id, chunks FROM loose WHERE id > ?1 ORDER BY id LIMIT ?2";
+
+pub(super) const WRITE_PIECE: &str = "INSERT INTO chunk (id, data) VALUES (?1, ?2)";
+
+pub(super) const READ_PIECE: &str = "SELECT data FROM chunk WHERE id = ?1";
+
+/// Of a run of pieces, the first so many that are there.
+pub(super) const REMOVE_PIECES: &str = "\
+    DELETE FROM chunk WHERE id IN \
+    (SELECT id FROM chunk WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3)";
+
+/// Gives out the next ids of pieces.
+pub(super) const RESERVE_PIECES: &str = "UPDATE state SET chunk = chunk + ?1 RETURNING chunk";
 
 /// Gives out the next block of cas ids; other programs take theirs from the same row.
 pub(super) const RESERVE_CAS: &str = "UPDATE state SET cas = cas + ?1 RETURNING cas";
@@ -61,24 +111,27 @@ pub(super) const FLUSH_LATER: &str = "UPDATE state SET flush_at = ?1";
 pub(super) const SWEPT: &str = "UPDATE state SET swept = ?1";
 
 /// What has expired. The index on exptime makes it cost what it finds.
-pub(super) const EXPIRED: &str = "\
-    SELECT id, key, length(value), accessed FROM item \
-     WHERE exptime > 0 AND exptime <= ?1 LIMIT ?2";
+pub(super) const EXPIRED: &str = concat!(
+    "SELECT id, key, ",
+    size!(),
+    ", accessed FROM item WHERE exptime > 0 AND exptime <= ?1 LIMIT ?2"
+);
 
 /// A stretch of the table, for removing what a flush left behind.
-pub(super) const STRETCH: &str = "\
-    SELECT id, key, length(value), accessed, generation FROM item \
-     WHERE id > ?1 ORDER BY id LIMIT ?2";
+pub(super) const STRETCH: &str = concat!(
+    "SELECT id, key, ",
+    size!(),
+    ", accessed, generation FROM item WHERE id > ?1 ORDER BY id LIMIT ?2"
+);
 
 /// Everything that is alive: of generation ?1 or newer, and not expired at ?2.
 pub(super) const ALIVE: &str = "\
-    SELECT key, value, flags, exptime, stored FROM item \
+    SELECT key, value, flags, exptime, stored, marks & 8 FROM item \
      WHERE generation >= ?1 AND (exptime = 0 OR exptime > ?2)";
 
 /// A stretch of the table for a listing: the columns of [`FIND`], and the last fetch.
-pub(super) const LISTED: &str = "\
-    SELECT id, key, generation, exptime, flags, cas, stored, marks, length(value), accessed \
-      FROM item WHERE id >= ?1 ORDER BY id LIMIT ?2";
+pub(super) const LISTED: &str =
+    concat!("SELECT ", head!(), " FROM item WHERE id >= ?1 ORDER BY id LIMIT ?2");
 
 pub(super) const HAS_ITEMS: &str = "SELECT EXISTS (SELECT 1 FROM item)";
 

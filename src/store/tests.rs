@@ -16,12 +16,18 @@ use crate::cache::{
 };
 use crate::clock::Stamp;
 
+mod large;
+
 /// What the store has for a loop; `None` asks it to lead.
-struct Returned(Sender<Option<Batch>>);
+struct Returned(Sender<Option<Batch>>, Sender<Result<(), Failure>>);
 
 impl Owner for Returned {
     fn completed(&self, batch: Batch) {
         self.0.send(Some(batch)).expect("the test waits for it");
+    }
+
+    fn wrote(&self, _ticket: u64, _upload: i64, written: Result<(), Failure>) {
+        self.1.send(written).expect("the test waits for it");
     }
 
     fn please_lead(&self) {
@@ -35,6 +41,8 @@ struct Bench {
     store: Arc<Store>,
     session: Session,
     batches: Receiver<Option<Batch>>,
+    /// What became of pieces.
+    pieces: Receiver<Result<(), Failure>>,
 }
 
 impl Bench {
@@ -49,8 +57,9 @@ impl Bench {
         change(&mut options);
         let store = Store::open(&options, &clock).unwrap();
         let (sender, batches) = channel();
-        let session = store.session(Arc::new(Returned(sender)));
-        Self { directory, clock, store, session, batches }
+        let (wrote, pieces) = channel();
+        let session = store.session(Arc::new(Returned(sender, wrote)));
+        Self { directory, clock, store, session, batches, pieces }
     }
 
     fn reopened(self) -> Self {
@@ -59,8 +68,9 @@ impl Bench {
         let options = Options::new(directory.path().join("cache.db"));
         let store = Store::open(&options, &clock).unwrap();
         let (sender, batches) = channel();
-        let session = store.session(Arc::new(Returned(sender)));
-        Self { directory, clock, store, session, batches }
+        let (wrote, pieces) = channel();
+        let session = store.session(Arc::new(Returned(sender, wrote)));
+        Self { directory, clock, store, session, batches, pieces }
     }
 
     /// What became of the operations, if the batch comes back.
@@ -104,7 +114,9 @@ impl Bench {
         let (outcome, _) = self.session.fetch(key, Fetch::default(), self.clock.now()).unwrap();
         self.session.end_reads();
         match outcome {
-            Outcome::Hit(hit) => Some(String::from_utf8(hit.item.value.bytes().to_vec()).unwrap()),
+            Outcome::Hit(hit) => {
+                Some(String::from_utf8(hit.item.value.whole().unwrap().bytes().to_vec()).unwrap())
+            }
             _ => None,
         }
     }
@@ -163,7 +175,9 @@ fn keys_that_share_a_hash_do_not_mix() {
         run(names.iter().map(|name| (name.as_str(), Op::Fetch(Fetch::default()))).collect());
     for (name, outcome) in names.iter().zip(found) {
         match outcome {
-            Outcome::Hit(hit) => assert_eq!(hit.item.value.bytes(), name.as_bytes()),
+            Outcome::Hit(hit) => {
+                assert_eq!(hit.item.value.whole().unwrap().bytes(), name.as_bytes());
+            }
             _ => assert_eq!(name, "key3"),
         }
     }

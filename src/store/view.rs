@@ -14,7 +14,7 @@ use crate::cache::{Deadline, Key};
 use crate::clock::{Seconds, Stamp};
 use crate::store::inspect::{Life, State};
 use crate::store::look::{self, Look, wal_bytes};
-use crate::store::{OpenError, rows, schema, sql};
+use crate::store::{OpenError, pieces, rows, schema, sql};
 
 /// A read transaction on a database.
 #[derive(Debug)]
@@ -148,7 +148,13 @@ impl View {
         let mut statement = self.look.db.prepare(sql::ALIVE).map_err(failed)?;
         let mut rows = statement.query(params![generation, self.now.0]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
-            visit(seen(row).map_err(failed)?).map_err(ViewError::Stopped)?;
+            let mut seen = seen(row).map_err(failed)?;
+            let value;
+            if row.get::<_, i64>(5).map_err(failed)? != 0 {
+                value = pieces::join(&self.look.db, seen.value).map_err(failed)?;
+                seen.value = &value;
+            }
+            visit(seen).map_err(ViewError::Stopped)?;
         }
         self.look.undisturbed().map_err(ViewError::Unreadable)
     }

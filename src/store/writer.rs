@@ -14,6 +14,7 @@ use crate::limits::{BATCH_BYTES_MAX, ITEM_HEADER_BYTES, STRETCHES_PER_COMMIT};
 use crate::store::budget::Level;
 use crate::store::commit::{Batch, Task, Work};
 use crate::store::eviction::{Evictor, count_pages};
+use crate::store::large::Large;
 use crate::store::rows::{CasBlock, Changes, Rows, reserve_cas};
 use crate::store::shared::{Shared, State};
 use crate::store::{Options, sql};
@@ -61,7 +62,8 @@ impl Writer {
         }));
         let state = state(&db)?;
         let cas = reserve_cas(&db)?;
-        let shared = Shared::new(options, clock, state);
+        let large = Large::new(&db, options.large_value_bytes, options.piece_bytes)?;
+        let shared = Shared::new(options, clock, state, large);
         note_wal(&shared);
         let data_version = data_version(&db)?;
         let evictor = Evictor::new(options.memory_bytes, &state);
@@ -221,6 +223,10 @@ impl Writer {
         for row in &changes.rows {
             shared.memory.finish(row.hash, row.key.as_key(), row.entry.clone(), epoch);
         }
+        if changes.loosened {
+            shared.large.leave(&changes.leaving);
+            shared.large.request_sweep();
+        }
         shared.items.fetch_add(changes.items, Ordering::Relaxed);
         shared.bytes.fetch_add(changes.bytes, Ordering::Relaxed);
         if changes.replaced > 0 {
@@ -336,6 +342,7 @@ impl Writer {
         self.data_version = version;
         shared.reload(state(&self.db)?);
         shared.memory.distrust();
+        shared.large.request_sweep();
         Ok(true)
     }
 }

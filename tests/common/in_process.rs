@@ -62,6 +62,12 @@ impl InProcess {
                     server_options.prefixes_counted = true;
                 }
                 "-o" => value().split(',').for_each(|name| extended(name, &mut server_options)),
+                "-I" => store_options.item_bytes_max = number(value()),
+                "--pieces" => {
+                    let (large, piece) = value().split_once(',').expect("two numbers");
+                    store_options.large_value_bytes = number(large);
+                    store_options.piece_bytes = usize::try_from(number(piece)).expect("small");
+                }
                 "-A" => server_options.shutdown_enabled = true,
                 "-F" => server_options.flush_enabled = false,
                 "-X" => server_options.dump_enabled = false,
@@ -117,6 +123,10 @@ impl InProcess {
             store.close();
         }
     }
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().expect("a number")
 }
 
 /// A name behind `-o`.

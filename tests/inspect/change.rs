@@ -66,7 +66,7 @@ fn what_no_client_could_use_is_refused() {
     for (sql, said) in [
         (format!("UPDATE item SET flags = 4294967296 {one}"), "flags 4294967296"),
         (format!("UPDATE item SET exptime = -4 {one}"), "exptime -4"),
-        (format!("UPDATE item SET marks = 77 {one}"), "marks 77"),
+        (format!("UPDATE item SET marks = 67 {one}"), "marks 67"),
         (format!("UPDATE item SET key = x'' {one}"), "key of 0 bytes"),
         (format!("UPDATE item SET key = {long} {one}"), "key of 251 bytes"),
         (format!("UPDATE item SET key = CAST('a b' AS BLOB) {one}"), "no text command"),
@@ -76,11 +76,15 @@ fn what_no_client_could_use_is_refused() {
             "user:1 is there twice",
         ),
         (
+            "INSERT INTO item (key, value, flags) VALUES (CAST('n' AS BLOB), x'31', -2)".into(),
+            "flags -2",
+        ),
+        (
             "INSERT INTO item (key, value, flags) VALUES (CAST('n' AS BLOB), x'31', -1)".into(),
             "flags -1",
         ),
         // Amid much that would do.
-        (format!("UPDATE item SET flags = 1; UPDATE item SET marks = 9 {one}"), "marks 9"),
+        (format!("UPDATE item SET flags = 1; UPDATE item SET marks = 19 {one}"), "marks 19"),
         (
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100001) \
              INSERT INTO item (key, value) SELECT CAST(i AS BLOB), x'' FROM n"

@@ -172,7 +172,11 @@ fn what_is_not_there_is_made() {
     };
     let decision = decide(None, &Op::Arithmetic(count), context());
     let item = put_by(&decision);
-    assert_eq!((item.value.bytes(), item.head.cas), (&b"5"[..], 77), "the delta is not applied");
+    assert_eq!(
+        (item.value.whole().unwrap().bytes(), item.head.cas),
+        (&b"5"[..], 77),
+        "the delta is not applied"
+    );
     assert_eq!(item.head.deadline.unix(), NOW.0 + 30);
 }
 
@@ -245,7 +249,7 @@ fn a_join_keeps_flags_and_expiry_and_a_set_does_not() {
             panic!("{mode:?} stores")
         };
         assert_eq!((item.head.flags, item.head.deadline.unix()), (flags, unix), "{mode:?}");
-        assert_eq!(item.value.bytes(), value.as_bytes(), "{mode:?}");
+        assert_eq!(item.value.whole().unwrap().bytes(), value.as_bytes(), "{mode:?}");
     }
 }
 
@@ -291,7 +295,7 @@ fn numbers() {
         let Outcome::Number(number, _) = decision.outcome else { panic!("{value}: {decision:?}") };
         assert_eq!(number, expected, "{value}");
         let Effect::Put(item) = decision.effect else { panic!("{value} is stored") };
-        assert_eq!(item.value.bytes(), stored.as_bytes(), "{value}");
+        assert_eq!(item.value.whole().unwrap().bytes(), stored.as_bytes(), "{value}");
         assert_eq!((item.head.flags, item.head.cas), (5, 9), "{value}");
     }
     for value in ["", " ", "12x", "-5", "18446744073709551616", " x", "- 1", "+"] {
@@ -308,7 +312,7 @@ fn absent_items() {
         (Op::Delete(Delete::default()), Outcome::NotFound),
         (Op::Touch { exptime: Exptime(1) }, Outcome::NotFound),
         (Op::Arithmetic(Arithmetic::plain(Direction::Up, 1)), Outcome::NotFound),
-        (Op::Discard, Outcome::TooLarge),
+        (Op::Discard { why: None }, Outcome::TooLarge),
     ] {
         assert_eq!(decide(None, &op, context()), Decision::answer(outcome), "{op:?}");
     }

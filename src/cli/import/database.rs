@@ -12,11 +12,11 @@ use std::time::Duration;
 use super::Sink;
 use super::conflict::{Conflict, Existing, Verdict};
 use super::report::Report;
-use crate::cache::{self, Exptime, Fetch, Item, KeyBuf, Mode, Op, Outcome};
+use crate::cache::{self, Content, Exptime, Fetch, Item, KeyBuf, Mode, Op, Outcome};
 use crate::cli::transfer::{Position, Record, Refusal};
 use crate::cli::{Exit, Failure};
 use crate::clock::{Clock, Seconds, Stamp};
-use crate::limits::ITEM_HEADER_BYTES;
+use crate::limits::{ITEM_HEADER_BYTES, PIECES_WAITING_MAX};
 use crate::store::{Batch, OpenError, Options, Owner, Session, Store, Task, Work};
 
 /// How long a commit or a checkpoint may keep us waiting.
@@ -52,6 +52,8 @@ struct Waiting {
 enum Event {
     Completed(Batch),
     PleaseLead,
+    /// A piece of the value that is on its way.
+    Wrote(Result<(), cache::Failure>),
     Failed(String),
 }
 
@@ -61,6 +63,10 @@ impl Owner for Post {
     fn completed(&self, batch: Batch) {
         // Nobody listens any more only when the import has ended with an error.
         drop(self.0.send(Event::Completed(batch)));
+    }
+
+    fn wrote(&self, _ticket: u64, _upload: i64, written: Result<(), cache::Failure>) {
+        drop(self.0.send(Event::Wrote(written)));
     }
 
     fn please_lead(&self) {
@@ -119,13 +125,62 @@ impl Database {
             stored: record.stored.map(Seconds),
             ..cache::Store::plain(mode, record.flags, Exptime(record.exptime))
         };
-        let op = Op::Store(how, record.value.into());
+        let value = self.value(position, key.as_key(), record.value, report)?;
+        let is_large = value.whole().is_none();
+        let op = Op::Store(how, value);
         let hash = self.store.hash(key.as_key());
         let ticket = self.waiting.len() as u64;
         self.session.queue(ticket, Task::Operate { hash, key: key.clone(), op });
         self.waiting.push(Waiting { position, key, bytes });
         self.hashes.insert(hash);
-        if self.session.is_full() || !fits { self.commit(report) } else { Ok(()) }
+        if self.session.is_full() || !fits || is_large { self.commit(report) } else { Ok(()) }
+    }
+
+    /// A value as it is stored. One in pieces is written before its item is.
+    fn value(
+        &mut self,
+        position: Position,
+        key: cache::Key<'_>,
+        value: Vec<u8>,
+        report: &mut Report,
+    ) -> Result<Content, Failure> {
+        if value.len() as u64 <= self.store.large_value_bytes() {
+            return Ok(value.into());
+        }
+        // What is before it in the source is stored before it.
+        self.commit(report)?;
+        let refused = |failure| match failure {
+            cache::Failure::NoMemory => full(position),
+            other => failed(&format!("writing a value came to {other:?}")),
+        };
+        let mut upload = self.session.upload(0, key, value.len() as u64).map_err(refused)?;
+        self.session.end_reads();
+        let mut waiting = 0;
+        for piece in value.chunks(self.store.piece_bytes()) {
+            upload.write(piece.to_vec());
+            waiting += 1;
+            if waiting == PIECES_WAITING_MAX {
+                self.wrote()?.map_err(refused)?;
+                waiting -= 1;
+            }
+        }
+        for _ in 0..waiting {
+            self.wrote()?.map_err(refused)?;
+        }
+        Ok(upload.content())
+    }
+
+    /// What became of a piece.
+    fn wrote(&mut self) -> Result<Result<(), cache::Failure>, Failure> {
+        loop {
+            match self.events.recv_timeout(PATIENCE) {
+                Ok(Event::Wrote(written)) => return Ok(written),
+                Ok(Event::PleaseLead) => self.store.lead(),
+                Ok(Event::Failed(why)) => return Err(failed(&why)),
+                Ok(Event::Completed(_)) => {}
+                Err(_) => return Err(failed("a piece of a value takes too long")),
+            }
+        }
     }
 
     /// Takes room for an item from the budget, and commits what was gathered where it has become scarce.
@@ -140,9 +195,9 @@ impl Database {
         if self.room.is_some_and(|room| room < more) {
             // What it replaces makes room, and what the batch holds may take less than was reserved.
             let old = self.read(key, report)?;
-            let old_bytes = |item: Item| key.bytes().len() + item.value.bytes().len();
-            let old_bytes = old.map_or(0, |item| old_bytes(item) + ITEM_HEADER_BYTES);
-            more = more.saturating_sub(old_bytes as u64);
+            let head_bytes = (key.bytes().len() + ITEM_HEADER_BYTES) as u64;
+            let old_bytes = old.map_or(0, |item| item.value.len() + head_bytes);
+            more = more.saturating_sub(old_bytes);
             if self.room.is_some_and(|room| room < more) {
                 self.commit(report)?;
             }
@@ -189,6 +244,7 @@ impl Database {
                 Ok(Event::Completed(batch)) => return Ok(batch),
                 Ok(Event::PleaseLead) => self.store.lead(),
                 Ok(Event::Failed(why)) => return Err(failed(&why)),
+                Ok(Event::Wrote(_)) => {}
                 Err(_) => return Err(failed("a commit takes too long")),
             }
         }
@@ -212,7 +268,7 @@ impl Database {
             match self.events.recv_timeout(LOOK_AGAIN) {
                 Ok(Event::PleaseLead) => self.store.lead(),
                 Ok(Event::Failed(why)) => return Err(failed(&why)),
-                Ok(Event::Completed(_)) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Event::Completed(_) | Event::Wrote(_)) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(failed("the store is gone")),
             }
         }

@@ -54,7 +54,8 @@ impl Notes {
     fn find(&mut self, key: Key<'_>) -> Result<Option<Note>, Failure> {
         let item = self.database.read(key, &mut self.report)?;
         Ok(item.map(|item| {
-            let item_bytes = item.value.bytes().try_into().map_or(0, i64::from_le_bytes);
+            let number = item.value.whole().and_then(|value| value.bytes().try_into().ok());
+            let item_bytes = number.map_or(0, i64::from_le_bytes);
             Note { stored: item.head.stored, item_bytes }
         }))
     }

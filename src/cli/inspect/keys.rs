@@ -278,6 +278,7 @@ impl Rank {
             accessed: row.accessed,
             marks: row.marks,
             recency: row.recency,
+            pieces: None,
             key: &self.key,
             value_bytes: row.value_bytes,
             life: row.life,

@@ -7,7 +7,10 @@ use crate::protocol::{Decoder, Protocol};
 
 /// What a client's bytes mean, in words, when they arrive in pieces of the given sizes.
 fn decoded(bytes: &[u8], sizes: &[usize], item_bytes_max: u64) -> Vec<String> {
-    let mut decoder = Decoder::new(Protocol::Auto, item_bytes_max);
+    decoded_by(Decoder::new(Protocol::Auto, item_bytes_max), bytes, sizes)
+}
+
+fn decoded_by(mut decoder: Decoder, bytes: &[u8], sizes: &[usize]) -> Vec<String> {
     let (mut waiting, mut seen) = (Vec::new(), Vec::new());
     let mut sizes = sizes.iter().copied().cycle();
     let mut rest = bytes;
@@ -86,11 +89,32 @@ fn a_line_is_2048_bytes_or_less_unless_it_reads() {
 #[test]
 fn what_is_remembered_of_a_value_grows_with_what_came() {
     let mut decoder = Decoder::new(Protocol::Auto, 1 << 30);
-    let line = b"set k 0 0 1000000000\r\nabc";
+    let line = b"set k 0 0 1000000\r\nabc";
     assert!(matches!(decoder.decode(line), Step::NeedMore { used } if used == line.len()));
     assert!(decoder.arriving_bytes() <= VALUE_STEP_BYTES, "{}", decoder.arriving_bytes());
     assert_eq!(decoder.abandon_value(), Some(Form::Classic { quiet: false }));
     assert_eq!(decoder.arriving_bytes(), 0);
+}
+
+#[test]
+fn pieces_are_the_same_however_they_are_cut() {
+    const SIZES: Sizes = Sizes { item_bytes_max: 1 << 20, large_value_bytes: 5, piece_bytes: 4 };
+    let text = b"set k 0 0 10\r\n0123456789\r\nset k 5\r\nabcde\r\nms k 8\r\nABCDEFGH\r\n\
+                 set k 0 0 9\r\n012345678xyset k 6\r\nabcdef\nmn\r\n";
+    let mut frame = vec![0x80, 0x01, 0, 1, 8, 0, 0, 0, 0, 0, 0, 9 + 6, 0, 0, 0, 0];
+    frame.extend([0; 16]);
+    frame.extend(b"kabcdef");
+    for bytes in [&text[..], &frame] {
+        let expected = decoded_by(Decoder::new(Protocol::Auto, SIZES), bytes, &[usize::MAX]);
+        for first in 1..bytes.len() {
+            for sizes in [&[first, usize::MAX][..], &[first], &[first, 1, 1, 1, 1, 1, 1]] {
+                let seen = decoded_by(Decoder::new(Protocol::Auto, SIZES), bytes, sizes);
+                assert_eq!(seen, expected, "{sizes:?}");
+            }
+        }
+        let pieces = expected.iter().filter(|words| words.contains("Piece")).count();
+        assert_eq!(pieces, if bytes[0] == 0x80 { 2 } else { 3 + 2 + 2 + 2 }, "{expected:?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! went wrong has a text for its body. Statuses and texts are memcached's; its document has the three that
 //! our own failures use, and memcached sends none of them.
 
-use crate::cache::{Failure, Key, Mode, Outcome, Value};
+use crate::cache::{Content, Failure, Key, Mode, Outcome};
 use crate::protocol::binary::{Frame, Status};
 use crate::protocol::encode::{Output, failure_line};
 
@@ -63,16 +63,19 @@ fn item(
     cas: u64,
     flags: u32,
     key: &[u8],
-    value: Option<&Value>,
+    value: Option<&Content>,
     out: &mut impl Output,
 ) {
     let flags = flags.to_be_bytes();
-    let body_bytes = flags.len() + key.len() + value.map_or(0, Value::len);
+    let body_bytes = flags.len()
+        + key.len()
+        + usize::try_from(value.map_or(0, Content::len))
+            .expect("no limit allows a value that has no place in memory");
     out.bytes(&frame.header(Status::Success, cas, 4, key.len(), body_bytes));
     out.bytes(&flags);
     out.bytes(key);
     if let Some(value) = value {
-        out.value(value);
+        out.content(value);
     }
 }
 

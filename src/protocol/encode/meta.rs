@@ -165,7 +165,7 @@ fn fetched(meta: &Meta<'_>, key: Key<'_>, hit: &Hit, out: &mut impl Output) {
     }
     line.end(out);
     if value {
-        out.value(&hit.item.value);
+        out.content(&hit.item.value);
         out.bytes(b"\r\n");
     }
 }

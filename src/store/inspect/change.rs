@@ -243,7 +243,7 @@ fn settle(db: &Connection, touched: &Rows, now: Seconds) -> Result<(), Stop> {
         let mut rows = statement.query(rusqlite::params_from_iter(id))?;
         while let Some(row) = rows.next()? {
             let item = item(row, &state, now)?;
-            items.look(&item);
+            items.look(db, &item);
             if is_new {
                 items.look_new(&item);
             }

@@ -5,10 +5,12 @@
 
 use std::ops::ControlFlow;
 
-use rusqlite::ErrorCode;
+use rusqlite::{Connection, ErrorCode};
 
+use crate::cache::Pieces;
 use crate::limits::{ITEM_BYTES_MAX, ITEM_HEADER_BYTES, KEY_BYTES_MAX};
 use crate::store::inspect::{InspectError, Inspection, Item, State, sql};
+use crate::store::list;
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,15 +34,18 @@ pub struct Report {
 }
 
 /// What the schema has, and the daemon or its users rely on.
-const OBJECTS: [(&str, &str); 8] = [
+const OBJECTS: [(&str, &str); 11] = [
     ("table", "item"),
     ("table", "chunk"),
+    ("table", "loose"),
     ("table", "state"),
     ("index", "item_exptime"),
     ("view", "items"),
     ("trigger", "item_inserted"),
     ("trigger", "item_updated"),
     ("trigger", "item_deleted"),
+    ("trigger", "item_large_inserted"),
+    ("trigger", "item_large_updated"),
 ];
 
 const RECOVER: &str = "stop the daemon and keep a copy; restore a backup, or save what can be read \
@@ -61,7 +66,7 @@ impl Inspection {
         let state = *self.state();
         let mut items = Items::new(state.generation(self.now()), state);
         let walked = self.each(None, |item| {
-            items.look(item);
+            items.look(&self.look.db, item);
             if is_wordless(item) {
                 items.note(TEXT_KEY, item, || "has a key that no text command can say".into());
             }
@@ -72,7 +77,7 @@ impl Inspection {
             damaged(error, &mut findings)?;
         } else {
             items.compare(self, &mut findings);
-            self.check_chunks(&mut findings)?;
+            self.check_chunks(&items, &mut findings)?;
         }
         let there = items.kinds.into_iter().filter(|finding| finding.count > 0);
         let (notes, more) = there.partition(|finding: &Finding| finding.kind == KINDS[TEXT_KEY].0);
@@ -116,7 +121,7 @@ impl Inspection {
                     kind: "schema",
                     count: 1,
                     what: format!("the {kind} {name} is missing"),
-                    advice: "make it again as migrations/0001_items.sql has it",
+                    advice: "make it again as the last of migrations/ that makes it has it",
                 });
             }
         }
@@ -145,22 +150,63 @@ impl Inspection {
         Ok(())
     }
 
-    fn check_chunks(&self, findings: &mut Vec<Finding>) -> Result<(), InspectError> {
-        let orphans = self
-            .look
-            .db
-            .query_row(sql::CHUNKS, [], |row| row.get::<_, i64>(0))
-            .map_err(|error| self.judge(&error))?;
-        if orphans > 0 {
+    fn check_chunks(&self, items: &Items, findings: &mut Vec<Finding>) -> Result<(), InspectError> {
+        let judge = |error: rusqlite::Error| self.judge(&error);
+        let db = &self.look.db;
+        let mut named = items.chunks;
+        let mut statement = db.prepare(sql::LOOSE).map_err(judge)?;
+        let mut rows = statement.query([]).map_err(judge)?;
+        while let Some(row) = rows.next().map_err(judge)? {
+            let text = row.get_ref(1).and_then(|text| Ok(text.as_bytes()?)).map_err(judge)?;
+            match list::read(text) {
+                // Of what is just arriving, or being removed, only a part is there.
+                Some(pieces) => named += look_for_pieces(db, &pieces).0,
+                None => findings.push(Finding {
+                    kind: "loose",
+                    count: 1,
+                    what: format!("loose has no list of pieces: {}", text.escape_ascii()),
+                    advice: "stop the daemon and delete the row with sqlite3",
+                }),
+            }
+        }
+        let count = db.query_row(sql::CHUNKS, [], |row| row.get::<_, i64>(0)).map_err(judge)?;
+        if count > named {
             findings.push(Finding {
                 kind: "orphan-chunk",
-                count: orphans.cast_unsigned(),
-                what: format!("{orphans} rows of chunk belong to no item"),
+                count: (count - named).unsigned_abs(),
+                what: format!("{} rows of chunk belong to no item", count - named),
                 advice: "they only take space: remove them with litecached inspect sql --write",
+            });
+        }
+        if count < named {
+            findings.push(Finding {
+                kind: "shared-chunk",
+                count: (named - count).unsigned_abs(),
+                what: format!(
+                    "{} rows of chunk belong to two items, or to one and to loose",
+                    named - count
+                ),
+                advice: "one that goes takes the other's value with it: store both items anew",
             });
         }
         Ok(())
     }
+}
+
+/// How many pieces of a list are there, and whether these are all and have the bytes that it says.
+fn look_for_pieces(db: &Connection, pieces: &Pieces) -> (i64, bool) {
+    let (mut there, mut is_whole) = (0, true);
+    for run in pieces.runs() {
+        let found = db.prepare_cached(sql::RUN).and_then(|mut statement| {
+            statement.query_row([run.first, run.last()], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+            })
+        });
+        let (count, bytes) = found.unwrap_or((0, 0));
+        there += count;
+        is_whole &= count == run.count && bytes.unsigned_abs() == run.bytes;
+    }
+    (there, is_whole)
 }
 
 /// A damaged file is what was looked for; everything else ends the check.
@@ -183,6 +229,8 @@ pub(super) struct Items {
     generation: i64,
     count: i64,
     bytes: i64,
+    /// Pieces that lists name and that are there.
+    chunks: i64,
     /// The bucket that the pass is in, and its keys: at most eight.
     bucket: i64,
     keys: Vec<Vec<u8>>,
@@ -196,9 +244,10 @@ const TOO_LARGE: usize = 3;
 const CAS: usize = 4;
 const GENERATION: usize = 5;
 const NUMBER: usize = 6;
-const TEXT_KEY: usize = 7;
+const CHUNK: usize = 7;
+const TEXT_KEY: usize = 8;
 
-const KINDS: [(&str, &str); 8] = [
+const KINDS: [(&str, &str); 9] = [
     ("misplaced", UNREACHABLE),
     ("duplicate", UNREACHABLE),
     ("key-length", UNREACHABLE),
@@ -206,6 +255,7 @@ const KINDS: [(&str, &str); 8] = [
     ("cas", "stop the daemon and raise state.cas with sqlite3 to the greatest cas of an item"),
     ("generation", "it would outlive flush_all: store the item anew through the daemon"),
     ("number", ODD),
+    ("missing-chunk", "its value is lost: delete the item through the daemon"),
     ("text-key", "it is for meta and binary commands; if it was written by mistake, delete it"),
 ];
 
@@ -221,6 +271,7 @@ impl Items {
             generation,
             count: 0,
             bytes: 0,
+            chunks: 0,
             bucket: 0,
             keys: Vec::new(),
             kinds: KINDS.map(|(kind, advice)| Finding {
@@ -247,7 +298,7 @@ impl Items {
         }
     }
 
-    pub(super) fn look(&mut self, item: &Item<'_>) {
+    pub(super) fn look(&mut self, db: &Connection, item: &Item<'_>) {
         let state = self.state;
         self.count += 1;
         let bytes = item.key.len() as u64 + item.value_bytes + ITEM_HEADER_BYTES as u64;
@@ -275,7 +326,7 @@ impl Items {
         let is_odd = item.exptime < 0
             || item.cas < 0
             || u32::try_from(item.flags).is_err()
-            || !(0..8).contains(&item.marks);
+            || !(0..16).contains(&item.marks);
         if is_odd {
             self.note(NUMBER, item, || {
                 format!(
@@ -283,6 +334,18 @@ impl Items {
                     item.flags, item.exptime, item.cas, item.marks
                 )
             });
+        }
+        if let Some(text) = item.pieces {
+            match list::read(text) {
+                None => self.note(CHUNK, item, || "has a list of pieces that is none".into()),
+                Some(pieces) => {
+                    let (there, is_whole) = look_for_pieces(db, &pieces);
+                    self.chunks += there;
+                    if !is_whole {
+                        self.note(CHUNK, item, || "lacks pieces of its value".into());
+                    }
+                }
+            }
         }
     }
 

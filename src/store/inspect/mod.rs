@@ -23,7 +23,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::clock::{Seconds, Stamp};
 use crate::store::look::{self, Look};
 use crate::store::view::{Over, ViewBudget};
-use crate::store::{OpenError, rows, schema};
+use crate::store::{OpenError, pieces, rows, schema};
 
 pub use change::{Changed, change};
 pub use check::{Finding, Report};
@@ -138,10 +138,12 @@ pub struct Item<'a> {
     pub stored: i64,
     /// Last fetch that was written down, Unix seconds; 0 none.
     pub accessed: i64,
-    /// 1 stale, 2 won, 4 the key is binary.
+    /// 1 stale, 2 won, 4 the key is binary, 8 the value is in pieces.
     pub marks: i64,
     /// What eviction goes by; see `migrations/0002_recency.sql`.
     pub recency: Option<i64>,
+    /// The list of its value's pieces, where it is in pieces.
+    pub pieces: Option<&'a [u8]>,
     pub key: &'a [u8],
     pub value_bytes: u64,
     pub life: Life,
@@ -308,7 +310,10 @@ impl Inspection {
             let mut statement = self.look.db.prepare(sql::VALUE)?;
             let mut values = statement.query([item.id])?;
             if let Some(value) = values.next()? {
-                visit(&item, value.get_ref(0)?.as_bytes()?);
+                match item.pieces {
+                    Some(text) => visit(&item, &pieces::join(&self.look.db, text)?),
+                    None => visit(&item, value.get_ref(0)?.as_bytes()?),
+                }
             }
             Ok(true)
         };
@@ -335,6 +340,7 @@ fn item<'r>(row: &'r Row<'_>, state: &State, now: Seconds) -> rusqlite::Result<I
         accessed: row.get(6)?,
         marks: row.get(7)?,
         recency: row.get(8)?,
+        pieces: row.get_ref(11)?.as_blob_or_null()?,
         key: row.get_ref(9)?.as_bytes()?,
         value_bytes: row.get::<_, i64>(10)?.cast_unsigned(),
         life: state.life(generation, exptime, now),

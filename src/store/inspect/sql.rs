@@ -1,38 +1,53 @@
 //! The statements of those who look at a file.
 
+use crate::store::sql::size;
+
+/// What is told of an item: beside its columns its list of pieces, where its value is in pieces.
+macro_rules! item {
+    () => {
+        concat!(
+            "SELECT id, generation, flags, exptime, cas, stored, accessed, marks, \
+             recency, key, ",
+            size!(),
+            ", CASE WHEN marks & 8 THEN value END"
+        )
+    };
+}
+
 /// What there should be beside SQLite's own tables.
 pub(super) const SCHEMA: &str = "SELECT type, name FROM sqlite_schema";
 
 pub(super) const STATE_ROWS: &str = "SELECT count(*) FROM state";
 
 /// Every item, in the order of the table. The value is measured, not read.
-pub(super) const ITEMS: &str = "\
-    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, recency, key, length(value) \
-      FROM item";
+pub(super) const ITEMS: &str = concat!(item!(), " FROM item");
 
 /// The same of items that expire before a time, by the index on it.
-pub(super) const ITEMS_EXPIRING: &str = "\
-    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, recency, key, length(value) \
-      FROM item WHERE exptime > 0 AND exptime < ?1";
+pub(super) const ITEMS_EXPIRING: &str =
+    concat!(item!(), " FROM item WHERE exptime > 0 AND exptime < ?1");
 
 /// The items that share a key's hash.
-pub(super) const BUCKET: &str = "\
-    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, recency, key, length(value) \
-      FROM item WHERE id BETWEEN ?1 AND ?2 AND key = ?3";
+pub(super) const BUCKET: &str =
+    concat!(item!(), " FROM item WHERE id BETWEEN ?1 AND ?2 AND key = ?3");
 
 pub(super) const VALUE: &str = "SELECT value FROM item WHERE id = ?1";
 
-/// Pieces of values, which no item has.
+/// Of a run of pieces: how many there are, and their bytes.
+pub(super) const RUN: &str =
+    "SELECT count(*), coalesce(sum(length(data)), 0) FROM chunk WHERE id BETWEEN ?1 AND ?2";
+
+/// All pieces there are.
 pub(super) const CHUNKS: &str = "SELECT count(*) FROM chunk";
+
+/// The lists of pieces that no item has.
+pub(super) const LOOSE: &str = "SELECT id, chunks FROM loose";
 
 /// SQLite's own checks, at most so many findings.
 pub(super) const INTEGRITY: &str = "PRAGMA integrity_check(20)";
 pub(super) const INTEGRITY_QUICK: &str = "PRAGMA quick_check(20)";
 
 /// One item by its id.
-pub(super) const ITEM: &str = "\
-    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, recency, key, length(value) \
-      FROM item WHERE id = ?1";
+pub(super) const ITEM: &str = concat!(item!(), " FROM item WHERE id = ?1");
 
 pub(super) const KEY: &str = "SELECT key FROM item WHERE id = ?1";
 
@@ -58,6 +73,5 @@ pub(super) const MOVE: &str = "UPDATE item SET id = ?2 WHERE id = ?1";
 pub(super) const HAND: &str = "SELECT tick, hand FROM state";
 
 /// A stretch of the table, as evictions look at it.
-pub(super) const STRETCH: &str = "\
-    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, recency, key, length(value) \
-      FROM item WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
+pub(super) const STRETCH: &str =
+    concat!(item!(), " FROM item WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3");

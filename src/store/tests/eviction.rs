@@ -103,8 +103,9 @@ fn what_was_hot_is_not_forgotten_by_a_restart() {
     with(&mut options);
     let store = Store::open(&options, &clock).unwrap();
     let (sender, batches) = channel();
-    let session = store.session(Arc::new(Returned(sender)));
-    let mut bench = Bench { directory, clock, store, session, batches };
+    let (wrote, pieces) = channel();
+    let session = store.session(Arc::new(Returned(sender, wrote)));
+    let mut bench = Bench { directory, clock, store, session, batches, pieces };
     // As many as a fifth of them would push out all that look alike.
     fill(&mut bench, 9_000..9_600, "v");
     let hot = (0..200).filter(|&n| bench.get(&key(n)).is_some()).count();

@@ -1,0 +1,71 @@
+-- Values too large for a row are in `chunk`, in pieces that never change. Then `item.marks` has 8, and
+-- `item.value` is a text that says where: {"bytes":N,"chunks":[[first,count,bytes],...]}, runs of ids of
+-- `chunk` in the order of the value.
+
+-- Pieces that no item has: of values that are arriving, and of what was overwritten or removed. The
+-- daemon removes them when nobody sends them any more.
+CREATE TABLE loose (
+    id     INTEGER PRIMARY KEY,             -- the first piece's
+    chunks TEXT NOT NULL                    -- as in `item.value`
+) STRICT;
+
+-- Every id of `chunk` up to this one may have been given out.
+ALTER TABLE state ADD COLUMN chunk INTEGER NOT NULL DEFAULT 0;
+
+-- For people: SELECT * FROM items WHERE key LIKE 'user:%';
+DROP VIEW items;
+CREATE VIEW items AS
+SELECT CAST(key AS TEXT) AS key,
+       CASE WHEN marks & 8 THEN json_extract(CAST(value AS TEXT), '$.bytes')
+            ELSE length(value) END AS size,
+       flags,
+       CASE exptime WHEN 0 THEN 'never' ELSE datetime(exptime, 'unixepoch') END AS expires,
+       CAST(strftime('%s', 'now') AS INTEGER) - stored || ' s' AS age,
+       cas
+  FROM item
+ WHERE generation >= (SELECT generation FROM state)
+   AND (exptime = 0 OR exptime > CAST(strftime('%s', 'now') AS INTEGER));
+
+-- For programs other than the daemon: what they overwrite or remove becomes loose, and they cannot make
+-- an item of pieces, which would then be in two places.
+CREATE TRIGGER item_large_inserted BEFORE INSERT ON item WHEN NEW.marks & 8
+BEGIN
+    SELECT RAISE(ABORT, 'marks has 8, which only the daemon may write: store the item through it');
+END;
+
+CREATE TRIGGER item_large_updated BEFORE UPDATE OF value, marks ON item
+ WHEN NEW.marks & 8 AND (NOT OLD.marks & 8 OR NEW.value IS NOT OLD.value)
+   OR OLD.marks & 8 AND NOT NEW.marks & 8 AND NEW.value IS OLD.value
+BEGIN
+    SELECT RAISE(ABORT, 'the value is in pieces: to give it another, set marks = marks & ~8 with it');
+END;
+
+DROP TRIGGER item_updated;
+CREATE TRIGGER item_updated AFTER UPDATE OF key, value, flags, marks ON item
+BEGIN
+    UPDATE state SET cas = cas + 1,
+                     bytes = bytes + length(NEW.key) - length(OLD.key)
+                           + CASE WHEN NEW.marks & 8
+                                  THEN json_extract(CAST(NEW.value AS TEXT), '$.bytes')
+                                  ELSE length(NEW.value) END
+                           - CASE WHEN OLD.marks & 8
+                                  THEN json_extract(CAST(OLD.value AS TEXT), '$.bytes')
+                                  ELSE length(OLD.value) END;
+    INSERT INTO loose (id, chunks)
+    SELECT json_extract(CAST(OLD.value AS TEXT), '$.chunks[0][0]'), CAST(OLD.value AS TEXT)
+     WHERE OLD.marks & 8 AND NOT NEW.marks & 8;
+    UPDATE item SET cas = (SELECT cas FROM state) WHERE id = NEW.id;
+END;
+
+DROP TRIGGER item_deleted;
+CREATE TRIGGER item_deleted AFTER DELETE ON item
+BEGIN
+    UPDATE state SET items = items - 1,
+                     bytes = bytes - length(OLD.key) - 59
+                           - CASE WHEN OLD.marks & 8
+                                  THEN json_extract(CAST(OLD.value AS TEXT), '$.bytes')
+                                  ELSE length(OLD.value) END;
+    INSERT INTO loose (id, chunks)
+    SELECT json_extract(CAST(OLD.value AS TEXT), '$.chunks[0][0]'), CAST(OLD.value AS TEXT)
+     WHERE OLD.marks & 8;
+END;
