@@ -88,6 +88,7 @@ impl Candidate {
 }
 
 /// One turn of eviction: what it may do, and what was asked of it.
+#[derive(Clone, Copy)]
 pub(super) struct Turn<'a> {
     pub(super) db: &'a Connection,
     pub(super) shared: &'a Shared,

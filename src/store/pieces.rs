@@ -220,7 +220,8 @@ impl Sweep {
         // Nobody can have come to hold what no item has: it is asked all the same, beneath the lock.
         let done = if shared.large.is_held(pieces.runs()) { Ok(true) } else { remove() };
         let done = done.map_err(|error| writer.roll_back(&error))?;
-        let moved = shared.large.piece_bytes * SWEEP_PIECES_MAX.unsigned_abs() as usize;
+        let pieces_max = usize::try_from(SWEEP_PIECES_MAX).unwrap_or(usize::MAX);
+        let moved = shared.large.piece_bytes.saturating_mul(pieces_max);
         writer.end(shared, &Changes { moved, ..Changes::default() })?;
         if done {
             shared.large.left(id);

@@ -11,13 +11,13 @@ fn in_pieces() -> Bench {
 }
 
 impl Bench {
-    fn count(&self, table: &str) -> i64 {
+    pub(super) fn count(&self, table: &str) -> i64 {
         let sql = format!("SELECT count(*) FROM {table}");
         self.elsewhere().query_row(&sql, [], |row| row.get(0)).unwrap()
     }
 
     /// The value under a key, piece by piece.
-    fn read(&mut self, key: &str) -> Option<String> {
+    pub(super) fn read(&mut self, key: &str) -> Option<String> {
         let key = Key::new(key.as_bytes()).unwrap();
         let (outcome, _) = self.session.fetch(key, Fetch::default(), self.clock.now()).unwrap();
         self.session.end_reads();
@@ -37,7 +37,7 @@ impl Bench {
         String::from_utf8(bytes).unwrap()
     }
 
-    fn upload(&mut self, key: &str, value: &str) -> Upload {
+    pub(super) fn upload(&mut self, key: &str, value: &str) -> Upload {
         let key = Key::new(key.as_bytes()).unwrap();
         let mut upload = self.session.upload(0, key, value.len() as u64).unwrap();
         self.session.end_reads();
