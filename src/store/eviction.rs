@@ -19,7 +19,6 @@ use crate::limits::{
 };
 use crate::store::budget::{Level, More};
 use crate::store::rows::{Changes, delete};
-use crate::store::schema::PAGE_BYTES;
 use crate::store::shared::{Shared, State};
 use crate::store::sql;
 use crate::store::writer::{Trouble, Writer};
@@ -28,8 +27,8 @@ use policy::{Clock, Ghosts, Mark, choose};
 /// How long housekeeping holds the writer for one step, as near as a stretch.
 const STEP: Duration = Duration::from_millis(2);
 
-/// A row this long is not written again for its mark: all of its pages would be.
-const FOLDED_VALUE_BYTES_MAX: u64 = 4 * PAGE_BYTES as u64;
+/// A row of more pages is not written again for its mark: all of them would be.
+const FOLDED_PAGES_MAX: u64 = 4;
 
 /// An item that was removed to make room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -282,12 +281,14 @@ fn fold(turn: &Turn<'_>, rows: &[Candidate], victims: &[usize]) -> rusqlite::Res
     let mut beside = vec![false; rows.len()];
     for &at in victims {
         let row_bytes = 40 + rows[at].key_bytes + rows[at].row_value_bytes;
-        let near = usize::try_from(u64::from(PAGE_BYTES) / row_bytes / 2).unwrap_or(0);
+        let near = usize::try_from(turn.shared.page_bytes / row_bytes / 2).unwrap_or(0);
         beside[at.saturating_sub(near)..(at + near + 1).min(rows.len())].fill(true);
     }
     victims.iter().for_each(|&at| beside[at] = false);
     for (row, _) in rows.iter().zip(beside).filter(|(_, beside)| *beside) {
-        if row.mark != row.written && row.row_value_bytes <= FOLDED_VALUE_BYTES_MAX {
+        if row.mark != row.written
+            && row.row_value_bytes <= FOLDED_PAGES_MAX * turn.shared.page_bytes
+        {
             turn.db.prepare_cached(sql::FOLD)?.execute(params![
                 row.id,
                 row.mark.bits(),
@@ -348,6 +349,6 @@ pub(super) fn count_pages(db: &Connection, shared: &Shared) -> rusqlite::Result<
             .query_row([], |row| Ok(u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0)))
     };
     let used = pages("PRAGMA page_count")?.saturating_sub(pages("PRAGMA freelist_count")?);
-    shared.budget.count_file(used * u64::from(PAGE_BYTES));
+    shared.budget.count_file(used * shared.page_bytes);
     Ok(())
 }

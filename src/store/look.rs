@@ -382,7 +382,8 @@ mod tests {
                     .unwrap();
             }
             transaction.commit().unwrap();
-            assert_eq!(wal_bytes(&path), frames(&db) * schema::FRAME_BYTES, "{rows}");
+            let frame_bytes = schema::page_bytes(&db).unwrap() + schema::FRAME_HEADER_BYTES;
+            assert_eq!(wal_bytes(&path), frames(&db) * frame_bytes, "{rows}");
             // The next commit starts over, in a file that stays as long.
             db.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
         }

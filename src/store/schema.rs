@@ -15,12 +15,12 @@ use rusqlite_migration::{HookResult, M, Migrations};
 /// Marks a database as ours: `lite` in ASCII.
 pub const APPLICATION_ID: i32 = 0x6c69_7465;
 
-/// Page size in bytes. A random write dirties a page of its own, so small pages write least: see the
-/// table in `ARCHITECTURE.md`.
-pub(super) const PAGE_BYTES: u32 = 1_024;
+/// Page size of a new file in bytes. A random write dirties a page of its own, so small pages write
+/// least, but hold fewer rows for their size: see the table in `ARCHITECTURE.md`.
+const NEW_PAGE_BYTES: u32 = 2_048;
 
-/// A frame of the WAL: a page and its header.
-pub(super) const FRAME_BYTES: u64 = PAGE_BYTES as u64 + 24;
+/// What stands before each page in the WAL.
+pub(super) const FRAME_HEADER_BYTES: u64 = 24;
 
 /// Page cache of a reading connection, in KiB.
 const READER_CACHE_KIB: u32 = 16 << 10;
@@ -159,10 +159,15 @@ fn prepare(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {
 /// Sets what cannot be changed later, before the first table.
 pub(super) fn found(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(&format!(
-        "PRAGMA page_size = {PAGE_BYTES};
+        "PRAGMA page_size = {NEW_PAGE_BYTES};
          PRAGMA auto_vacuum = INCREMENTAL;
          PRAGMA application_id = {APPLICATION_ID};"
     ))
+}
+
+/// The page size of this file in bytes: that of the program which made it.
+pub(super) fn page_bytes(db: &Connection) -> rusqlite::Result<u64> {
+    db.query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
 }
 
 /// Brings the schema to the version that the last of `steps` makes, in one transaction. It has the

@@ -19,7 +19,7 @@ use crate::store::large::Large;
 use crate::store::memory::Memory;
 use crate::store::recency::Recency;
 use crate::store::rows::Changes;
-use crate::store::schema::{self, FRAME_BYTES};
+use crate::store::schema::{self, FRAME_HEADER_BYTES};
 use crate::store::{Durability, Options, Snapshot};
 
 /// A WAL of this many bytes is checkpointed. A page that is written often is then copied into the
@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub(super) recency: Recency,
     pub(super) large: Arc<Large>,
     pub(super) metrics: Storage,
+    /// Of the file.
+    pub(super) page_bytes: u64,
     hash_seed: u64,
     /// Items of an older generation are gone. Rises after the commit of a flush.
     generation: AtomicI64,
@@ -75,6 +77,7 @@ impl fmt::Debug for Shared {
 /// What the database remembers of the store, as read when it is opened.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct State {
+    pub(super) page_bytes: u64,
     pub(super) hash_seed: i64,
     pub(super) generation: i64,
     pub(super) swept: i64,
@@ -93,6 +96,7 @@ impl Shared {
             recency: Recency::new(options.memory_bytes, policy::Clock::new(state.tick).tick()),
             large: Arc::new(large),
             metrics: Storage::default(),
+            page_bytes: state.page_bytes,
             hash_seed: state.hash_seed.cast_unsigned(),
             generation: AtomicI64::new(state.generation),
             flush_at: AtomicI64::new(state.flush_at),
@@ -151,8 +155,13 @@ impl Shared {
         self.generation.store(state.generation, Ordering::Release);
     }
 
+    /// A frame of the WAL: a page and its header.
+    fn frame_bytes(&self) -> u64 {
+        self.page_bytes + FRAME_HEADER_BYTES
+    }
+
     pub(super) fn wal_bytes(&self) -> u64 {
-        self.wal_frames.load(Ordering::Relaxed) * FRAME_BYTES
+        self.wal_frames.load(Ordering::Relaxed) * self.frame_bytes()
     }
 
     /// Whether writes must wait for a checkpoint.
@@ -191,7 +200,7 @@ impl Shared {
 
     /// Frames at which housekeeping is told to checkpoint: early enough that writes seldom wait.
     pub(super) fn checkpoint_frames(&self) -> u64 {
-        (self.wal_bytes_max() / 4).min(CHECKPOINT_BYTES) / FRAME_BYTES
+        (self.wal_bytes_max() / 4).min(CHECKPOINT_BYTES) / self.frame_bytes()
     }
 
     /// What is stored now, and after these changes.
@@ -244,7 +253,7 @@ impl Shared {
     /// What housekeeping found when it looked.
     pub(super) fn measured(&self, file_bytes: u64, free_pages: u64, wal_file_bytes: u64) {
         self.file_bytes.store(file_bytes, Ordering::Relaxed);
-        let free_bytes = free_pages * u64::from(schema::PAGE_BYTES);
+        let free_bytes = free_pages * self.page_bytes;
         self.free_bytes.store(free_bytes, Ordering::Relaxed);
         self.wal_file_bytes.store(wal_file_bytes, Ordering::Relaxed);
     }

@@ -5,7 +5,6 @@
 
 use crate::limits::{VACUUM_FREE_BYTES_LEAST, VACUUM_PAGES};
 use crate::store::rows::Changes;
-use crate::store::schema::PAGE_BYTES;
 use crate::store::shared::Shared;
 use crate::store::writer::{Trouble, Writer};
 
@@ -27,7 +26,7 @@ impl Vacuum {
         let failed = |error: rusqlite::Error, writer: &Writer| writer.roll_back(&error);
         let (pages, free) = writer.pages().map_err(|error| failed(error, writer))?;
         let part = if self.is_running { ENDS } else { BEGINS };
-        let least = VACUUM_FREE_BYTES_LEAST / u64::from(PAGE_BYTES);
+        let least = VACUUM_FREE_BYTES_LEAST / shared.page_bytes;
         self.is_running = free > (pages / part).max(least);
         // What it moves goes through the WAL: a checkpoint comes first.
         let is_due = shared.wal_frames.load(std::sync::atomic::Ordering::Relaxed)

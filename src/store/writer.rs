@@ -17,7 +17,7 @@ use crate::store::eviction::{Evictor, count_pages};
 use crate::store::large::Large;
 use crate::store::rows::{CasBlock, Changes, Rows, reserve_cas};
 use crate::store::shared::{Shared, State};
-use crate::store::{Options, sql};
+use crate::store::{Options, schema, sql};
 
 thread_local! {
     /// Frames in the WAL after a commit on this thread that has not been noted yet: SQLite's hook has
@@ -374,8 +374,10 @@ fn note_wal(shared: &Shared) {
 }
 
 fn state(db: &Connection) -> rusqlite::Result<State> {
+    let page_bytes = schema::page_bytes(db)?;
     db.query_row(sql::STATE, [], |row| {
         Ok(State {
+            page_bytes,
             hash_seed: row.get(0)?,
             generation: row.get(2)?,
             swept: row.get(3)?,
