@@ -164,7 +164,7 @@ impl Evictor {
         let mut done = 0;
         for &at in &victims {
             let row = &rows[at];
-            if enough(changes) || changes.evicted_bytes > EVICTED_BYTES_PER_COMMIT {
+            if enough(changes) || has_evicted_enough(changes) {
                 break;
             }
             done += 1;
@@ -265,6 +265,11 @@ fn told(row: &Candidate, now: Seconds) -> Evicted {
         idle_seconds: u64::try_from(now.0 - last.max(row.stored).0).unwrap_or(0),
         value_bytes: row.value_bytes,
     }
+}
+
+/// Whether one transaction should evict no more.
+pub(super) fn has_evicted_enough(changes: &Changes) -> bool {
+    changes.evicted_bytes > EVICTED_BYTES_PER_COMMIT
 }
 
 /// Housekeeping's part: some stretches in one transaction, if more is stored than the budget allows.

@@ -16,7 +16,7 @@ use crate::limits::{
 };
 use crate::store::budget::{Amount, Level};
 use crate::store::eviction::policy::Mark;
-use crate::store::eviction::{Evicted, Evictor, Turn, count_pages};
+use crate::store::eviction::{Evicted, Evictor, Turn, count_pages, has_evicted_enough};
 use crate::store::memory::Entry;
 use crate::store::recency::Seen;
 use crate::store::shared::Shared;
@@ -55,6 +55,8 @@ pub(super) struct Changes {
     /// Living ones that it removed, and the bytes of their values.
     pub(super) evicted: Vec<(KeyBuf, Evicted, Mark)>,
     pub(super) evicted_bytes: u64,
+    /// An operation has not found the room that it could have found in another transaction.
+    pub(super) is_short: bool,
     /// Bytes of values read and written.
     pub(super) moved: usize,
     /// Each changed key once, with its new row.
@@ -138,6 +140,7 @@ impl Rows<'_> {
                 outcome = refusal;
                 // memcached, too, drops what a set that found no room would have replaced.
                 effect = match op {
+                    _ if changes.is_short => Effect::None,
                     Op::Store(Store { mode: Mode::Set, compare: None, .. }, _) => Effect::Remove,
                     _ => Effect::None,
                 };
@@ -222,6 +225,10 @@ impl Rows<'_> {
         let more = shared.budget.charged_more(more);
         let exceeds =
             |changes: &Changes, level| shared.budget.exceeds(shared.used(changes), more, level);
+        if shared.budget.exceeds(Amount::default(), more, Level::Budget) {
+            // Not even an empty table has room for it.
+            return Ok(FULL);
+        }
         if exceeds(changes, Level::Pressing) {
             shared.metrics.direct_reclaims.up();
             let turn = Turn {
@@ -245,7 +252,11 @@ impl Rows<'_> {
                 count_pages(self.db, shared)?;
             }
         }
-        Ok(if exceeds(changes, Level::Full) { FULL } else { None })
+        if !exceeds(changes, Level::Full) {
+            return Ok(None);
+        }
+        changes.is_short = self.stretches_left == 0 || has_evicted_enough(changes);
+        Ok(FULL)
     }
 
     fn apply(
