@@ -4,6 +4,8 @@
 #[path = "inspect/change.rs"]
 mod change;
 mod common;
+#[path = "inspect/evict.rs"]
+mod evict;
 #[path = "inspect/shape.rs"]
 mod shape;
 

@@ -80,6 +80,9 @@ impl InProcess {
                 }
                 "-S" => server_options.sasl = true,
                 "-W" => server_options.watch_enabled = false,
+                "-M" => store_options.evicts = false,
+                "-m" => store_options.disk_bytes_max = number(value()) << 20,
+                "--max-items" => store_options.items_max = number(value()),
                 other => panic!("the harness does not know the flag {other}"),
             }
         }
@@ -130,6 +133,10 @@ fn number(text: &str) -> u64 {
 }
 
 /// A name behind `-o`.
+fn number(text: &str) -> u64 {
+    text.parse().expect("the flag's value is a number")
+}
+
 fn extended(name: &str, options: &mut ServerOptions) {
     match name {
         "no_lru_crawler" => options.parts.lru_crawler = false,
