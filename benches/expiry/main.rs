@@ -24,7 +24,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use litecached::cache::{Exptime, Fetch, Key, Mode, Op, Outcome, Store as How};
+use litecached::cache::{Exptime, Failure, Fetch, Key, Mode, Op, Outcome, Store as How};
 use litecached::clock::Clock;
 use litecached::store::{Batch, Options, Owner, Session, Store, Task};
 
@@ -245,6 +245,10 @@ impl Owner for Returned {
     fn completed(&self, batch: Batch) {
         // The last ones may find nobody.
         drop(self.0.send(Some(batch)));
+    }
+
+    fn wrote(&self, _ticket: u64, _upload: i64, _written: Result<(), Failure>) {
+        unreachable!("no value here is in pieces");
     }
 
     fn please_lead(&self) {

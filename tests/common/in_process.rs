@@ -129,14 +129,10 @@ impl InProcess {
 }
 
 fn number(text: &str) -> u64 {
-    text.parse().expect("a number")
-}
-
-/// A name behind `-o`.
-fn number(text: &str) -> u64 {
     text.parse().expect("the flag's value is a number")
 }
 
+/// A name behind `-o`.
 fn extended(name: &str, options: &mut ServerOptions) {
     match name {
         "no_lru_crawler" => options.parts.lru_crawler = false,

@@ -34,7 +34,11 @@ fn figures_are_true(bench: &Bench) -> bool {
     let counted: (i64, i64) = bench
         .elsewhere()
         .query_row(
-            "SELECT count(*), coalesce(sum(length(key) + length(value) + 59), 0) FROM item",
+            concat!(
+                "SELECT count(*), coalesce(sum(length(key) + 59 + ",
+                sql::size!(),
+                "), 0) FROM item"
+            ),
             [],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
