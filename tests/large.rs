@@ -280,7 +280,7 @@ fn what_a_killed_daemon_left_goes_at_the_next_start() {
 #[test]
 fn what_finds_no_room_is_refused_and_swallowed() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let launch = Launch::new(folder.path()).with("-I 8m --max-disk 16m");
+    let launch = Launch::new(folder.path()).with("-M -I 8m --max-disk 16m");
     let daemon = launch.start();
     let mut client = Streamer::connect(&daemon);
     for key in ["a", "b"] {
@@ -295,4 +295,29 @@ fn what_finds_no_room_is_refused_and_swallowed() {
     client.get("b", 1, 7 * MEGA);
     let mut client = Client::connect(daemon.port());
     assert_eq!(client.get("c"), None);
+}
+
+#[test]
+fn what_finds_no_room_has_it_made() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let launch = Launch::new(folder.path()).with("-I 8m --max-disk 16m");
+    let mut daemon = launch.start();
+    let mut client = Streamer::connect(&daemon);
+    for (seed, key) in (1..).zip(["a", "b", "c", "d", "e", "f"]) {
+        client.set(key, seed, 7 * MEGA);
+        assert_eq!(client.line(), "STORED", "{key}");
+        client.get(key, seed, 7 * MEGA);
+    }
+    let mut small = Client::connect(daemon.port());
+    let counted = (small.stat("curr_items"), small.stat("evictions"));
+    assert_eq!(counted, (2, 4), "no more than had to go");
+    assert_eq!(small.get("a"), None);
+    until("what was evicted has left", PATIENCE, || {
+        (pieces(&daemon) == (2 * 7 * 16, 0)).then_some(())
+    });
+    drop((client, small));
+    daemon.stop();
+    check_integrity(daemon.launch().database_path());
+    let file = daemon.launch().database_path().metadata().expect("it is there").len();
+    assert!(file <= 26 << 20, "budget, slack, and what had not left yet: {file}");
 }

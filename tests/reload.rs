@@ -225,7 +225,7 @@ fn a_wrong_file_changes_nothing() {
             "conn-limit = 5\nmax-dsk = 1\n",
             " line 2: there is no option \"max-dsk\"; did you mean max-disk?",
         ),
-        ("conn-limit = 5\nmax-item-size = \"1g\"\nwal-max = \"16m\"\n", " line 2: "),
+        ("conn-limit = 5\nmax-item-size = \"1g\"\nmax-disk = \"64m\"\n", " line 2: "),
         ("conn-limit = 5\nport = \n", " line 2: "),
         ("conn-limit = 5\nconn-limit = 6\n", " line 2: duplicate key"),
         ("conn-limit = 5\ndaemon = true\n", " line 2: daemon would return at once"),

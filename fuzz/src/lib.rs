@@ -11,16 +11,22 @@ use litecached::cache::{
 };
 use litecached::clock::Seconds;
 use litecached::limits::{ITEM_BYTES_LEAST, KEY_BYTES_MAX};
-use litecached::protocol::{Decoder, Form, Protocol, Reject, Request, Step, encode};
+use litecached::protocol::{Decoder, Form, Protocol, Reject, Request, Sizes, Step, encode};
 
-/// Bytes of the input that say how the rest is cut.
+/// Bytes of the input that say how the rest is cut. The first also says whether values come in pieces.
 const CUTS: usize = 8;
+
+/// Of values over so many bytes, and of a piece.
+const PIECES: (u64, usize) = (9, 5);
 
 /// What a decoder said, without borrowing from the bytes.
 #[derive(Debug, PartialEq)]
 enum Said {
     Operate(Vec<u8>, Op, Form<'static>),
     TooLarge(Vec<u8>, Store, Form<'static>),
+    Begin(Vec<u8>, Store, Form<'static>, u64),
+    Piece(Vec<u8>),
+    LastPiece(Vec<u8>),
     EndOfKeys,
     Noop(Form<'static>),
     FlushAll(Exptime, Form<'static>),
@@ -31,10 +37,15 @@ enum Said {
 /// Holds one input to the rules.
 pub fn hold(data: &[u8]) {
     let (cuts, bytes) = data.split_at(data.len().min(CUTS));
-    let whole = decode(bytes, std::iter::repeat(bytes.len().max(1)));
+    let mut takes = Sizes::from(ITEM_BYTES_LEAST);
+    if cuts.first().is_some_and(|cut| cut & 1 != 0) {
+        (takes.large_value_bytes, takes.piece_bytes) = PIECES;
+    }
+    let whole = decode(bytes, takes, std::iter::repeat(bytes.len().max(1)));
     let sizes = cuts.iter().cycle().map(|&cut| usize::from(cut) + 1);
-    assert_eq!(whole, decode(bytes, sizes.chain(std::iter::repeat(1))), "cut");
-    assert_eq!(whole, decode(bytes, std::iter::repeat(1)), "byte by byte");
+    assert_eq!(whole, decode(bytes, takes, sizes.chain(std::iter::repeat(1))), "cut");
+    assert_eq!(whole, decode(bytes, takes, std::iter::repeat(1)), "byte by byte");
+    check_pieces(&whole);
     let outcomes = outcomes();
     for said in &whole {
         if let Said::Operate(key, op, form) = said {
@@ -44,8 +55,8 @@ pub fn hold(data: &[u8]) {
 }
 
 /// Feeds a decoder pieces of these sizes until the bytes or the connection end.
-fn decode(bytes: &[u8], sizes: impl Iterator<Item = usize>) -> Vec<Said> {
-    let mut decoder = Decoder::new(Protocol::Auto, ITEM_BYTES_LEAST);
+fn decode(bytes: &[u8], takes: Sizes, sizes: impl Iterator<Item = usize>) -> Vec<Said> {
+    let mut decoder = Decoder::new(Protocol::Auto, takes);
     let mut said = Vec::new();
     let mut start = 0;
     let mut end = 0;
@@ -96,13 +107,36 @@ fn request_said(request: Request<'_>) -> Said {
             check_key(&key, &form);
             Said::TooLarge(key, how, form.into_owned())
         }
-        Request::Begin { .. } | Request::Piece(_) | Request::LastPiece(_) => {
-            unreachable!("no item may be so large here")
+        Request::Begin { key, how, form, value_bytes } => {
+            let key = key.as_key().bytes().to_vec();
+            check_key(&key, &form);
+            Said::Begin(key, how, form.into_owned(), value_bytes)
         }
+        Request::Piece(bytes) => Said::Piece(bytes),
+        Request::LastPiece(bytes) => Said::LastPiece(bytes),
         Request::EndOfKeys => Said::EndOfKeys,
         Request::Noop { form } => Said::Noop(form.into_owned()),
         Request::FlushAll { delay, form } => Said::FlushAll(delay, form.into_owned()),
         Request::Session { command, form } => Said::Session(format!("{command:?} {form:?}")),
+    }
+}
+
+/// Pieces follow a beginning, all of one length but the last, and are as long together as was announced.
+fn check_pieces(said: &[Said]) {
+    let mut left = None;
+    for said in said {
+        match said {
+            Said::Begin(_, _, _, bytes) => left = Some(*bytes),
+            Said::Piece(piece) => {
+                assert_eq!(piece.len(), PIECES.1);
+                let more = left.expect("a piece of something") - PIECES.1 as u64;
+                assert!(more > 0, "the last piece is told");
+                left = Some(more);
+            }
+            Said::LastPiece(piece) => assert_eq!(left.take(), Some(piece.len() as u64)),
+            // A value that does not end as it should.
+            _ => left = None,
+        }
     }
 }
 
@@ -133,7 +167,7 @@ fn outcomes() -> Vec<Outcome> {
         accessed: Seconds(1),
         value_bytes: 5,
     };
-    let item = Item { head, value: Value::from(&b"value"[..]) };
+    let item = Item { head, value: Value::from(&b"value"[..]).into() };
     let mut hit = Hit::unchanged(item, Seconds(i64::MAX / 2));
     hit.won = true;
     vec![

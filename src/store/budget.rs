@@ -152,6 +152,14 @@ impl Budget {
         Amount { bytes: bytes.max(file.saturating_sub(FILE_BYTES_FREE_OF_CHARGE)), items }
     }
 
+    /// What a write is charged where nothing else is stored.
+    pub(super) fn alone(&self, more: More) -> Amount {
+        let header =
+            if self.exact { more.items * (ITEM_HEADER_BYTES as u64).cast_signed() } else { 0 };
+        let positive = |figure: i64| u64::try_from(figure).unwrap_or(0);
+        Amount { bytes: positive(more.bytes - header), items: positive(more.items) }
+    }
+
     /// Whether it is held to the byte.
     pub(super) fn is_exact(&self) -> bool {
         self.exact

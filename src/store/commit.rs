@@ -177,10 +177,15 @@ impl Committer {
         self.try_lead();
     }
 
-    /// Runs `step` with the writing connection, waiting for it: for threads that may wait.
+    /// Runs `step` with the writing connection, waiting for it: for threads that may wait. What was
+    /// queued meanwhile is committed at once: its owners could not have the writer before the next step,
+    /// where one follows the other.
     pub(super) fn with_writer<R>(&self, step: impl FnOnce(&mut Writer) -> R) -> R {
         let mut writer = lock(&self.writer);
         let result = step(&mut writer);
+        if !self.is_busy() {
+            self.commit(&mut writer);
+        }
         drop(writer);
         self.pass_on();
         result

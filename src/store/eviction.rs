@@ -167,7 +167,7 @@ impl Evictor {
         let mut done = 0;
         for &at in &victims {
             let row = &rows[at];
-            if enough(changes) || changes.evicted_bytes > EVICTED_BYTES_PER_COMMIT {
+            if enough(changes) || has_evicted_enough(changes) {
                 break;
             }
             done += 1;
@@ -200,6 +200,10 @@ impl Evictor {
         let exceeds = |changes: &Changes, level| {
             shared.budget.exceeds(shared.used_with(changes, more), level)
         };
+        if shared.budget.exceeds(shared.budget.alone(more), Level::Budget) {
+            // Not even an empty table has room for it.
+            return Ok(false);
+        }
         if exceeds(changes, Level::Pressing) {
             shared.metrics.direct_reclaims.up();
             let is_exact = shared.budget.is_exact();
@@ -215,7 +219,9 @@ impl Evictor {
                 count_pages(turn.db, shared)?;
             }
         }
-        Ok(!exceeds(changes, Level::Full))
+        let fits = !exceeds(changes, Level::Full);
+        changes.is_short = !fits && (*stretches_left == 0 || has_evicted_enough(changes));
+        Ok(fits)
     }
 
     /// The rows of the next stretch, around the end of the table.
@@ -307,6 +313,11 @@ fn told(row: &Candidate, now: Seconds) -> Evicted {
         idle_seconds: u64::try_from(now.0 - last.max(row.stored).0).unwrap_or(0),
         value_bytes: row.value_bytes,
     }
+}
+
+/// Whether one transaction should evict no more.
+pub(super) fn has_evicted_enough(changes: &Changes) -> bool {
+    changes.evicted_bytes > EVICTED_BYTES_PER_COMMIT
 }
 
 /// Housekeeping's part: some stretches in one transaction, if more is stored than the budget allows.

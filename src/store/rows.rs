@@ -55,6 +55,8 @@ pub(super) struct Changes {
     /// Living ones that it removed, and the bytes of their values.
     pub(super) evicted: Vec<(KeyBuf, Evicted, Mark)>,
     pub(super) evicted_bytes: u64,
+    /// An operation has not found the room that it could have found in another transaction.
+    pub(super) is_short: bool,
     /// Bytes of values read and written.
     pub(super) moved: usize,
     /// Values whose pieces have become loose and that nobody is being sent: the id in `loose`, and bytes.
@@ -153,6 +155,7 @@ impl Rows<'_> {
                 outcome = refusal;
                 // memcached, too, drops what a set that found no room would have replaced.
                 effect = match op {
+                    _ if changes.is_short => Effect::None,
                     Op::Store(Store { mode: Mode::Set, compare: None, .. }, _) => Effect::Remove,
                     _ => Effect::None,
                 };

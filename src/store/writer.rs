@@ -10,8 +10,8 @@ use rusqlite::{Connection, ErrorCode, params};
 
 use crate::cache::{Deadline, Exptime, Failure, Outcome};
 use crate::clock::{Clock, Stamp};
-use crate::limits::{BATCH_BYTES_MAX, ITEM_HEADER_BYTES, STRETCHES_PER_COMMIT};
-use crate::store::budget::Level;
+use crate::limits::{BATCH_BYTES_MAX, ITEM_HEADER_BYTES, KEY_BYTES_MAX, STRETCHES_PER_COMMIT};
+use crate::store::budget::{Level, More};
 use crate::store::commit::{Batch, Task, Work};
 use crate::store::eviction::{Evictor, count_pages};
 use crate::store::large::Large;
@@ -32,7 +32,7 @@ pub(super) enum Trouble {
     Busy,
     /// It was rolled back; the operations can be told so.
     Refused(Failure),
-    /// It was rolled back because it moved more bytes than one transaction should.
+    /// It was rolled back because it moved or evicted more than one transaction should.
     TooMuch,
     /// Whether it was committed, or what the database holds, cannot be judged.
     Fatal(String),
@@ -127,7 +127,9 @@ impl Writer {
         let mut count = flush.unwrap_or(work.len()).min(most);
         loop {
             match self.transact(shared, &mut work[..count]) {
-                Ok(bytes) => return Ok((count, bytes)),
+                Ok(Some(bytes)) => return Ok((count, bytes)),
+                // Others have their turn before it is tried again.
+                Ok(None) => return Ok((0, BATCH_BYTES_MAX + 1)),
                 Err(Trouble::Refused(failure)) if count == 1 => {
                     match failure {
                         Failure::NoMemory => shared.metrics.failed_disk_full.up(),
@@ -143,7 +145,13 @@ impl Writer {
         }
     }
 
-    fn transact(&mut self, shared: &Shared, work: &mut [&mut Work]) -> Result<usize, Trouble> {
+    /// Runs operations in a transaction. Returns the bytes they moved; none if it could only make some
+    /// of the room that the one operation needs.
+    fn transact(
+        &mut self,
+        shared: &Shared,
+        work: &mut [&mut Work],
+    ) -> Result<Option<usize>, Trouble> {
         let changes_anything = work.iter().any(|work| work.task.changes());
         if changes_anything && shared.wal_is_full() && !shared.refuses_writes() {
             // A checkpoint that has not been tried yet may help.
@@ -170,7 +178,11 @@ impl Writer {
                     Err(error) => return Err(self.roll_back(&error)),
                 };
             outcomes[index] = (Some(outcome), before);
-            if changes.moved > BATCH_BYTES_MAX && done + 1 < work.len() {
+            if changes.is_short && work.len() == 1 {
+                self.end(shared, &changes)?;
+                return Ok(None);
+            }
+            if changes.is_short || changes.moved > BATCH_BYTES_MAX && done + 1 < work.len() {
                 self.run("ROLLBACK")
                     .map_err(|error| Trouble::Fatal(format!("a rollback failed: {error}")))?;
                 return Err(Trouble::TooMuch);
@@ -182,7 +194,7 @@ impl Writer {
         for (work, outcome) in work.iter_mut().zip(outcomes) {
             (work.outcome, work.before) = outcome;
         }
-        Ok(changes.moved)
+        Ok(Some(changes.moved))
     }
 
     pub(super) fn begin(&self) -> Result<(), Trouble> {
@@ -348,15 +360,15 @@ impl Writer {
 }
 
 /// In which order to run operations: by hash, for neighbours in the table share pages, and those on
-/// one key in the order in which they came. Close to the item budget as they came: one may need the
-/// room that an earlier one makes.
+/// one key in the order in which they came. Close to the item budget, where nothing is evicted, as they
+/// came: one may need the room that an earlier one makes.
 fn order(shared: &Shared, work: &[&mut Work]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..work.len()).collect();
-    // What is evicted is not in the way of what is written.
-    let limit = if shared.budget.evicts() { 0 } else { shared.budget.bytes_max() };
-    let incoming: usize = work.iter().map(|work| work.task.value_bytes()).sum();
-    let bytes = u64::try_from(shared.bytes.load(Ordering::Relaxed)).unwrap_or(0);
-    if limit == 0 || bytes + incoming as u64 <= limit {
+    let beside = KEY_BYTES_MAX + ITEM_HEADER_BYTES;
+    let bytes: usize = work.iter().map(|work| work.task.value_bytes() + beside).sum();
+    let (bytes, items) = ((bytes as u64).cast_signed(), (work.len() as u64).cast_signed());
+    let used = shared.used_with(&Changes::default(), More { bytes, items, written: 0 });
+    if shared.budget.evicts() || !shared.budget.refuses(used) {
         order.sort_by_key(|&index| work[index].task.hash());
     }
     order

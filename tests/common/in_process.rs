@@ -80,6 +80,9 @@ impl InProcess {
                 }
                 "-S" => server_options.sasl = true,
                 "-W" => server_options.watch_enabled = false,
+                "-M" => store_options.evicts = false,
+                "-m" => store_options.disk_bytes_max = number(value()) << 20,
+                "--max-items" => store_options.items_max = number(value()),
                 other => panic!("the harness does not know the flag {other}"),
             }
         }
@@ -126,7 +129,7 @@ impl InProcess {
 }
 
 fn number(text: &str) -> u64 {
-    text.parse().expect("a number")
+    text.parse().expect("the flag's value is a number")
 }
 
 /// A name behind `-o`.

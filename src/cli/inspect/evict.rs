@@ -17,9 +17,12 @@ pub(super) fn command() -> Command {
     Command::new("evict")
         .about("Show which items would be removed next to make room, and why")
         .after_help(
-            "AGE is how often the budget was stored anew since an item was last read, READS at how \
-             many separate times it was. SCORE is the age divided by 1 + 3 x READS: of each \
-             stretch of 128 rows the greatest go. Dead items go before living ones.\n\
+            "Eviction goes round the table: of the next 128 items it removes those with the greatest \
+             SCORE, an eighth of them, then it takes the next 128. Expired and flushed items go before \
+             living ones. The list is in that order.\n\
+             AGE says how much was stored since an item was last read or stored: 1.00 is as much as the \
+             budget holds. READS is at how many separate times it was read. SCORE is the age divided by \
+             1 + 3 x READS.\n\
              Only the file is read: of reads that were not written down yet only the daemon knows.",
         )
         .arg(
@@ -51,7 +54,7 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
             object.insert("age".into(), json!(worth.age));
             object.insert("reads".into(), json!(worth.reads));
             object.insert("score".into(), json!(worth.score));
-            object.insert("why".into(), json!(why(item)));
+            object.insert("why".into(), json!(why(item, worth.reads)));
             out.json(&object.into())
         })?;
         return out.end();
@@ -76,14 +79,15 @@ fn cells(item: &Item<'_>, worth: Worth) -> Vec<String> {
         format!("{:.2}", worth.age),
         worth.reads.to_string(),
         format!("{:.2}", worth.score),
-        why(item).to_owned(),
+        why(item, worth.reads).to_owned(),
     ]
 }
 
-fn why(item: &Item<'_>) -> &'static str {
+fn why(item: &Item<'_>, reads: u32) -> &'static str {
     match item.life {
-        Life::Live if item.recency.unwrap_or(0) == 0 => "never noted",
-        Life::Live => "stalest",
+        Life::Live if item.recency.unwrap_or(0) == 0 => "stored before reads were noted",
+        Life::Live if reads == 0 => "not read since it was stored",
+        Life::Live => "not read for long",
         dead => dead.name(),
     }
 }

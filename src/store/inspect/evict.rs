@@ -48,27 +48,26 @@ impl Inspection {
         let mut is_around = false;
         let mut statement = self.look.db.prepare(sql::STRETCH)?;
         while count > 0 {
-            let upto = if is_around { first } else { i64::MAX };
-            let most = i64::try_from(STRETCH_ROWS).unwrap_or(i64::MAX);
-            let mut rows = statement.query([hand, upto, most])?;
             // The keys of a stretch are at most 32 KB.
             let mut stretch = Vec::new();
-            while let Some(row) = rows.next()? {
-                let item = item(row, &self.state, self.now)?;
-                stretch.push((
-                    item.id,
-                    item.key.to_vec(),
-                    Mark::from_column(item.recency),
-                    item.life,
-                ));
-                hand = item.id;
+            loop {
+                let upto = if is_around { first } else { i64::MAX };
+                let room = i64::try_from(STRETCH_ROWS - stretch.len()).unwrap_or(0);
+                let mut rows = statement.query([hand, upto, room])?;
+                while let Some(row) = rows.next()? {
+                    let item = item(row, &self.state, self.now)?;
+                    let mark = Mark::from_column(item.recency);
+                    stretch.push((item.id, item.key.to_vec(), mark, item.life));
+                    hand = item.id;
+                }
+                if stretch.len() == STRETCH_ROWS || is_around {
+                    break;
+                }
+                // Around the end of the table, as the daemon does.
+                (is_around, hand) = (true, i64::MIN);
             }
             if stretch.is_empty() {
-                if is_around {
-                    return Ok(());
-                }
-                (is_around, hand) = (true, i64::MIN);
-                continue;
+                return Ok(());
             }
             let is_dead = |row: &(i64, Vec<u8>, Mark, Life)| row.3 != Life::Live;
             let marks: Vec<Mark> = stretch.iter().map(|row| row.2).collect();

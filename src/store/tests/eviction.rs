@@ -34,7 +34,11 @@ fn figures_are_true(bench: &Bench) -> bool {
     let counted: (i64, i64) = bench
         .elsewhere()
         .query_row(
-            "SELECT count(*), coalesce(sum(length(key) + length(value) + 59), 0) FROM item",
+            concat!(
+                "SELECT count(*), coalesce(sum(length(key) + 59 + ",
+                sql::size!(),
+                "), 0) FROM item"
+            ),
             [],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
@@ -191,6 +195,57 @@ fn items_as_large_as_the_budget_allows_displace_each_other() {
     for n in 0..3 {
         assert!(is_stored(&bench.run(vec![(&key(n), set(&large))])[0]), "{n}");
     }
+}
+
+#[test]
+fn one_item_may_take_half_of_any_budget() {
+    for (mega, value_bytes) in [(1, 100), (2, 100), (1, 10_000), (4, 1_000), (64, 10_000)] {
+        let budget: u64 = mega << 20;
+        let mut bench = Bench::with(|options| {
+            options.disk_bytes_max = budget;
+            options.item_bytes_max = budget / 2;
+        });
+        let count = usize::try_from(budget / (value_bytes + 59)).unwrap();
+        let value = "x".repeat(usize::try_from(value_bytes).unwrap());
+        fill(&mut bench, 0..count, &value);
+        let large = "y".repeat(usize::try_from(budget / 2 - 200).unwrap());
+        for n in 0..3 {
+            let outcomes = bench.run(vec![("large", set(&large)), (&key(n), set(&value))]);
+            assert!(outcomes.iter().all(is_stored), "{mega} MiB of {value_bytes}: {outcomes:?}");
+        }
+        let other = bench.run(vec![("other", set(&large))]);
+        assert!(is_stored(&other[0]), "{mega} MiB of {value_bytes}: {other:?}");
+        assert!(bench.read("other").is_some());
+        bench.until("the budget is kept", |bench| {
+            let amount = bench.store.shared.used(&rows::Changes::default());
+            amount.bytes <= budget
+        });
+        check_figures(&mut bench);
+    }
+}
+
+#[test]
+fn a_budget_of_few_items_takes_whatever_comes() {
+    for items in [1, 2, 3, 10, 100] {
+        let mut bench = Bench::with(|options| options.items_max = items);
+        let names: Vec<String> = (0..1_000).map(key).collect();
+        let outcomes = bench.run(names.iter().map(|name| (name.as_str(), set("v"))).collect());
+        assert!(outcomes.iter().all(is_stored), "{items}");
+        bench.until("no more is kept", |bench| bench.store.snapshot().items <= items);
+        fill(&mut bench, 2_000..2_001, "v");
+        assert!(bench.get(&key(2_000)).is_some(), "{items}");
+        check_figures(&mut bench);
+    }
+}
+
+#[test]
+fn what_fits_no_budget_removes_nothing() {
+    let mut bench = Bench::with(|options| options.disk_bytes_max = 1_024 * KIB);
+    fill(&mut bench, 0..100, "v");
+    bench.store.set_bytes_max(500 * KIB);
+    let outcomes = bench.run(vec![("large", set(&"x".repeat(600_000)))]);
+    assert_eq!(outcomes, [Outcome::Failed(Failure::NoMemory)]);
+    assert_eq!(bench.store.metrics().totals().counted.evicted, 0);
 }
 
 #[test]
