@@ -216,7 +216,7 @@ fn a_full_disk_refuses_and_recovers() {
             writer.db.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
         });
     };
-    limit(&bench, 40);
+    limit(&bench, 30);
     let large = "x".repeat(60_000);
     let outcomes = bench.run(vec![("a", set(&large)), ("small", set("2")), ("b", set(&large))]);
     let full = Outcome::Failed(Failure::NoMemory);
@@ -237,7 +237,7 @@ fn a_full_disk_is_tried_a_few_times_for_each_operation() {
     let mut bench = Bench::new();
     let attempts = Arc::new(AtomicUsize::new(0));
     bench.store.committer.with_writer(|writer| {
-        writer.db.pragma_update_and_check(None, "max_page_count", 40, |_| Ok(())).unwrap();
+        writer.db.pragma_update_and_check(None, "max_page_count", 30, |_| Ok(())).unwrap();
         let attempts = Arc::clone(&attempts);
         let count = move || {
             attempts.fetch_add(1, Ordering::Relaxed);
