@@ -1,6 +1,8 @@
 -- Values too large for a row are in `chunk`, in pieces that never change. Then `item.marks` has 8, and
 -- `item.value` is a text that says where: {"bytes":N,"chunks":[[first,count,bytes],...]}, runs of ids of
 -- `chunk` in the order of the value.
+-- Where a value is compressed, `item.marks` has 16, and `item.value` is its length in decimal digits, a
+-- space and a Zstandard frame.
 
 -- Pieces that no item has: of values that are arriving, and of what was overwritten or removed. The
 -- daemon removes them when nobody sends them any more.
@@ -17,6 +19,7 @@ DROP VIEW items;
 CREATE VIEW items AS
 SELECT CAST(key AS TEXT) AS key,
        CASE WHEN marks & 8 THEN json_extract(CAST(value AS TEXT), '$.bytes')
+            WHEN marks & 16 THEN CAST(CAST(substr(value, 1, 20) AS TEXT) AS INTEGER)
             ELSE length(value) END AS size,
        flags,
        CASE exptime WHEN 0 THEN 'never' ELSE datetime(exptime, 'unixepoch') END AS expires,
@@ -27,17 +30,17 @@ SELECT CAST(key AS TEXT) AS key,
    AND (exptime = 0 OR exptime > CAST(strftime('%s', 'now') AS INTEGER));
 
 -- For programs other than the daemon: what they overwrite or remove becomes loose, and they cannot make
--- an item of pieces, which would then be in two places.
-CREATE TRIGGER item_large_inserted BEFORE INSERT ON item WHEN NEW.marks & 8
+-- an item of pieces, which would then be in two places, or give one that is not compressed the mark.
+CREATE TRIGGER item_large_inserted BEFORE INSERT ON item WHEN NEW.marks & 24
 BEGIN
-    SELECT RAISE(ABORT, 'marks has 8, which only the daemon may write: store the item through it');
+    SELECT RAISE(ABORT, 'marks has 8 or 16, which only the daemon may write: store the item through it');
 END;
 
 CREATE TRIGGER item_large_updated BEFORE UPDATE OF value, marks ON item
- WHEN NEW.marks & 8 AND (NOT OLD.marks & 8 OR NEW.value IS NOT OLD.value)
-   OR OLD.marks & 8 AND NOT NEW.marks & 8 AND NEW.value IS OLD.value
+ WHEN NEW.marks & 24 AND (NEW.marks & 24 <> OLD.marks & 24 OR NEW.value IS NOT OLD.value)
+   OR OLD.marks & 24 AND NEW.marks & 24 <> OLD.marks & 24 AND NEW.value IS OLD.value
 BEGIN
-    SELECT RAISE(ABORT, 'the value is in pieces: to give it another, set marks = marks & ~8 with it');
+    SELECT RAISE(ABORT, 'the value is in pieces or compressed: to give it another, set marks = marks & ~24 with it');
 END;
 
 DROP TRIGGER item_updated;

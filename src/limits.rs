@@ -57,6 +57,9 @@ pub const WAL_BYTES_DEFAULT: u64 = 256 << 20;
 /// Least `--wal-max`: room for the largest default item several times over.
 pub const WAL_BYTES_LEAST: u64 = 16 << 20;
 
+/// Least `--compress-from`: a frame's header and checks take about 20 bytes.
+pub const COMPRESS_FROM_LEAST: u64 = 64;
+
 /// Default of `-c`.
 pub const CONNECTIONS_DEFAULT: usize = 1_024;
 

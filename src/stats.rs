@@ -187,7 +187,21 @@ pub fn general(figures: &Figures, shown: Shown) -> Lines {
         lines.line("direct_reclaims", storage.counted.direct_reclaims);
         lines.zeros(&["lru_bumps_dropped"]);
     }
+    if store.compress_from > 0 || storage.counted.packed > 0 {
+        compression(&mut lines, storage);
+    }
     lines
+}
+
+/// What compression has saved, of the values stored since the start.
+fn compression(lines: &mut Lines, StorageTotals { counted, .. }: &StorageTotals) {
+    let stored = counted.packed_stored_bytes.max(1);
+    let hundredths = counted.packed_value_bytes.saturating_mul(100) / stored;
+    lines.line("compressed_items", counted.packed);
+    lines.line("compressed_items_in_vain", counted.packed_in_vain);
+    lines.line("compressed_bytes_in", counted.packed_value_bytes);
+    lines.line("compressed_bytes_out", counted.packed_stored_bytes);
+    lines.line("compression_ratio", format!("{}.{:02}", hundredths / 100, hundredths % 100));
 }
 
 fn commands(lines: &mut Lines, totals: &Totals, idle_kicks: bool) {

@@ -429,6 +429,11 @@ fn check_finds_what_is_wrong_and_says_what_to_do() {
                              marks = 8 WHERE flags = 7",
             &["missing-chunk", "schema"],
         ),
+        (
+            "DROP TRIGGER item_large_updated; \
+             UPDATE item SET value = CAST('9 nonsense' AS BLOB), marks = 16 WHERE flags = 7",
+            &["compressed", "schema"],
+        ),
         ("UPDATE item SET marks = 99 WHERE flags = 7", &["number"]),
         ("UPDATE item SET generation = 99 WHERE flags = 7", &["generation"]),
         ("DROP TRIGGER item_deleted", &["schema"]),

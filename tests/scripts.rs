@@ -49,6 +49,11 @@ fn memory_tier_off() {
 }
 
 #[test]
+fn compressed() {
+    run_all(Mode::Compressed);
+}
+
+#[test]
 fn memory_tier_emptied_after_each_command() {
     run_all(Mode::MemoryEmptied);
 }
@@ -93,8 +98,11 @@ fn run_all(mode: Mode) {
 
 fn run_here(script: &Script, mode: Mode, seed: u64) -> Result<(), String> {
     let mut daemon = InProcess::start_with(&script.flags, |_, store| {
-        if mode == Mode::MemoryOff {
+        if matches!(mode, Mode::MemoryOff | Mode::Compressed) {
             store.memory_bytes = 0;
+        }
+        if mode == Mode::Compressed {
+            store.compress_from = 1;
         }
     });
     runner::run(script, mode, seed, &mut daemon)

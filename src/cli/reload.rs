@@ -131,6 +131,7 @@ fn change(id: Id, settings: &Settings, server: &ReloadHandle, store: &Store) {
         Id::MaxDisk => store.set_bytes_max(settings.store.disk_bytes_max),
         Id::MaxItems => store.set_items_max(settings.store.items_max),
         Id::WalMax => store.set_wal_bytes_max(settings.store.wal_bytes_max),
+        Id::CompressFrom => store.set_compress_from(settings.store.compress_from),
         Id::Memory => store.set_memory_bytes(settings.store.memory_bytes),
         Id::ItemSize => store.set_item_bytes_max(settings.store.item_bytes_max),
         Id::LogLevel => {}

@@ -22,6 +22,7 @@ pub(crate) enum Id {
     MaxDisk,
     MaxItems,
     WalMax,
+    CompressFrom,
     Durability,
     Memory,
     ItemSize,
@@ -61,7 +62,7 @@ impl Id {
 }
 
 /// Every option, in the order of the help.
-pub(crate) const ROWS: [Row; 41] = [
+pub(crate) const ROWS: [Row; 42] = [
     row(Id::Port, 'p', "port", Listening, "TCP port; 0 is no TCP, -1 any free port")
         .takes("num")
         .or("60000", ""),
@@ -101,6 +102,10 @@ pub(crate) const ROWS: [Row; 41] = [
         .takes("size")
         .or("256m", "")
         .live().more("Writes wait there for a checkpoint, and are refused while another program's read transaction keeps the log from starting over; one transaction more is the most it grows"),
+    row(Id::CompressFrom, NO_SHORT, "compress-from", Storage, "Compress values of this size and more in the file; 0 is none")
+        .takes("size")
+        .or("0", "")
+        .live().more("By Zstandard, where that saves an eighth; the budget counts what is stored. Values over 1m, which are in pieces, are stored as they are. What is in the file stays as it is"),
     row(Id::Durability, NO_SHORT, "durability", Storage, "What a reply survives: process or power")
         .takes("level")
         .words(&["process", "power"])

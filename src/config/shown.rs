@@ -52,6 +52,7 @@ fn value(row: &Row, raw: &Raw, settings: &Settings) -> Value {
         Id::Db => store.path.to_string_lossy().into_owned().into(),
         Id::MaxDisk => size(store.disk_bytes_max),
         Id::WalMax => size(store.wal_bytes_max),
+        Id::CompressFrom => size(store.compress_from),
         Id::Memory => size(store.memory_bytes),
         Id::ItemSize => size(store.item_bytes_max),
         Id::Threads => server.threads.into(),

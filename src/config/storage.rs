@@ -62,6 +62,7 @@ impl Reading<'_> {
             exact_budget: false,
             wal_bytes_max: self.wal()?.unwrap_or(default.wal_bytes_max),
             item_bytes_max: item,
+            compress_from: self.compress_from()?,
             large_value_bytes: default.large_value_bytes,
             piece_bytes: default.piece_bytes,
             durability: self.durability()?.unwrap_or(default.durability),
@@ -131,6 +132,18 @@ impl Reading<'_> {
                 Err(written.wrong(format!("a size of at least {}", Size(least))))
             }
             _ => Ok(size),
+        }
+    }
+
+    /// Below this a header would take what is saved.
+    fn compress_from(&self) -> Result<u64, Error> {
+        let least = limits::COMPRESS_FROM_LEAST;
+        let size = self.raw.size(Id::CompressFrom)?;
+        match self.raw.last(Id::CompressFrom).zip(size) {
+            Some((written, size)) if (1..least).contains(&size) => {
+                Err(written.wrong(format!("0 or a size of at least {}", Size(least))))
+            }
+            _ => Ok(size.unwrap_or(0)),
         }
     }
 

@@ -70,6 +70,14 @@ storage! {
     evicted_nonzero,
     /// Writes that had to make room themselves.
     direct_reclaims,
+    /// Values that were compressed.
+    packed,
+    /// Their bytes.
+    packed_value_bytes,
+    /// The bytes that stand in the file for them.
+    packed_stored_bytes,
+    /// Values that were not, as they would not have become shorter.
+    packed_in_vain,
     /// Pages given back to the file system.
     vacuumed_pages,
     /// Commits by other programs that were noticed.
@@ -89,6 +97,18 @@ impl Storage {
     pub fn committed(&self, operations: usize, took: Duration) {
         self.sizes.record(operations as u64);
         self.commit.record(took);
+    }
+
+    /// It was tried to compress a value of so many bytes, and so many stand in the file for it.
+    pub fn packed(&self, value_bytes: usize, stored_bytes: Option<usize>) {
+        match stored_bytes {
+            Some(stored_bytes) => {
+                self.packed.up();
+                self.packed_value_bytes.add(value_bytes as u64);
+                self.packed_stored_bytes.add(stored_bytes as u64);
+            }
+            None => self.packed_in_vain.up(),
+        }
     }
 
     /// Everything but percentiles.

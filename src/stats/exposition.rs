@@ -25,6 +25,7 @@ pub fn exposition(
     requests(&mut page, &figures.totals, commands);
     connections(&mut page, figures);
     items(&mut page, figures);
+    compression(&mut page, figures);
     writes(&mut page, figures);
     page.0
 }
@@ -281,6 +282,26 @@ fn items(page: &mut Page, figures: &Figures) {
         "litecached_direct_reclaims_total",
         "Writes that had to make room themselves, as housekeeping had not kept up.",
         storage.counted.direct_reclaims,
+    );
+}
+
+fn compression(page: &mut Page, figures: &Figures) {
+    let counted = &figures.storage.counted;
+    page.labelled(
+        "litecached_compressed_items_total",
+        "Values that were to be compressed, by whether that saved enough.",
+        "outcome",
+        &[("compressed", counted.packed), ("in_vain", counted.packed_in_vain)],
+    );
+    page.counter(
+        "litecached_compressed_value_bytes_total",
+        "Bytes of the values that were compressed.",
+        counted.packed_value_bytes,
+    );
+    page.counter(
+        "litecached_compressed_stored_bytes_total",
+        "Bytes in the file for them.",
+        counted.packed_stored_bytes,
     );
 }
 

@@ -111,6 +111,7 @@ pub fn settings(settings: &Settings<'_>, store: &Snapshot) -> Lines {
     lines.line("memory_max", store.memory_bytes_max);
     lines.line("items_max", store.items_max);
     lines.line("wal_max", store.wal_bytes_max);
+    lines.line("compress_from", store.compress_from);
     lines.line("durability", store.durability.name());
     lines
 }

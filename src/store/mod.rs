@@ -34,6 +34,7 @@ mod memory;
 mod migrate;
 mod open;
 mod options;
+mod packed;
 mod pieces;
 mod recency;
 mod restore;
@@ -129,6 +130,8 @@ pub struct Snapshot {
     pub free_bytes: u64,
     /// Largest item in bytes, key and header included.
     pub item_bytes_max: u64,
+    /// Values of this many bytes and more are compressed in the file; 0 none.
+    pub compress_from: u64,
     /// What a success reply promises.
     pub durability: Durability,
     /// The version of the file's schema.
@@ -301,6 +304,12 @@ impl Store {
     /// A new limit for an item in bytes, key and header included. Larger ones that are stored stay.
     pub fn set_item_bytes_max(&self, bytes: u64) {
         self.shared.item_bytes_max.store(bytes, Ordering::Relaxed);
+    }
+
+    /// From here on values of this many bytes and more are compressed in the file; 0 is none. What is
+    /// there stays as it is.
+    pub fn set_compress_from(&self, bytes: u64) {
+        self.shared.compress_from.store(bytes, Ordering::Relaxed);
     }
 
     /// A new size of the memory tier in bytes; 0 turns it off. Takes a moment where it shrinks much.

@@ -44,6 +44,8 @@ pub struct Options {
     pub wal_bytes_max: u64,
     /// Largest item, key and header included (`-I`).
     pub item_bytes_max: u64,
+    /// Values of this many bytes and more are compressed in the file (`--compress-from`); 0 is none.
+    pub compress_from: u64,
     /// A larger value is stored in pieces. No option: for tests, as the next.
     pub large_value_bytes: u64,
     /// Bytes of a piece.
@@ -66,6 +68,7 @@ impl Options {
             exact_budget: false,
             wal_bytes_max: limits::WAL_BYTES_DEFAULT,
             item_bytes_max: limits::ITEM_BYTES_DEFAULT,
+            compress_from: 0,
             large_value_bytes: limits::LARGE_VALUE_BYTES,
             piece_bytes: limits::PIECE_BYTES,
             durability: Durability::Process,

@@ -22,6 +22,7 @@ use crate::store::commit::{BUSY_MAX, BUSY_PAUSE, Committer};
 use crate::store::eviction::Turn;
 use crate::store::large::{Job, Piece};
 use crate::store::list;
+use crate::store::packed::{self, PACKED};
 use crate::store::rows::Changes;
 use crate::store::schema::{self, Role};
 use crate::store::session::unreadable;
@@ -296,11 +297,20 @@ impl PieceReader {
     }
 }
 
-/// The value of a list, whole: for tools, which have one at a time.
-pub(super) fn join(db: &Connection, text: &[u8]) -> rusqlite::Result<Vec<u8>> {
-    let odd = |why: &str| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, why.into())
-    };
+/// The value of a row with these marks, whole, where it does not stand there as it is: for tools, which
+/// have one at a time.
+pub(super) fn whole(db: &Connection, marks: i64, stored: &[u8]) -> rusqlite::Result<Vec<u8>> {
+    if marks & i64::from(PACKED) != 0 {
+        return packed::unpack(stored).ok_or_else(|| odd("a value cannot be unpacked"));
+    }
+    join(db, stored)
+}
+
+fn odd(why: &str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, why.into())
+}
+
+fn join(db: &Connection, text: &[u8]) -> rusqlite::Result<Vec<u8>> {
     let pieces = list::read(text).ok_or_else(|| odd("a value's list of pieces is none"))?;
     let mut value = Vec::new();
     let mut read = db.prepare_cached(sql::READ_PIECE)?;

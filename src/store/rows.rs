@@ -17,6 +17,7 @@ use crate::store::budget::More;
 use crate::store::eviction::policy::Mark;
 use crate::store::eviction::{Evicted, Evictor, Turn};
 use crate::store::list;
+use crate::store::packed::{self, Packer};
 use crate::store::memory::Entry;
 use crate::store::recency::Seen;
 use crate::store::shared::Shared;
@@ -94,6 +95,7 @@ pub(super) struct Rows<'a> {
     pub(super) db: &'a Connection,
     pub(super) shared: &'a Shared,
     pub(super) evictor: &'a mut Evictor,
+    pub(super) packer: &'a mut Packer,
     pub(super) now: Seconds,
     /// Stretches of the table that may be looked at to make room.
     pub(super) stretches_left: usize,
@@ -198,11 +200,11 @@ impl Rows<'_> {
             found.mark = Mark::from_column(row.get(10)?);
             let mut head = head(row)?;
             head.accessed = head.accessed.max(self.shared.recency.last(hash).unwrap_or_default());
-            found.item_bytes = item_bytes(key, head.value_bytes);
+            found.item_bytes = charged(row, key)?;
             let content = content(row, whole)?;
             if let Some(Content::Large(pieces)) = &content {
                 found.pieces = Some(pieces.clone());
-            } else if content.is_none() && is_in_pieces(row)? {
+            } else if content.is_none() && (whole || is_in_pieces(row)?) {
                 // It can only be overwritten: see `content`.
                 continue;
             }
@@ -277,7 +279,16 @@ impl Rows<'_> {
                     join::loosen(self.db, self.shared, pieces.runs(), changes)?;
                 }
                 let generation = self.shared.generation(self.now);
-                let bytes = item_bytes(key, item.head.value_bytes);
+                let packed = match &item.value {
+                    Content::Whole(value) if self.shared.compresses(value.len()) => {
+                        let packed = self.packer.pack(value.bytes());
+                        self.shared.metrics.packed(value.len(), packed.map(<[u8]>::len));
+                        packed
+                    }
+                    _ => None,
+                };
+                let stored_bytes = packed.map_or(item.value.len(), |packed| packed.len() as u64);
+                let bytes = item_bytes(key, stored_bytes);
                 let before = found.existing.as_ref().map(|_| found.mark);
                 let mark = self.evictor.mark(self.shared, hash, before, bytes);
                 if item.head.accessed == Seconds::default() {
@@ -287,12 +298,12 @@ impl Rows<'_> {
                 }
                 let entry = Entry { generation, mark, item };
                 if let Some(id) = found.id {
-                    self.write(sql::UPDATE, id, &entry, None)?;
+                    write(self.db, sql::UPDATE, id, &entry, packed, None)?;
                     changes.bytes += bytes - found.item_bytes;
                     changes.replaced += u64::from(found.existing.is_none());
                 } else {
                     let id = found.free.expect("refusal() sees to full buckets");
-                    self.write(sql::INSERT, id, &entry, Some(key))?;
+                    write(self.db, sql::INSERT, id, &entry, packed, Some(key))?;
                     changes.items += 1;
                     changes.bytes += bytes;
                 }
@@ -329,39 +340,42 @@ impl Rows<'_> {
         }
         Ok(())
     }
+}
 
-    fn write(
-        &self,
-        statement: &str,
-        id: i64,
-        Entry { generation, mark, item }: &Entry,
-        key: Option<Key<'_>>,
-    ) -> rusqlite::Result<()> {
-        let mut statement = self.db.prepare_cached(statement)?;
-        let head = &item.head;
-        statement.raw_bind_parameter(1, id)?;
-        statement.raw_bind_parameter(2, generation)?;
-        statement.raw_bind_parameter(3, head.deadline.unix())?;
-        statement.raw_bind_parameter(4, head.flags)?;
-        statement.raw_bind_parameter(5, head.cas.cast_signed())?;
-        statement.raw_bind_parameter(6, head.stored.0)?;
-        match &item.value {
-            Content::Whole(value) => {
-                statement.raw_bind_parameter(7, head.marks.bits())?;
-                statement.raw_bind_parameter(8, value.bytes())?;
-            }
-            Content::Large(pieces) => {
-                statement.raw_bind_parameter(7, head.marks.bits() | IN_PIECES)?;
-                statement.raw_bind_parameter(8, list::write(pieces.runs()).as_bytes())?;
-            }
+/// Writes a row.
+fn write(
+    db: &Connection,
+    statement: &str,
+    id: i64,
+    Entry { generation, mark, item }: &Entry,
+    packed: Option<&[u8]>,
+    key: Option<Key<'_>>,
+) -> rusqlite::Result<()> {
+    let mut statement = db.prepare_cached(statement)?;
+    let head = &item.head;
+    statement.raw_bind_parameter(1, id)?;
+    statement.raw_bind_parameter(2, generation)?;
+    statement.raw_bind_parameter(3, head.deadline.unix())?;
+    statement.raw_bind_parameter(4, head.flags)?;
+    statement.raw_bind_parameter(5, head.cas.cast_signed())?;
+    statement.raw_bind_parameter(6, head.stored.0)?;
+    match &item.value {
+        Content::Whole(value) => {
+            let mark = if packed.is_some() { packed::PACKED } else { 0 };
+            statement.raw_bind_parameter(7, head.marks.bits() | mark)?;
+            statement.raw_bind_parameter(8, packed.unwrap_or(value.bytes()))?;
         }
-        statement.raw_bind_parameter(9, head.accessed.0)?;
-        statement.raw_bind_parameter(10, mark.bits())?;
-        if let Some(key) = key {
-            statement.raw_bind_parameter(11, key.bytes())?;
+        Content::Large(pieces) => {
+            statement.raw_bind_parameter(7, head.marks.bits() | IN_PIECES)?;
+            statement.raw_bind_parameter(8, list::write(pieces.runs()).as_bytes())?;
         }
-        statement.raw_execute().map(|_| ())
     }
+    statement.raw_bind_parameter(9, head.accessed.0)?;
+    statement.raw_bind_parameter(10, mark.bits())?;
+    if let Some(key) = key {
+        statement.raw_bind_parameter(11, key.bytes())?;
+    }
+    statement.raw_execute().map(|_| ())
 }
 
 impl Changes {
@@ -443,7 +457,7 @@ pub(super) fn bucket(hash: u64) -> (i64, i64) {
 }
 
 /// The value of a row of [`sql::FIND`] or [`sql::FIND_WHOLE`]; of the first only one in pieces. None too
-/// where another program wrote a list that is none: that item is as good as absent.
+/// where another program wrote what is no list or cannot be unpacked: that item is as good as absent.
 pub(super) fn content(row: &rusqlite::Row<'_>, whole: bool) -> rusqlite::Result<Option<Content>> {
     if is_in_pieces(row)? {
         let pieces = list::read(row.get_ref(11)?.as_blob()?);
@@ -452,11 +466,28 @@ pub(super) fn content(row: &rusqlite::Row<'_>, whole: bool) -> rusqlite::Result<
         }
         return Ok(pieces.map(Content::Large));
     }
-    Ok(if whole { Some(row.get_ref(11)?.as_blob()?.into()) } else { None })
+    if !whole {
+        return Ok(None);
+    }
+    let bytes = row.get_ref(11)?.as_blob()?;
+    if row.get_ref(12)?.as_i64()? == 0 {
+        return Ok(Some(bytes.into()));
+    }
+    let value = packed::unpack(bytes);
+    if value.is_none() {
+        log::warn!("an item's value cannot be unpacked; see litecached inspect check");
+    }
+    Ok(value.map(Content::from))
 }
 
 fn is_in_pieces(row: &rusqlite::Row<'_>) -> rusqlite::Result<bool> {
-    Ok(row.get_ref(12)?.as_i64()? != 0)
+    Ok(row.get_ref(12)?.as_i64()? & i64::from(IN_PIECES) != 0)
+}
+
+/// What an item of [`sql::FIND`] or [`sql::FIND_WHOLE`] is charged.
+pub(super) fn charged(row: &rusqlite::Row<'_>, key: Key<'_>) -> rusqlite::Result<i64> {
+    let stored = if is_in_pieces(row)? { 8 } else { 13 };
+    Ok(item_bytes(key, row.get::<_, i64>(stored)?.cast_unsigned()))
 }
 
 /// The head of an item, from a row of [`sql::FIND`] or [`sql::FIND_WHOLE`].

@@ -51,6 +51,7 @@ pub(super) struct Shared {
     pub(super) wal_frames: AtomicU64,
     pub(super) wal_bytes_max: AtomicU64,
     pub(super) item_bytes_max: AtomicU64,
+    pub(super) compress_from: AtomicU64,
     /// As housekeeping found them: the file, what is free in it, and the file of the WAL.
     file_bytes: AtomicU64,
     free_bytes: AtomicU64,
@@ -106,6 +107,7 @@ impl Shared {
             wal_frames: AtomicU64::new(0),
             wal_bytes_max: AtomicU64::new(options.wal_bytes_max),
             item_bytes_max: AtomicU64::new(options.item_bytes_max),
+            compress_from: AtomicU64::new(options.compress_from),
             file_bytes: AtomicU64::new(0),
             free_bytes: AtomicU64::new(0),
             wal_file_bytes: AtomicU64::new(0),
@@ -175,6 +177,12 @@ impl Shared {
 
     pub(super) fn item_bytes_max(&self) -> u64 {
         self.item_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Whether a value of so many bytes is compressed.
+    pub(super) fn compresses(&self, bytes: usize) -> bool {
+        let from = self.compress_from.load(Ordering::Relaxed);
+        from > 0 && bytes as u64 >= from
     }
 
     /// Whether that checkpoint was tried in vain: writes are refused until one succeeds.
@@ -274,6 +282,7 @@ impl Shared {
             wal_bytes: self.wal_bytes(),
             wal_bytes_max: self.wal_bytes_max(),
             item_bytes_max: self.item_bytes_max(),
+            compress_from: self.compress_from.load(Ordering::Relaxed),
             wal_file_bytes: self.wal_file_bytes.load(Ordering::Relaxed),
             file_bytes: self.file_bytes.load(Ordering::Relaxed),
             free_bytes: self.free_bytes.load(Ordering::Relaxed),

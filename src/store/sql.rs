@@ -1,7 +1,8 @@
 //! Every statement on the road of a request.
 
-/// Bytes of a value, without reading it: those of one in pieces stand in its list.
-macro_rules! size {
+/// What a value takes in the file, without reading it, as the item budget counts: the bytes of one in
+/// pieces stand in its list.
+macro_rules! stored_size {
     () => {
         "CASE WHEN marks & 8 THEN CASE WHEN json_valid(CAST(value AS TEXT)) \
                                        THEN CAST(json_extract(CAST(value AS TEXT), '$.bytes') \
@@ -11,7 +12,19 @@ macro_rules! size {
     };
 }
 
-pub(super) use size;
+/// Bytes of a value: those of one that is compressed stand before it.
+macro_rules! size {
+    () => {
+        concat!(
+            "CASE WHEN marks & 16 THEN CAST(CAST(substr(value, 1, 20) AS TEXT) AS INTEGER) \
+             ELSE ",
+            $crate::store::sql::stored_size!(),
+            " END"
+        )
+    };
+}
+
+pub(super) use {size, stored_size};
 
 /// The columns of an item's head.
 macro_rules! head {
@@ -29,12 +42,12 @@ macro_rules! head {
 pub(super) const FIND: &str = concat!(
     "SELECT ",
     head!(),
-    ", CASE WHEN marks & 8 THEN value END, marks & 8 FROM item WHERE id BETWEEN ?1 AND ?2"
+    ", CASE WHEN marks & 8 THEN value END, marks & 24, length(value) FROM item WHERE id BETWEEN ?1 AND ?2"
 );
 
 /// The same with the value.
 pub(super) const FIND_WHOLE: &str =
-    concat!("SELECT ", head!(), ", value, marks & 8 FROM item WHERE id BETWEEN ?1 AND ?2");
+    concat!("SELECT ", head!(), ", value, marks & 24, length(value) FROM item WHERE id BETWEEN ?1 AND ?2");
 
 pub(super) const INSERT: &str = "\
     INSERT INTO item \
@@ -48,7 +61,7 @@ pub(super) const UPDATE: &str = "\
 
 /// What stands beside the value. Where that is, is no business of a head.
 pub(super) const HEAD: &str = "\
-    UPDATE item SET exptime = ?2, cas = ?3, marks = (marks & 8) | ?4 WHERE id = ?1";
+    UPDATE item SET exptime = ?2, cas = ?3, marks = (marks & 24) | ?4 WHERE id = ?1";
 
 /// When the items that share a hash were last fetched, and the mark that eviction goes by.
 pub(super) const ACCESSED: &str = "\
@@ -62,7 +75,7 @@ pub(super) const FOLD: &str = "UPDATE item SET recency = ?2, accessed = ?3 WHERE
 /// A stretch of the table, for removing the stalest of it.
 pub(super) const EVICTABLE: &str = concat!(
     "SELECT id, length(key), ",
-    size!(),
+    stored_size!(),
     ", length(value), generation, exptime, stored, accessed, recency \
       FROM item WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3"
 );
@@ -113,20 +126,20 @@ pub(super) const SWEPT: &str = "UPDATE state SET swept = ?1";
 /// What has expired. The index on exptime makes it cost what it finds.
 pub(super) const EXPIRED: &str = concat!(
     "SELECT id, key, ",
-    size!(),
+    stored_size!(),
     ", accessed FROM item WHERE exptime > 0 AND exptime <= ?1 LIMIT ?2"
 );
 
 /// A stretch of the table, for removing what a flush left behind.
 pub(super) const STRETCH: &str = concat!(
     "SELECT id, key, ",
-    size!(),
+    stored_size!(),
     ", accessed, generation FROM item WHERE id > ?1 ORDER BY id LIMIT ?2"
 );
 
 /// Everything that is alive: of generation ?1 or newer, and not expired at ?2.
 pub(super) const ALIVE: &str = "\
-    SELECT key, value, flags, exptime, stored, marks & 8 FROM item \
+    SELECT key, value, flags, exptime, stored, marks & 24 FROM item \
      WHERE generation >= ?1 AND (exptime = 0 OR exptime > ?2)";
 
 /// A stretch of the table for a listing: the columns of [`FIND`], and the last fetch.

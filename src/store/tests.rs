@@ -17,6 +17,7 @@ use crate::cache::{
 use crate::clock::Stamp;
 
 mod large;
+mod packed;
 
 /// What the store has for a loop; `None` asks it to lead.
 struct Returned(Sender<Option<Batch>>, Sender<Result<(), Failure>>);

@@ -150,8 +150,9 @@ impl View {
         while let Some(row) = rows.next().map_err(failed)? {
             let mut seen = seen(row).map_err(failed)?;
             let value;
-            if row.get::<_, i64>(5).map_err(failed)? != 0 {
-                value = pieces::join(&self.look.db, seen.value).map_err(failed)?;
+            let marks: i64 = row.get(5).map_err(failed)?;
+            if marks != 0 {
+                value = pieces::whole(&self.look.db, marks, seen.value).map_err(failed)?;
                 seen.value = &value;
             }
             visit(seen).map_err(ViewError::Stopped)?;
@@ -180,7 +181,7 @@ impl View {
                     return Ok(Some(Present {
                         is_alive: life == Life::Live,
                         stored: Seconds(row.get(6)?),
-                        item_bytes: rows::item_bytes(key, row.get::<_, i64>(8)?.cast_unsigned()),
+                        item_bytes: rows::charged(row, key)?,
                     }));
                 }
             }

@@ -15,6 +15,7 @@ use crate::store::budget::{Level, More};
 use crate::store::commit::{Batch, Task, Work};
 use crate::store::eviction::{Evictor, count_pages};
 use crate::store::large::Large;
+use crate::store::packed::Packer;
 use crate::store::rows::{CasBlock, Changes, Rows, reserve_cas};
 use crate::store::shared::{Shared, State};
 use crate::store::{Options, schema, sql};
@@ -46,6 +47,7 @@ pub(super) struct Writer {
     pub(super) swept: i64,
     pub(super) data_version: i64,
     pub(super) evictor: Evictor,
+    packer: Packer,
 }
 
 impl Writer {
@@ -69,7 +71,7 @@ impl Writer {
         let evictor = Evictor::new(options.memory_bytes, &state);
         count_pages(&db, &shared)?;
         shared.budget.settle(shared.used(&Changes::default()));
-        Ok((shared, Self { db, cas, swept: state.swept, data_version, evictor }))
+        Ok((shared, Self { db, cas, swept: state.swept, data_version, evictor, packer: Packer::default() }))
     }
 
     /// The cas id that the next change gets.
@@ -164,6 +166,7 @@ impl Writer {
             db: &self.db,
             shared,
             evictor: &mut self.evictor,
+            packer: &mut self.packer,
             now: shared.clock.now(),
             stretches_left: STRETCHES_PER_COMMIT + work.len() / 8,
         };

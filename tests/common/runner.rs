@@ -28,6 +28,8 @@ pub enum Mode {
     Pipelined,
     /// The daemon runs without a memory tier.
     MemoryOff,
+    /// Nor that, and every value is compressed in the file that becomes shorter.
+    Compressed,
     /// The memory tier is emptied after each command.
     MemoryEmptied,
     /// The daemon is restarted after each command.
@@ -35,12 +37,13 @@ pub enum Mode {
 }
 
 impl Mode {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Whole,
         Self::Bytes,
         Self::Split,
         Self::Pipelined,
         Self::MemoryOff,
+        Self::Compressed,
         Self::MemoryEmptied,
         Self::Restarted,
     ];
@@ -53,6 +56,7 @@ impl Mode {
             Self::Split => "split",
             Self::Pipelined => "pipelined",
             Self::MemoryOff => "memory-off",
+            Self::Compressed => "compressed",
             Self::MemoryEmptied => "memory-emptied",
             Self::Restarted => "restarted",
         }

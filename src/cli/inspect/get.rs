@@ -93,7 +93,7 @@ fn key(flags: &ArgMatches) -> Result<Vec<u8>, Failure> {
 }
 
 fn as_text(out: &mut Out, item: &Item<'_>, value: &[u8], now: i64) -> ControlFlow<()> {
-    let marks = [(1, "stale"), (2, "won"), (4, "binary key"), (8, "in pieces")];
+    let marks = [(1, "stale"), (2, "won"), (4, "binary key"), (8, "in pieces"), (16, "compressed")];
     let marks: Vec<&str> =
         marks.iter().filter(|(bit, _)| item.marks & bit != 0).map(|&(_, name)| name).collect();
     let ago = |at: i64| format!("{} ago", show::span(now.saturating_sub(at)));

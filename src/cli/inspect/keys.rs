@@ -122,6 +122,7 @@ struct Rank {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Row {
     value_bytes: u64,
+    stored_bytes: u64,
     flags: i64,
     exptime: i64,
     cas: i64,
@@ -252,6 +253,7 @@ impl Rank {
     fn of(by: i128, item: &Item<'_>) -> Self {
         let row = Row {
             value_bytes: item.value_bytes,
+            stored_bytes: item.stored_bytes,
             flags: item.flags,
             exptime: item.exptime,
             cas: item.cas,
@@ -281,6 +283,7 @@ impl Rank {
             pieces: None,
             key: &self.key,
             value_bytes: row.value_bytes,
+            stored_bytes: row.stored_bytes,
             life: row.life,
         }
     }

@@ -11,6 +11,7 @@ use crate::cache::Pieces;
 use crate::limits::{ITEM_BYTES_MAX, ITEM_HEADER_BYTES, KEY_BYTES_MAX};
 use crate::store::inspect::{InspectError, Inspection, Item, State, sql};
 use crate::store::list;
+use crate::store::packed::{self, PACKED};
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,6 +210,15 @@ fn look_for_pieces(db: &Connection, pieces: &Pieces) -> (i64, bool) {
     (there, is_whole)
 }
 
+/// Whether the value in this row, which is compressed, comes out as long as it should. A row that cannot be
+/// read is told of elsewhere.
+fn can_be_unpacked(db: &Connection, id: i64) -> bool {
+    let unpacked = db.prepare_cached(sql::VALUE).and_then(|mut statement| {
+        statement.query_row([id], |row| Ok(packed::unpack(row.get_ref(0)?.as_bytes()?).is_some()))
+    });
+    unpacked.unwrap_or(true)
+}
+
 /// A damaged file is what was looked for; everything else ends the check.
 fn damaged(error: InspectError, findings: &mut Vec<Finding>) -> Result<(), InspectError> {
     let InspectError::Damaged { why, .. } = error else {
@@ -245,9 +255,10 @@ const CAS: usize = 4;
 const GENERATION: usize = 5;
 const NUMBER: usize = 6;
 const CHUNK: usize = 7;
-const TEXT_KEY: usize = 8;
+const PACKED_VALUE: usize = 8;
+const TEXT_KEY: usize = 9;
 
-const KINDS: [(&str, &str); 9] = [
+const KINDS: [(&str, &str); 10] = [
     ("misplaced", UNREACHABLE),
     ("duplicate", UNREACHABLE),
     ("key-length", UNREACHABLE),
@@ -256,6 +267,7 @@ const KINDS: [(&str, &str); 9] = [
     ("generation", "it would outlive flush_all: store the item anew through the daemon"),
     ("number", ODD),
     ("missing-chunk", "its value is lost: delete the item through the daemon"),
+    ("compressed", "its value is lost: delete the item through the daemon"),
     ("text-key", "it is for meta and binary commands; if it was written by mistake, delete it"),
 ];
 
@@ -301,8 +313,9 @@ impl Items {
     pub(super) fn look(&mut self, db: &Connection, item: &Item<'_>) {
         let state = self.state;
         self.count += 1;
-        let bytes = item.key.len() as u64 + item.value_bytes + ITEM_HEADER_BYTES as u64;
-        self.bytes += bytes.cast_signed();
+        let head_bytes = (item.key.len() + ITEM_HEADER_BYTES) as u64;
+        let bytes = head_bytes + item.value_bytes;
+        self.bytes += (head_bytes + item.stored_bytes).cast_signed();
         let (first, last) = state.bucket(item.key);
         if !(first..=last).contains(&item.id) {
             self.note(MISPLACED, item, || format!("stands outside rowids {first} to {last}"));
@@ -326,7 +339,7 @@ impl Items {
         let is_odd = item.exptime < 0
             || item.cas < 0
             || u32::try_from(item.flags).is_err()
-            || !(0..16).contains(&item.marks);
+            || !(0..24).contains(&item.marks);
         if is_odd {
             self.note(NUMBER, item, || {
                 format!(
@@ -346,6 +359,9 @@ impl Items {
                     }
                 }
             }
+        }
+        if item.marks & i64::from(PACKED) != 0 && !can_be_unpacked(db, item.id) {
+            self.note(PACKED_VALUE, item, || "has a value that cannot be unpacked".into());
         }
     }
 

@@ -146,6 +146,8 @@ pub struct Item<'a> {
     pub pieces: Option<&'a [u8]>,
     pub key: &'a [u8],
     pub value_bytes: u64,
+    /// What the value takes in the file, as the item budget counts.
+    pub stored_bytes: u64,
     pub life: Life,
 }
 
@@ -310,9 +312,11 @@ impl Inspection {
             let mut statement = self.look.db.prepare(sql::VALUE)?;
             let mut values = statement.query([item.id])?;
             if let Some(value) = values.next()? {
-                match item.pieces {
-                    Some(text) => visit(&item, &pieces::join(&self.look.db, text)?),
-                    None => visit(&item, value.get_ref(0)?.as_bytes()?),
+                let value = value.get_ref(0)?.as_bytes()?;
+                if item.marks & 24 == 0 {
+                    visit(&item, value);
+                } else {
+                    visit(&item, &pieces::whole(&self.look.db, item.marks, value)?);
                 }
             }
             Ok(true)
@@ -343,6 +347,7 @@ fn item<'r>(row: &'r Row<'_>, state: &State, now: Seconds) -> rusqlite::Result<I
         pieces: row.get_ref(11)?.as_blob_or_null()?,
         key: row.get_ref(9)?.as_bytes()?,
         value_bytes: row.get::<_, i64>(10)?.cast_unsigned(),
+        stored_bytes: row.get::<_, i64>(12)?.cast_unsigned(),
         life: state.life(generation, exptime, now),
     })
 }

@@ -1,6 +1,6 @@
 //! The statements of those who look at a file.
 
-use crate::store::sql::size;
+use crate::store::sql::{size, stored_size};
 
 /// What is told of an item: beside its columns its list of pieces, where its value is in pieces.
 macro_rules! item {
@@ -9,7 +9,8 @@ macro_rules! item {
             "SELECT id, generation, flags, exptime, cas, stored, accessed, marks, \
              recency, key, ",
             size!(),
-            ", CASE WHEN marks & 8 THEN value END"
+            ", CASE WHEN marks & 8 THEN value END, ",
+            stored_size!()
         )
     };
 }

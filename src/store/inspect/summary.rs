@@ -60,7 +60,7 @@ pub struct Group {
 impl Group {
     fn add(&mut self, item: &Item<'_>) {
         self.items += 1;
-        self.bytes += item.key.len() as u64 + item.value_bytes + ITEM_HEADER_BYTES as u64;
+        self.bytes += item.key.len() as u64 + item.stored_bytes + ITEM_HEADER_BYTES as u64;
     }
 }
 
