@@ -56,9 +56,9 @@ impl Checkpointer {
         Ok(Self { db, hindered: None, complained: false })
     }
 
-    /// Checkpoints if the WAL has grown enough.
-    pub(super) fn step(&mut self, shared: &Shared, committer: &Committer) {
-        if shared.wal_frames.load(Ordering::Relaxed) < shared.checkpoint_frames() {
+    /// Checkpoints if the WAL has grown enough, or if the file is to become shorter.
+    pub(super) fn step(&mut self, shared: &Shared, committer: &Committer, shortens: bool) {
+        if !shortens && shared.wal_frames.load(Ordering::Relaxed) < shared.checkpoint_frames() {
             return;
         }
         if let Some((frames, since)) = self.hindered
