@@ -37,9 +37,9 @@ const VACUUM_STEPS_MAX: u32 = 8;
 /// Steps of the sweeper before the other duties have their turn.
 const SWEEP_STEPS_MAX: u32 = 64;
 
-/// After a step that others had to wait for it rests so many times as long as the step took: a quarter
+/// After a step that others had to wait for it rests so many times as long as the step took: a third
 /// of the time is its.
-const REST: u32 = 3;
+const REST: u32 = 2;
 
 /// But no longer than this.
 const REST_MAX: Duration = Duration::from_millis(10);

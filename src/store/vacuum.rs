@@ -17,7 +17,7 @@ const BEGINS: u64 = 4;
 const ENDS: u64 = 8;
 
 /// A checkpoint is worth its while after so many pages were given back.
-const SHORTENED_PAGES: u64 = 64 << 10;
+const SHORTENED_PAGES: u64 = 16 << 10;
 
 /// Whether a vacuum is under way.
 #[derive(Debug, Default)]
