@@ -38,7 +38,7 @@ const PACE: u64 = 1_000;
 const SCATTER: u64 = 20;
 
 /// The file is taken for as short as it gets when it was so long the same.
-const STILL: Duration = Duration::from_secs(6);
+const STILL: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leaving {

@@ -54,6 +54,8 @@ struct Housekeeping {
     more_to_sweep: bool,
     more_to_evict: bool,
     vacuum: Vacuum,
+    /// A checkpoint is to make the file shorter.
+    shortens: bool,
     /// The loops' commits when the last step ended.
     commits: u64,
 }
@@ -75,6 +77,7 @@ pub(super) fn spawn(
         more_to_sweep: false,
         more_to_evict: false,
         vacuum: Vacuum::default(),
+        shortens: false,
         commits: 0,
     };
     super::spawn("housekeeping", move || housekeeping.run())
@@ -89,8 +92,10 @@ impl Housekeeping {
                 self.shared.await_housework(if busy { BUSY_PAUSE } else { TICK });
             }
             self.committer.retry_if_busy();
-            let shortens = self.vacuum.has_shortened();
-            self.checkpointer.step(&self.shared, &self.committer, shortens);
+            self.shortens |= self.vacuum.has_shortened();
+            if self.checkpointer.step(&self.shared, &self.committer, self.shortens) {
+                self.shortens = false;
+            }
             self.evict();
             if self.more_to_sweep || self.swept_at.elapsed() >= SWEEP_EVERY {
                 self.swept_at = Stamp::now();
