@@ -177,9 +177,23 @@ impl Housekeeping {
         let before = std::mem::replace(&mut self.commits, self.committer.commits());
         // Where writes make room themselves, rest would be theirs to pay.
         if self.commits != before && !self.shared.exceeds(&Changes::default(), Level::Pressing) {
-            self.shared.await_housework((REST * began.elapsed()).min(REST_MAX));
+            self.rest((REST * began.elapsed()).min(REST_MAX));
         }
         result
+    }
+
+    /// Rests to the end: while there is too much, each commit asks for housework.
+    fn rest(&self, long: Duration) {
+        let (since, mut asked) = (Stamp::now(), false);
+        while let Some(left) = long.checked_sub(since.elapsed())
+            && !left.is_zero()
+            && !self.shared.is_stopping()
+        {
+            asked |= self.shared.await_housework(left);
+        }
+        if asked {
+            self.shared.request_housework();
+        }
     }
 
     /// One step, so that checkpoints have their turn between them.
