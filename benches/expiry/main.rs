@@ -31,14 +31,14 @@ use litecached::store::{Batch, Options, Owner, Session, Store, Task};
 /// Keys that the client asks for and sets; they stay.
 const LASTING: u64 = 10_000;
 
-/// Requests a second, one half of them sets.
-const PACE: u64 = 2_000;
+/// Gets a second, and sets by another client.
+const PACE: u64 = 1_000;
 
 /// Seconds over which scattered expiries lie.
 const SCATTER: u64 = 20;
 
 /// The file is taken for as short as it gets when it was so long the same.
-const STILL: Duration = Duration::from_secs(3);
+const STILL: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leaving {
@@ -131,11 +131,17 @@ fn measure(leaving: Leaving, wishes: &Wishes) {
     let goes_on = AtomicBool::new(true);
     let steady = |calm: Option<Duration>| {
         let began = Instant::now();
-        let mut waits = Waits::new();
-        let mut client = Client::new(&store);
         let ends = || calm.map_or(!goes_on.load(Ordering::Relaxed), |calm| began.elapsed() > calm);
-        client.ask_steadily(wishes.value_bytes, &clock, &mut waits, ends);
-        waits
+        let ask = |what: Ask| {
+            let mut waits = Histogram::new(3).expect("three digits are possible");
+            Client::new(&store).ask_steadily(what, &clock, &mut waits, ends);
+            waits
+        };
+        std::thread::scope(|scope| {
+            let gets = scope.spawn(|| ask(Ask::Get));
+            let sets = ask(Ask::Set(wishes.value_bytes));
+            Waits { gets: gets.join().expect("the client works"), sets }
+        })
     };
     let before = steady(Some(wishes.calm));
     let (mut wal_bytes, mut file_bytes) = (0, 0);
@@ -215,11 +221,6 @@ struct Waits {
 }
 
 impl Waits {
-    fn new() -> Self {
-        let new = || Histogram::new(3).expect("three digits are possible");
-        Self { gets: new(), sets: new() }
-    }
-
     fn gets(&self) -> String {
         shown(&self.gets)
     }
@@ -236,6 +237,14 @@ fn shown(waits: &Histogram<u64>) -> String {
 
 fn millis(nanos: u64) -> String {
     format!("{:.3} ms", nanos as f64 / 1e6)
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone, Copy)]
+enum Ask {
+    Get,
+    /// With a value of so many bytes.
+    Set(usize),
 }
 
 /// What the store has for a loop; `None` asks it to lead.
@@ -303,17 +312,14 @@ impl Client {
     /// A request that begins late because the one before took long is counted from when it was due.
     fn ask_steadily(
         &mut self,
-        value_bytes: usize,
+        what: Ask,
         clock: &Clock,
-        waits: &mut Waits,
+        waits: &mut Histogram<u64>,
         ends: impl Fn() -> bool,
     ) {
         let mut rng = fastrand::Rng::with_seed(7);
         let mut due = Instant::now();
-        for n in 0.. {
-            if ends() {
-                return;
-            }
+        while !ends() {
             due += Duration::from_nanos(1_000_000_000 / PACE);
             let began = match due.checked_duration_since(Instant::now()) {
                 Some(early) => {
@@ -323,20 +329,21 @@ impl Client {
                 None => due,
             };
             let name = format!("lasting-{}", rng.u64(..LASTING));
-            let to = if n % 2 == 0 {
-                let key = Key::new(name.as_bytes()).expect("a name is a key");
-                // Whether it is there is not the question: a budget that shrinks may have taken it.
-                let found = self.session.fetch(key, Fetch::default(), clock.now());
-                self.session.end_reads();
-                assert!(found.is_some(), "{name} can be looked for");
-                &mut waits.gets
-            } else {
-                self.queue(&name, value_bytes, 0);
-                self.submit();
-                &mut waits.sets
-            };
+            match what {
+                Ask::Get => {
+                    let key = Key::new(name.as_bytes()).expect("a name is a key");
+                    // Whether it is there is not the question: a budget that shrinks may have taken it.
+                    let found = self.session.fetch(key, Fetch::default(), clock.now());
+                    self.session.end_reads();
+                    assert!(found.is_some(), "{name} can be looked for");
+                }
+                Ask::Set(value_bytes) => {
+                    self.queue(&name, value_bytes, 0);
+                    self.submit();
+                }
+            }
             let nanos = began.elapsed().as_nanos() as u64;
-            to.record(nanos).expect("a histogram takes any number");
+            waits.record(nanos).expect("a histogram takes any number");
         }
     }
 }

@@ -231,6 +231,16 @@ fn items(page: &mut Page, figures: &Figures) {
         "The item budget (--max-disk); 0 is none.",
         store.bytes_max,
     );
+    page.gauge(
+        "litecached_items_limit",
+        "The same in items (--max-items); 0 is none.",
+        store.items_max,
+    );
+    page.gauge(
+        "litecached_evicts",
+        "1 if items are removed to make room, 0 if writes are refused (-M).",
+        u64::from(store.evicts),
+    );
     page.counter(
         "litecached_memory_hits_total",
         "Items that a get found in the memory tier.",

@@ -56,16 +56,17 @@ impl Checkpointer {
         Ok(Self { db, hindered: None, complained: false })
     }
 
-    /// Checkpoints if the WAL has grown enough.
-    pub(super) fn step(&mut self, shared: &Shared, committer: &Committer) {
-        if shared.wal_frames.load(Ordering::Relaxed) < shared.checkpoint_frames() {
-            return;
+    /// Checkpoints if the WAL has grown enough, or if the file is to become shorter. Returns whether it
+    /// did, and nobody was in the way.
+    pub(super) fn step(&mut self, shared: &Shared, committer: &Committer, shortens: bool) -> bool {
+        if !shortens && shared.wal_frames.load(Ordering::Relaxed) < shared.checkpoint_frames() {
+            return false;
         }
         if let Some((frames, since)) = self.hindered
             && shared.wal_frames.load(Ordering::Relaxed) < frames
             && since.elapsed() < HINDERED_WAIT
         {
-            return;
+            return false;
         }
         let began = Stamp::now();
         shared.large.checkpointing(true);
@@ -76,6 +77,7 @@ impl Checkpointer {
             Err(error) => self.failed(shared, &error),
         }
         self.complain(shared);
+        self.hindered.is_none()
     }
 
     /// After a write or a sync that failed nobody knows what the disk holds: a checkpoint that seems to

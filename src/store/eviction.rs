@@ -25,7 +25,7 @@ use crate::store::writer::{Trouble, Writer};
 use policy::{Clock, Ghosts, Mark, choose};
 
 /// How long housekeeping holds the writer for one step, as near as a stretch.
-const STEP: Duration = Duration::from_millis(2);
+const STEP: Duration = Duration::from_millis(1);
 
 /// A row of more pages is not written again for its mark: all of them would be.
 const FOLDED_PAGES_MAX: u64 = 4;

@@ -40,9 +40,8 @@ impl Sweeper {
             return Ok(false);
         }
         writer.flush_if_due(shared)?;
-        let look = |writer: &Writer| expired(writer, now);
-        if !look(writer).map_err(|error| writer.roll_back(&error))?.is_empty() {
-            let removed = remove(writer, shared, look)?;
+        if !expired(writer, now, 1).map_err(|error| writer.roll_back(&error))?.is_empty() {
+            let removed = remove(writer, shared, |writer| expired(writer, now, SWEEP_ROWS_MAX))?;
             shared.metrics.reclaimed_expired.add(removed);
             return Ok(removed >= SWEEP_ROWS_MAX.cast_unsigned());
         }
@@ -95,9 +94,9 @@ fn dead(row: &Row<'_>) -> rusqlite::Result<Dead> {
     })
 }
 
-fn expired(writer: &Writer, now: Seconds) -> rusqlite::Result<Vec<Dead>> {
+fn expired(writer: &Writer, now: Seconds, most: i64) -> rusqlite::Result<Vec<Dead>> {
     let mut statement = writer.db.prepare_cached(sql::EXPIRED)?;
-    statement.query_map([now.0, SWEEP_ROWS_MAX], dead)?.collect()
+    statement.query_map([now.0, most], dead)?.collect()
 }
 
 /// A stretch of the table: the last row looked at (none at the end), and the dead ones in it.

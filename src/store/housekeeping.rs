@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::clock::Stamp;
 use crate::limits::{ACCESSED_ROWS_MAX, ACCESSED_WRITE_MS_MAX};
+use crate::store::budget::Level;
 use crate::store::checkpoint::Checkpointer;
 use crate::store::commit::{BUSY_PAUSE, Committer};
 use crate::store::eviction;
@@ -18,7 +19,7 @@ use crate::store::open::beside;
 use crate::store::rows::{Changes, write_accessed};
 use crate::store::shared::Shared;
 use crate::store::vacuum::Vacuum;
-use crate::store::writer::Trouble;
+use crate::store::writer::{Trouble, Writer};
 
 /// How often it looks without being asked.
 const TICK: Duration = Duration::from_millis(50);
@@ -36,6 +37,13 @@ const VACUUM_STEPS_MAX: u32 = 8;
 /// Steps of the sweeper before the other duties have their turn.
 const SWEEP_STEPS_MAX: u32 = 64;
 
+/// After a step that others had to wait for it rests so many times as long as the step took: a third
+/// of the time is its.
+const REST: u32 = 2;
+
+/// But no longer than this.
+const REST_MAX: Duration = Duration::from_millis(10);
+
 struct Housekeeping {
     path: PathBuf,
     shared: Arc<Shared>,
@@ -46,6 +54,10 @@ struct Housekeeping {
     more_to_sweep: bool,
     more_to_evict: bool,
     vacuum: Vacuum,
+    /// A checkpoint is to make the file shorter.
+    shortens: bool,
+    /// The loops' commits when the last step ended.
+    commits: u64,
 }
 
 /// Starts the thread.
@@ -65,6 +77,8 @@ pub(super) fn spawn(
         more_to_sweep: false,
         more_to_evict: false,
         vacuum: Vacuum::default(),
+        shortens: false,
+        commits: 0,
     };
     super::spawn("housekeeping", move || housekeeping.run())
 }
@@ -78,7 +92,10 @@ impl Housekeeping {
                 self.shared.await_housework(if busy { BUSY_PAUSE } else { TICK });
             }
             self.committer.retry_if_busy();
-            self.checkpointer.step(&self.shared, &self.committer);
+            self.shortens |= self.vacuum.has_shortened();
+            if self.checkpointer.step(&self.shared, &self.committer, self.shortens) {
+                self.shortens = false;
+            }
             self.evict();
             if self.more_to_sweep || self.swept_at.elapsed() >= SWEEP_EVERY {
                 self.swept_at = Stamp::now();
@@ -152,11 +169,43 @@ impl Housekeeping {
         }
     }
 
+    /// Runs a step with the writer; then rests, if somebody else is writing, so that most of what they
+    /// write does not meet the next one.
+    fn gently<R>(&mut self, step: impl FnOnce(&mut Writer) -> R) -> R {
+        let began = Stamp::now();
+        let result = self.committer.with_writer(step);
+        let before = std::mem::replace(&mut self.commits, self.committer.commits());
+        // Where writes make room themselves, rest would be theirs to pay.
+        if self.commits != before && !self.shared.exceeds(&Changes::default(), Level::Pressing) {
+            self.rest((REST * began.elapsed()).min(REST_MAX));
+        }
+        result
+    }
+
+    /// Rests to the end: while there is too much, each commit asks for housework.
+    fn rest(&self, long: Duration) {
+        let (since, mut asked) = (Stamp::now(), false);
+        while let Some(left) = long.checked_sub(since.elapsed())
+            && !left.is_zero()
+            && !self.shared.is_stopping()
+        {
+            asked |= self.shared.await_housework(left);
+        }
+        if asked {
+            self.shared.request_housework();
+        }
+    }
+
     /// One step, so that checkpoints have their turn between them.
     fn evict(&mut self) {
-        let shared = &self.shared;
+        let shared = Arc::clone(&self.shared);
         shared.budget.asked.store(false, Ordering::Relaxed);
-        let evicted = self.committer.with_writer(|writer| eviction::step(writer, shared));
+        let wanted = shared.budget.evicts() && shared.exceeds(&Changes::default(), Level::Budget);
+        if !wanted {
+            self.more_to_evict = false;
+            return;
+        }
+        let evicted = self.gently(|writer| eviction::step(writer, &shared));
         self.more_to_evict = match evicted {
             Ok(more) => more,
             Err(Trouble::Fatal(why)) => {
@@ -171,8 +220,10 @@ impl Housekeeping {
     /// Some steps, each a moment in which the writer is held.
     fn vacuum(&mut self) {
         for _ in 0..VACUUM_STEPS_MAX {
-            let (shared, vacuum) = (&self.shared, &mut self.vacuum);
-            match self.committer.with_writer(|writer| vacuum.step(writer, shared)) {
+            let (shared, mut vacuum) = (Arc::clone(&self.shared), std::mem::take(&mut self.vacuum));
+            let stepped = self.gently(|writer| vacuum.step(writer, &shared));
+            self.vacuum = vacuum;
+            match stepped {
                 Ok(true) if !self.shared.is_stopping() => {}
                 Err(Trouble::Fatal(why)) => return self.shared.fail(&why),
                 // The next turn comes soon enough.
@@ -187,9 +238,12 @@ impl Housekeeping {
             if self.shared.is_stopping() {
                 return;
             }
-            let (shared, sweeper) = (&self.shared, &mut self.sweeper);
+            let (shared, mut sweeper) =
+                (Arc::clone(&self.shared), std::mem::take(&mut self.sweeper));
             let now = shared.clock.now();
-            match self.committer.with_writer(|writer| sweeper.step(writer, shared, now)) {
+            let swept = self.gently(|writer| sweeper.step(writer, &shared, now));
+            self.sweeper = sweeper;
+            match swept {
                 Ok(true) => self.more_to_sweep = true,
                 Ok(false) => {
                     self.more_to_sweep = false;

@@ -71,11 +71,11 @@ mod tests {
 
     #[test]
     fn what_is_packed_comes_back() {
-        let mut packer = Packer::default();
+        let mut tool = Packer::default();
         for length in [100, 1_000, 100_000, 1 << 20] {
             let value = b"some words, and some more words; ".repeat(length / 33 + 1);
             let value = &value[..length];
-            let packed = packer.pack(value).unwrap();
+            let packed = tool.pack(value).unwrap();
             assert!(packed.starts_with(format!("{length} ").as_bytes()));
             assert!(packed.len() < length * 7 / 8, "{length}: {}", packed.len());
             assert_eq!(unpack(packed).as_deref(), Some(value));
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_does_not_become_shorter_stays() {
-        let mut packer = Packer::default();
+        let mut tool = Packer::default();
         let mut state = 1_u64;
         let noise: Vec<u8> = std::iter::repeat_with(|| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -92,18 +92,18 @@ mod tests {
         })
         .take(10_000)
         .collect();
-        assert_eq!(packer.pack(&noise), None);
+        assert_eq!(tool.pack(&noise), None);
         for short in ["", "x", "xxxxxxxx"] {
-            assert_eq!(packer.pack(short.as_bytes()), None, "{short}");
+            assert_eq!(tool.pack(short.as_bytes()), None, "{short}");
         }
         let too_long = vec![0; (1 << 20) + 1];
-        assert_eq!(packer.pack(&too_long), None, "it would be in pieces");
+        assert_eq!(tool.pack(&too_long), None, "it would be in pieces");
     }
 
     #[test]
     fn what_is_none_is_told() {
-        let mut packer = Packer::default();
-        let packed = packer.pack(&[b'x'; 1_000]).unwrap().to_vec();
+        let mut tool = Packer::default();
+        let packed = tool.pack(&[b'x'; 1_000]).unwrap().to_vec();
         let of = |length: &str| [length.as_bytes(), &packed[4..]].concat();
         assert_eq!(unpack(&of("1000")).map(|value| value.len()), Some(1_000));
         for broken in [of("999"), of("1001"), of("-1"), of("x"), of("99999999999"), of("")] {

@@ -82,11 +82,10 @@ impl Thread {
         let since = Stamp::now();
         loop {
             self.await_checkpoint();
-            let trouble =
-                match self.committer.with_writer_between(|writer| write(writer, shared, piece)) {
-                    Ok(()) => return Ok(()),
-                    Err(trouble) => trouble,
-                };
+            let trouble = match self.committer.with_writer(|writer| write(writer, shared, piece)) {
+                Ok(()) => return Ok(()),
+                Err(trouble) => trouble,
+            };
             match trouble {
                 Trouble::Refused(failure) => {
                     match failure {
@@ -117,7 +116,7 @@ impl Thread {
             shared.request_housework();
             return shared.large.pause(REFUSED_PAUSE);
         }
-        match self.committer.with_writer_between(|writer| sweep.step(writer, shared)) {
+        match self.committer.with_writer(|writer| sweep.step(writer, shared)) {
             Ok(more) => more,
             Err(Trouble::Fatal(why)) => {
                 shared.fail(&why);

@@ -17,8 +17,8 @@ use crate::store::budget::More;
 use crate::store::eviction::policy::Mark;
 use crate::store::eviction::{Evicted, Evictor, Turn};
 use crate::store::list;
-use crate::store::packed::{self, Packer};
 use crate::store::memory::Entry;
+use crate::store::packed::{self, Packer};
 use crate::store::recency::Seen;
 use crate::store::shared::Shared;
 use crate::store::sql;
@@ -27,7 +27,7 @@ use crate::store::sql;
 const CAS_BLOCK: u64 = 1 << 20;
 
 /// The mark of a row whose value is in pieces.
-const IN_PIECES: u8 = 8;
+pub(super) const IN_PIECES: u8 = 8;
 
 /// Cas ids that may be given out.
 #[derive(Debug, Clone, Copy)]

@@ -335,15 +335,15 @@ impl Shared {
         self.housework.1.notify_one();
     }
 
-    /// Waits until there is housework or the time has passed.
-    pub(super) fn await_housework(&self, longest: Duration) {
+    /// Waits until there is housework or the time has passed. Returns whether there is.
+    pub(super) fn await_housework(&self, longest: Duration) -> bool {
         let wanted = lock(&self.housework.0);
         let (mut wanted, _timed_out) = self
             .housework
             .1
             .wait_timeout_while(wanted, longest, |wanted| !*wanted)
             .unwrap_or_else(PoisonError::into_inner);
-        *wanted = false;
+        std::mem::take(&mut *wanted)
     }
 }
 

@@ -46,8 +46,11 @@ pub(super) const FIND: &str = concat!(
 );
 
 /// The same with the value.
-pub(super) const FIND_WHOLE: &str =
-    concat!("SELECT ", head!(), ", value, marks & 24, length(value) FROM item WHERE id BETWEEN ?1 AND ?2");
+pub(super) const FIND_WHOLE: &str = concat!(
+    "SELECT ",
+    head!(),
+    ", value, marks & 24, length(value) FROM item WHERE id BETWEEN ?1 AND ?2"
+);
 
 pub(super) const INSERT: &str = "\
     INSERT INTO item \

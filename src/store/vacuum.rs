@@ -1,7 +1,8 @@
 //! Gives space back to the file system, where the file is much larger than what it holds.
 //!
 //! Free pages are what the next items go to, so some stay. The last pages of the file are moved to the
-//! front a few at a time, between commits; the file becomes shorter with the next checkpoint.
+//! front a few at a time, between commits; the file becomes shorter with the next checkpoint, which is
+//! asked for now and then and at the end.
 
 use crate::limits::{VACUUM_FREE_BYTES_LEAST, VACUUM_PAGES};
 use crate::store::rows::Changes;
@@ -14,13 +15,27 @@ const BEGINS: u64 = 4;
 /// It ends when no more than this part is.
 const ENDS: u64 = 8;
 
+/// A checkpoint is worth its while after so many pages were given back.
+const SHORTENED_PAGES: u64 = 16 << 10;
+
 /// Whether a vacuum is under way.
 #[derive(Debug, Default)]
 pub(super) struct Vacuum {
     is_running: bool,
+    /// Given back since the last checkpoint that was asked for.
+    pages: u64,
 }
 
 impl Vacuum {
+    /// Whether a checkpoint would make the file shorter by something, asked once for each.
+    pub(super) fn has_shortened(&mut self) -> bool {
+        let is_due = self.pages >= SHORTENED_PAGES || !self.is_running && self.pages > 0;
+        if is_due {
+            self.pages = 0;
+        }
+        is_due
+    }
+
     /// Gives some pages back. Returns whether there is more to do, but for the others' turn.
     pub(super) fn step(&mut self, writer: &mut Writer, shared: &Shared) -> Result<bool, Trouble> {
         let failed = |error: rusqlite::Error, writer: &Writer| writer.roll_back(&error);
@@ -45,6 +60,7 @@ impl Vacuum {
         };
         vacuum().map_err(|error| failed(error, writer))?;
         writer.end(shared, &Changes::default())?;
+        self.pages += VACUUM_PAGES;
         shared.metrics.vacuumed_pages.add(VACUUM_PAGES);
         Ok(true)
     }

@@ -71,7 +71,10 @@ impl Writer {
         let evictor = Evictor::new(options.memory_bytes, &state);
         count_pages(&db, &shared)?;
         shared.budget.settle(shared.used(&Changes::default()));
-        Ok((shared, Self { db, cas, swept: state.swept, data_version, evictor, packer: Packer::default() }))
+        Ok((
+            shared,
+            Self { db, cas, swept: state.swept, data_version, evictor, packer: Packer::default() },
+        ))
     }
 
     /// The cas id that the next change gets.

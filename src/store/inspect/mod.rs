@@ -22,6 +22,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::clock::{Seconds, Stamp};
 use crate::store::look::{self, Look};
+use crate::store::packed::PACKED;
+use crate::store::rows::IN_PIECES;
 use crate::store::view::{Over, ViewBudget};
 use crate::store::{OpenError, pieces, rows, schema};
 
@@ -313,7 +315,7 @@ impl Inspection {
             let mut values = statement.query([item.id])?;
             if let Some(value) = values.next()? {
                 let value = value.get_ref(0)?.as_bytes()?;
-                if item.marks & 24 == 0 {
+                if item.marks & i64::from(IN_PIECES | PACKED) == 0 {
                     visit(&item, value);
                 } else {
                     visit(&item, &pieces::whole(&self.look.db, item.marks, value)?);
