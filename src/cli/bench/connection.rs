@@ -386,7 +386,7 @@ impl Book<'_> {
 }
 
 fn foreign(bytes: &[u8]) -> Broken {
-    let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let line = bytes.split(|&byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
     let shown = &line[..line.len().min(SHOWN_BYTES_MAX)];
     Broken::Foreign(format!("\"{}\"", shown.escape_ascii()))
 }

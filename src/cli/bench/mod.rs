@@ -75,8 +75,14 @@ pub(crate) fn run(flags: &ArgMatches) -> Result<(), Failure> {
         }
     }
     let ended = measure(&plan, &mut all, &interrupt, shows_progress)?;
-    let results =
-        if plan.json { document::document(&plan, &all) } else { report::results(&plan, &all) };
+    let is_empty = all.iter().flat_map(|it| &it.rounds).all(|round| round.tally.requests() == 0);
+    let results = if plan.json {
+        document::document(&plan, &all)
+    } else if is_empty && ended.is_some() {
+        String::new()
+    } else {
+        report::results(&plan, &all)
+    };
     print(&results)?;
     if let Some((file, path)) = picture {
         draw(&plan, &all, file, path)?;
@@ -139,11 +145,13 @@ fn version(plan: &Plan, target: &Target) -> Result<Option<String>, Failure> {
     }
     let mut connection = wire::Connection::open(&target.address, &plan.terms)?;
     connection.write(b"version\r\n")?;
-    let line = connection.line().map_err(|trouble| trouble.advised("see --protocol"))?;
-    match line.strip_prefix(b"VERSION ") {
-        Some(version) => Ok(Some(version.escape_ascii().to_string())),
-        None => Err(connection.strange(&line).into()),
+    let line = connection.line()?;
+    if let Some(version) = line.strip_prefix(b"VERSION ") {
+        return Ok(Some(version.escape_ascii().to_string()));
     }
+    let trouble = connection.strange(&line);
+    let what = format!("{trouble}; see --protocol, and what listens there");
+    Err(Failure::new(Exit::Unavailable, what))
 }
 
 /// A server that is not filled would be measured as something else than was asked for.

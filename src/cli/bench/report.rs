@@ -152,43 +152,83 @@ fn traffic(is_sent: bool) -> impl Fn(&Round) -> Option<f64> {
     }
 }
 
-/// What it is called, what it is, how it is shown.
-type Row = (String, Box<dyn Fn(&Round) -> Option<f64>>, fn(f64) -> String);
+/// What a run came to in one figure, and how that is written.
+type Figure = fn(&Round) -> Option<f64>;
+type Shown = fn(f64) -> String;
 
-fn side_by_side(all: &[Series<'_>]) -> String {
-    let mut rows: Vec<Row> = Vec::new();
-    let kinds = Kind::of(&all[0].rounds);
-    rows.push(("requests/s".into(), Box::new(|it| rate(it, Kind::All)), whole));
-    for kind in kinds {
-        for (name, quantile) in QUANTILES {
-            let figure = move |it: &Round| latency_us(it, kind, quantile);
-            rows.push((format!("{} {name}", kind.name()), Box::new(figure), micros));
+/// Where a line's figure comes from.
+enum Of {
+    Run(Figure),
+    Latency(Kind, f64),
+}
+
+impl Of {
+    fn take(&self, round: &Round) -> Option<f64> {
+        match self {
+            Self::Run(figure) => figure(round),
+            Self::Latency(kind, quantile) => latency_us(round, *kind, *quantile),
         }
     }
-    rows.push(("keys found".into(), Box::new(hit_ratio), percent));
-    rows.push(("CPU us/request, server".into(), Box::new(server_cpu_us), tenths));
-    rows.push(("CPU us/request, client".into(), Box::new(client_cpu_us), tenths));
+}
 
+/// A line of two servers' figures.
+struct Row {
+    name: String,
+    of: Of,
+    show: Shown,
+    /// Least and most are told, too.
+    has_range: bool,
+}
+
+fn rows(rounds: &[Round]) -> Vec<Row> {
+    let mut rows = vec![Row {
+        name: "requests/s".into(),
+        of: Of::Run(|it| rate(it, Kind::All)),
+        show: whole,
+        has_range: true,
+    }];
+    for kind in Kind::of(rounds).into_iter().filter(|&kind| kind != Kind::All) {
+        for (name, quantile) in QUANTILES {
+            rows.push(Row {
+                name: format!("{} {name}", kind.name()),
+                of: Of::Latency(kind, quantile),
+                show: micros,
+                has_range: false,
+            });
+        }
+    }
+    let figures: [(&str, Figure, Shown); 3] = [
+        ("keys found", hit_ratio, percent),
+        ("CPU us/request, server", server_cpu_us, tenths),
+        ("CPU us/request, client", client_cpu_us, tenths),
+    ];
+    for (name, figure, show) in figures {
+        rows.push(Row { name: name.into(), of: Of::Run(figure), show, has_range: false });
+    }
+    rows
+}
+
+fn side_by_side(all: &[Series<'_>]) -> String {
     let mut text = format!("{:<24}", "");
     for series in all {
-        write!(text, "{:>30}", series.target.address.to_string()).expect("a text can grow");
+        write!(text, "{:>28}", series.target.address.to_string()).expect("a text can grow");
     }
     line!(text, "{:>9}", "ratio");
-    for (name, figure, show) in rows {
+    for Row { name, of, show, has_range } in rows(&all[0].rounds) {
         let medians: Vec<Option<f64>> =
-            all.iter().map(|series| median(&series.rounds, &figure)).collect();
+            all.iter().map(|series| median(&series.rounds, |it| of.take(it))).collect();
         if medians.iter().all(Option::is_none) {
             continue;
         }
         write!(text, "{name:<24}").expect("a text can grow");
         for (series, median) in all.iter().zip(&medians) {
-            let cell = match &sorted(&series.rounds, &figure)[..] {
-                [least, .., most] => {
+            let cell = match &sorted(&series.rounds, |it| of.take(it))[..] {
+                [least, .., most] if has_range => {
                     format!("{} ({} to {})", shown(*median, show), show(*least), show(*most))
                 }
                 _ => shown(*median, show),
             };
-            write!(text, "{cell:>30}").expect("a text can grow");
+            write!(text, "{cell:>28}").expect("a text can grow");
         }
         line!(text, "{:>9}", shown(ratio(&medians), |ratio| format!("{ratio:.2}")));
     }

@@ -310,6 +310,14 @@ fn failure(target: &Target, plan: &Plan, broken: Broken, was_answered: bool) -> 
             );
             Failure::new(Exit::Unavailable, what)
         }
+        Broken::Silent if !was_answered => {
+            let what = format!(
+                "{address} answered nothing at all for {} s; check that it speaks the protocol \
+                 {protocol}, see --protocol",
+                plan.terms.patience.as_secs()
+            );
+            Failure::new(Exit::Unavailable, what)
+        }
         Broken::Silent => {
             let seconds = plan.terms.patience.as_secs();
             let what = format!("{address} answered nothing for {seconds} s; see --timeout");
