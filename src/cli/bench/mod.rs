@@ -196,7 +196,8 @@ fn draw(plan: &Plan, all: &[Series<'_>], mut file: Whole, path: &Path) -> Result
         }
     }
     let from = if plan.load.rate.is_some() { "due" } else { "sent" };
-    let title = format!("Latency, from when a request was {from} to its answer");
+    let rounds = if plan.rounds > 1 { " of all rounds" } else { "" };
+    let title = format!("Latency{rounds}, from when a request was {from} to its answer");
     let svg = plot::svg(&title, &report::shape(plan), &curves);
     file.write_all(svg.as_bytes()).and_then(|()| file.finish()).map_err(|error| {
         let what = format!("writing {} failed: {error}; see --plot", path.display());

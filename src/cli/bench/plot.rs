@@ -22,11 +22,17 @@ const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 520.0;
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 30.0;
-const TOP: f64 = 84.0;
+const TOP: f64 = 90.0;
 const BOTTOM: f64 = 60.0;
 
 /// Steps to the right at most: 99.9999 %.
 const NINES_MAX: f64 = 6.0;
+
+/// Four names stand beside each other.
+const NAME_LETTERS_MAX: usize = 22;
+
+/// What stands in a line below the title.
+const SUBTITLE_LETTERS_MAX: usize = 130;
 
 /// Points of a curve.
 const POINTS: u32 = 400;
@@ -48,12 +54,15 @@ pub(super) fn svg(title: &str, subtitle: &str, curves: &[Curve]) -> String {
          height=\"{HEIGHT}\" font-family=\"system-ui, sans-serif\" font-size=\"13\" fill=\"#222\">"
     );
     put!(svg, "<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>");
-    put!(svg, "<text x=\"{LEFT}\" y=\"28\" font-size=\"17\">{}</text>", escaped(title));
-    put!(
-        svg,
-        "<text x=\"{LEFT}\" y=\"48\" font-size=\"11\" fill=\"#666\">{}</text>",
-        escaped(subtitle)
-    );
+    put!(svg, "<text x=\"{LEFT}\" y=\"26\" font-size=\"17\">{}</text>", escaped(title));
+    for (line, text) in wrapped(subtitle).into_iter().enumerate() {
+        let y = if line == 0 { 44 } else { 57 };
+        put!(
+            svg,
+            "<text x=\"{LEFT}\" y=\"{y}\" font-size=\"11\" fill=\"#666\">{}</text>",
+            escaped(text)
+        );
+    }
     axes(&scale, &mut svg);
     for curve in curves.iter().filter(|curve| !curve.nanos.is_empty()) {
         let points: Vec<String> = (0..=POINTS)
@@ -174,14 +183,37 @@ fn legend(curves: &[Curve], svg: &mut String) {
     let mut x = LEFT;
     for curve in curves.iter().filter(|curve| !curve.nanos.is_empty()) {
         let colour = COLOURS[curve.server % COLOURS.len()];
+        let name = shortened(&curve.name);
         put!(
             svg,
-            "<path d=\"M{x:.0} 66h28\" stroke=\"{colour}\" stroke-width=\"2\" fill=\"none\"{}/>",
+            "<path d=\"M{x:.0} 72h28\" stroke=\"{colour}\" stroke-width=\"2\" fill=\"none\"{}/>",
             dashes(curve)
         );
-        put!(svg, "<text x=\"{:.0}\" y=\"70\">{}</text>", x + 34.0, escaped(&curve.name));
-        let letters = u32::try_from(curve.name.chars().count()).unwrap_or(u32::MAX);
+        put!(svg, "<text x=\"{:.0}\" y=\"76\">{}</text>", x + 34.0, escaped(&name));
+        let letters = u32::try_from(name.chars().count()).expect("it is short");
         x += 60.0 + 7.2 * f64::from(letters);
+    }
+}
+
+/// The end of it tells curves apart.
+fn shortened(name: &str) -> String {
+    let over = name.chars().count().saturating_sub(NAME_LETTERS_MAX);
+    if over == 0 {
+        return name.to_owned();
+    }
+    let rest: String = name.chars().skip(over + 2).collect();
+    format!("..{rest}")
+}
+
+/// In two lines where one is too long.
+fn wrapped(text: &str) -> Vec<&str> {
+    let fits = text.char_indices().nth(SUBTITLE_LETTERS_MAX).map_or(text.len(), |(at, _)| at);
+    if fits == text.len() {
+        return vec![text];
+    }
+    match text[..fits].rfind(", ") {
+        Some(at) => vec![&text[..=at], &text[at + 2..]],
+        None => vec![text],
     }
 }
 
@@ -226,6 +258,16 @@ mod tests {
                 assert!((TOP - 0.1..=HEIGHT - BOTTOM + 0.1).contains(&y), "{values:?}: {point}");
             }
         }
+    }
+
+    #[test]
+    fn long_texts_find_room() {
+        assert_eq!(shortened("127.0.0.1:60000 get"), "127.0.0.1:60000 get");
+        assert_eq!(shortened("unix:/run/litecached/sock get"), "../litecached/sock get");
+        let text = "one thing, ".repeat(20);
+        assert_eq!(wrapped(&text).len(), 2);
+        assert_eq!(wrapped(&text).join(" "), text);
+        assert_eq!(wrapped("short"), ["short"]);
     }
 
     #[test]

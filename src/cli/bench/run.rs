@@ -114,7 +114,9 @@ pub(super) fn run(
     let polls = polls.collect::<Result<Vec<_>, _>>()?;
     let mut shares: Vec<Vec<Connection>> = (0..shape.threads).map(|_| Vec::new()).collect();
     for index in 0..shape.connections {
-        let socket = wire::Connection::open(&target.address, &plan.terms)?.into_socket();
+        let connected = wire::Connection::open(&target.address, &plan.terms);
+        let socket =
+            connected.map_err(|trouble| trouble.advised("nothing was measured"))?.into_socket();
         shares[index % shape.threads].push(unblocked(socket).map_err(|error| system(&error))?);
     }
 
@@ -207,7 +209,7 @@ pub(super) fn run(
     };
     let seconds = Duration::from_nanos(until.saturating_sub(begin)).as_secs_f64();
     let end = match (interrupt.exit(), broken) {
-        (Some(exit), _) => Some(Failure::new(exit, "interrupted; what was measured is shown")),
+        (Some(exit), _) => Some(Failure::new(exit, interrupted(phase, &tally))),
         (None, Some(broken)) => Some(failure(target, plan, broken, tally.last > 0)),
         (None, None) => None,
     };
@@ -275,7 +277,7 @@ fn show(bar: &ProgressBar, phase: Phase, load: &Load, window: &Window) {
             let length = |millis: u128| u64::try_from(millis).unwrap_or(u64::MAX);
             (length(all), length(passed.min(all)))
         }
-        (_, Span::Trace) => (load.matter.keys(), answered.min(load.matter.keys())),
+        (_, Span::Trace) => (load.matter.lines().unwrap_or(answered), answered),
     };
     bar.set_length(length);
     bar.set_position(position);
@@ -283,6 +285,16 @@ fn show(bar: &ProgressBar, phase: Phase, load: &Load, window: &Window) {
     if passed > 0 {
         let rate = u128::from(answered) * 1_000_000_000 / u128::from(passed);
         bar.set_message(format!("{rate} requests/s"));
+    }
+}
+
+fn interrupted(phase: Phase, tally: &Tally) -> &'static str {
+    match phase {
+        Phase::Fill => "interrupted while keys were stored; nothing was measured",
+        Phase::Measure { .. } if tally.requests() == 0 => {
+            "interrupted before anything was measured"
+        }
+        Phase::Measure { .. } => "interrupted; what is shown was measured until then",
     }
 }
 

@@ -39,6 +39,14 @@ impl Matter {
         }
     }
 
+    /// How many requests a trace has; none where they are drawn.
+    pub(super) fn lines(&self) -> Option<u64> {
+        match self {
+            Self::Numbered { .. } => None,
+            Self::Traced(trace) => Some(trace.lines.len() as u64),
+        }
+    }
+
     /// The largest value.
     pub(super) fn most_bytes(&self) -> u32 {
         match self {
