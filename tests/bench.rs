@@ -230,6 +230,25 @@ fn a_wrong_address_or_protocol_is_told() {
     assert!(err.contains("--mix 'many' is no mix of gets and sets"), "{err}");
 }
 
+#[test]
+fn it_logs_in_where_the_server_asks() {
+    let folder = folder();
+    fs::write(folder.path().join("users"), "anna:secret\n").expect("written");
+    fs::write(folder.path().join("password"), "secret\n").expect("written");
+    let daemon = Launch::new(folder.path()).with("-Y users").start();
+    let (_, err) = bench(folder.path(), daemon.port(), "-n 10", 77);
+    assert!(err.contains("asks for a login; give --user"), "{err}");
+    for protocol in ["classic", "meta"] {
+        let words =
+            format!("-B {protocol} -n 100 -k 10 --fill --user anna --password-file password");
+        let (_, round) = measured(folder.path(), daemon.port(), &words, 0);
+        assert_eq!(count(&round, "requests"), 100, "{round}");
+    }
+    let words = "-B binary -n 10 --user anna --password-file password";
+    let (_, err) = bench(folder.path(), daemon.port(), words, 64);
+    assert!(err.contains("--user logs in over the text protocol"), "{err}");
+}
+
 /// A bench that would run for an hour, once the daemon feels it.
 fn long_bench(folder: &Path, daemon: &Daemon) -> Child {
     let address = format!(":{}", daemon.port());

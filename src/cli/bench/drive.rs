@@ -174,13 +174,15 @@ impl Loading<'_> {
                 if event.is_writable() {
                     connection.flush(&mut self.book)?;
                 }
-                if !event.is_readable() {
+                // A broken connection tells why when it is read from.
+                if !event.is_readable() && !event.is_read_closed() && !event.is_error() {
                     continue;
                 }
                 self.book.now = window.now();
                 heard = self.book.now;
+                let is_last = event.is_read_closed() || event.is_error();
                 let was_full = connection.in_flight() >= self.job.depth;
-                connection.receive(&mut buffer, event.is_read_closed(), &mut self.book)?;
+                connection.receive(&mut buffer, is_last, &mut self.book)?;
                 if is_open_loop {
                     if was_full && connection.in_flight() < self.job.depth {
                         free.push_back(index);
