@@ -302,3 +302,43 @@ const _: () = assert!(RECONNECT_WAIT_MS_MIN < RECONNECT_WAIT_MS_MAX);
 
 /// Lines that the prompt remembers, in this session and from earlier ones.
 pub const HISTORY_LINES_MAX: usize = 1_000;
+
+/// Connections of `bench`: descriptors, and memory for what each has in flight.
+pub const BENCH_CONNECTIONS_MAX: u64 = 10_000;
+
+/// Requests that a connection of `bench` sends at once.
+pub const BENCH_DEPTH_MAX: u64 = 1_000;
+
+/// Keys in one get of `bench`.
+pub const BENCH_KEYS_PER_GET_MAX: u64 = 1_000;
+
+/// Keys of `bench`: their numbers fit ten digits and 32 bits.
+pub const BENCH_KEYS_MAX: u64 = 1_000_000_000;
+
+/// A value of `bench`, in bytes.
+pub const BENCH_VALUE_BYTES_MAX: u32 = 64 << 20;
+
+/// What the requests of `bench` may need while they are in flight: sets are built in memory.
+pub const BENCH_BUFFER_BYTES_MAX: u64 = 1 << 30;
+
+/// What one set of the phase that fills a server brings in flight, all connections together.
+pub const BENCH_FILL_BYTES_MAX: u64 = 64 << 20;
+const _: () = assert!(BENCH_FILL_BYTES_MAX >= BENCH_VALUE_BYTES_MAX as u64);
+
+/// What a thread of `bench` reads from a socket at once.
+pub const BENCH_READ_BYTES: usize = 256 << 10;
+
+/// Lines of a trace for `bench`, which it holds in memory: eight bytes each, and its keys.
+pub const BENCH_TRACE_LINES_MAX: usize = 50_000_000;
+
+/// Requests a second that `bench` may be asked for; more than any client can send.
+pub const BENCH_RATE_MAX: u64 = 10_000_000;
+
+/// Requests that `bench` may be asked to measure.
+pub const BENCH_REQUESTS_MAX: u64 = 100_000_000_000;
+
+/// How long `bench` may measure, in seconds: a day.
+pub const BENCH_SECONDS_MAX: u64 = 86_400;
+
+/// Measurements of one run of `bench`.
+pub const BENCH_ROUNDS_MAX: u64 = 1_000;

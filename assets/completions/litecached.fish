@@ -80,6 +80,7 @@ complete -c litecached -n "__fish_litecached_needs_command" -f -a "serve" -d 'Se
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "config" -d 'Check or show the configuration'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "client" -d 'Talk to a memcached-protocol server: at a prompt, in one command, by a script'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "check" -d 'Try a memcached-protocol server with many clients, small and very big values'
+complete -c litecached -n "__fish_litecached_needs_command" -f -a "bench" -d 'Load a memcached-protocol server, and measure how it answers'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "inspect" -d 'Look at a database, also while it is served'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "import" -d 'Import items from a file or a live memcached'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "export" -d 'Export a consistent snapshot of a database, while its daemon goes on'
@@ -266,6 +267,45 @@ complete -c litecached -n "__fish_litecached_using_subcommand check" -l max-valu
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l json -d 'Answer in JSON, an object per line'
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s V -l version -d 'Print version'
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -s a -l address -d 'The server [env: LITECACHED_ADDRESS] [default: 127.0.0.1:60000]' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -s B -l protocol -d 'classic, meta, binary; redis to compare' -r -f -a "classic\t''
+meta\t''
+binary\t''
+redis\t''"
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l user -d 'Log in as this user where a server asks for it' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -s c -l connections -d 'Connections of all threads together' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -s t -l threads -d 'Threads' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -s P -l pipeline -d 'Requests that a connection sends at once' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l mix -d 'Gets and sets, by chance' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l keys-per-get -d 'Keys of each get' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -s r -l rate -d 'Requests a second; latency counts from when they are due' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -s k -l keys -d 'How many keys there are' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l prefix -d 'How keys begin; ten digits follow' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -s d -l distribution -d 'uniform, zipf[:EXPONENT] or sequential' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -s s -l size -d 'Bytes of values: 100, 50..2000, or by weight 100:70,1k:30' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l ttl -d 'How long values live' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l trace -d 'Ask for what its lines \'key size\' say, and set upon a miss' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l seed -d 'For every choice' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l duration -d 'How long to measure [default: 10s, or the trace once]' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -s n -l requests -d 'Measure so many requests' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l warm-up -d 'Load before that [default: 1s; 0 with --requests or a trace]' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l rounds -d 'Measure so often; medians [default: 1; 5 with --vs]' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l vs -d 'Take turns with this server, and say the ratios' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l vs-protocol -d 'What that one speaks [default: that of --protocol]' -r -f -a "classic\t''
+meta\t''
+binary\t''
+redis\t''"
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l pid -d 'The server\'s process [default: found where it is local]' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l vs-pid -d 'That of the other' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l plot -d 'Draw the percentiles of latency, as SVG' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l fill -d 'Store every key first'
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l set-on-miss -d 'Store a key that a get has missed'
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l json -d 'Answer in JSON, an object per line'
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -s q -l quiet -d 'No progress'
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -s h -l help -d 'Print help'
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r

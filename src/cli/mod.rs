@@ -5,6 +5,7 @@
 
 mod accounts;
 mod backup;
+mod bench;
 mod budget;
 mod check;
 mod client;
@@ -128,6 +129,7 @@ const TOOLS: &[Tool] = &[
     Tool { name: "config", command: config::command, run: config::run },
     Tool { name: "client", command: client::command, run: client::run },
     Tool { name: "check", command: check::command, run: check::run },
+    Tool { name: "bench", command: bench::command, run: bench::run },
     Tool { name: "inspect", command: inspect::command, run: inspect::run },
     Tool { name: "import", command: import::command, run: import::run },
     Tool { name: "export", command: export::command, run: export::run },

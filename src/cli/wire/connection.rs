@@ -120,6 +120,11 @@ impl Connection {
         Ok(connection)
     }
 
+    /// Its socket, for whoever writes and reads in a way of his own. What was received and not looked at is lost.
+    pub(crate) fn into_socket(self) -> Socket {
+        self.socket
+    }
+
     fn log_in(&mut self, login: &Login) -> Result<(), Trouble> {
         match self.write(b"version\r\n").and_then(|()| self.line()) {
             Ok(answer) if answer.starts_with(b"VERSION ") => return Ok(()),

@@ -8,36 +8,42 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::wire::Protocol;
-
 /// A server that does not listen after this long has failed to start.
 const START_MAX: Duration = Duration::from_secs(10);
-
-/// `/proc/PID/stat` counts in hundredths of a second (`USER_HZ`) on every Linux that runs this.
-const TICK: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
     Litecached,
     Memcached,
-    Redis,
+    /// With an append-only file that is synced every second, which is what litecached's default does
+    /// with its WAL.
+    RedisEverysec,
+    /// With one that is synced before each answer, as with `--durability power`.
+    RedisAlways,
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 3] = [Self::Litecached, Self::Memcached, Self::Redis];
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Litecached => "litecached",
             Self::Memcached => "memcached",
-            Self::Redis => "redis",
+            Self::RedisEverysec => "Redis everysec",
+            Self::RedisAlways => "Redis always",
         }
     }
 
-    pub(crate) fn protocol(self) -> Protocol {
+    /// As `litecached bench` calls it.
+    pub(crate) fn protocol(self) -> &'static str {
         match self {
-            Self::Litecached | Self::Memcached => Protocol::Memcached,
-            Self::Redis => Protocol::Redis,
+            Self::Litecached | Self::Memcached => "classic",
+            Self::RedisEverysec | Self::RedisAlways => "redis",
+        }
+    }
+
+    pub(crate) fn program_name(self) -> &'static str {
+        match self {
+            Self::Litecached => "litecached",
+            _ => self.program(),
         }
     }
 
@@ -45,13 +51,14 @@ impl Peer {
         match self {
             Self::Litecached => env!("CARGO_BIN_EXE_litecached"),
             Self::Memcached => "memcached",
-            Self::Redis => "redis-server",
+            Self::RedisEverysec | Self::RedisAlways => "redis-server",
         }
     }
 
     /// The first line of what the program says of its version, or none if it is not installed.
     pub(crate) fn version(self) -> Result<Option<String>, String> {
-        let flag = if self == Self::Redis { "--version" } else { "-V" };
+        let is_redis = matches!(self, Self::RedisEverysec | Self::RedisAlways);
+        let flag = if is_redis { "--version" } else { "-V" };
         match Command::new(self.program()).arg(flag).stdin(Stdio::null()).output() {
             Ok(output) => {
                 let text = String::from_utf8_lossy(&output.stdout);
@@ -62,8 +69,8 @@ impl Peer {
         }
     }
 
-    /// Starts the server with its files in `directory`. `ours` are further arguments for litecached.
-    pub(crate) fn start(self, directory: &Path, ours: &[String]) -> Result<Server, String> {
+    /// Starts the server with its files in `directory`, and `ours` as arguments for litecached.
+    pub(crate) fn start(self, directory: &Path, ours: &str) -> Result<Server, String> {
         let directory = directory.join(self.name());
         let what = |error: std::io::Error| format!("cannot start {}: {error}", self.name());
         fs::create_dir_all(&directory).map_err(what)?;
@@ -80,17 +87,18 @@ impl Peer {
         match self {
             Self::Litecached => {
                 command.args(["serve", "-l", "127.0.0.1", "-p", "-1", "--db", "bench.db"]);
-                command.args(ours);
+                command.args(ours.split_whitespace());
             }
             Self::Memcached => {
                 command.args(["-t", "2", "-m", "1024", "-u", "root"]);
                 command.args(["-l", "127.0.0.1", "-p", "-1", "-U", "0"]);
             }
-            Self::Redis => {
+            Self::RedisEverysec | Self::RedisAlways => {
+                let sync = if self == Self::RedisAlways { "always" } else { "everysec" };
                 let port = free_port().map_err(what)?;
                 redis_port = Some(port);
                 command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
-                command.args(["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]);
+                command.args(["--appendonly", "yes", "--appendfsync", sync, "--save", ""]);
             }
         }
         let child = command.spawn().map_err(what)?;
@@ -137,10 +145,8 @@ impl Server {
         }
     }
 
-    /// User and system time so far, with that of children it has waited for (Redis rewrites its log
-    /// in a child).
-    pub(crate) fn cpu(&self) -> Result<Duration, String> {
-        cpu_of(&self.child.id().to_string())
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 }
 
@@ -150,36 +156,6 @@ impl Drop for Server {
         self.child.kill().ok();
         self.child.wait().ok();
     }
-}
-
-/// User and system time of a process, `self` for this one.
-pub(crate) fn cpu_of(pid: &str) -> Result<Duration, String> {
-    let path = format!("/proc/{pid}/stat");
-    let stat = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-    // The second field is the program's name in parentheses and may hold anything.
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
-    let times: Vec<u32> = fields.skip(11).take(4).map_while(|field| field.parse().ok()).collect();
-    if times.len() < 4 {
-        return Err(format!("{path} is not as expected: {stat}"));
-    }
-    Ok(TICK * times.iter().sum::<u32>())
-}
-
-/// Waits until no server does anything any more (a checkpoint, a log rewrite), five seconds at most,
-/// so that one server's housekeeping is not counted against the next.
-pub(crate) fn settle(servers: &[Server], most: Duration) -> Result<(), String> {
-    let deadline = Instant::now() + most;
-    let total = || servers.iter().map(Server::cpu).sum::<Result<Duration, String>>();
-    let mut before = total()?;
-    while Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(200).min(most));
-        let after = total()?;
-        if after <= before + TICK {
-            return Ok(());
-        }
-        before = after;
-    }
-    Ok(())
 }
 
 fn port_in(port_file: &Path) -> Option<u16> {

@@ -1,0 +1,67 @@
+//! What was measured, as Markdown: the machine, and a line for each row.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use crate::measure::Outcome;
+use crate::rows::Row;
+
+/// Cores, kernel, processor, file system.
+pub(crate) fn machine(directory: &Path) -> String {
+    let cores = thread::available_parallelism().map_or(0, usize::from);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name))
+        .unwrap_or("unknown processor");
+    let file_system = Command::new("stat")
+        .args(["-f", "-c", "%T"])
+        .arg(directory)
+        .output()
+        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        .unwrap_or_default();
+    format!("{cores} cores, {model}, Linux {}, files on {file_system}", kernel.trim())
+}
+
+pub(crate) const HEAD: &str = "\
+| load | beside | requests/s | | ratio | server CPU us | | ratio | p99 | | longest | |\n\
+| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |";
+
+/// Ours, then theirs.
+pub(crate) fn line(row: &Row, outcome: &Outcome) -> String {
+    let [rate, their_rate] = outcome.medians("requests_per_second").map(whole);
+    let [cpu, their_cpu] = outcome.medians("server_cpu_us_per_request").map(tenths);
+    let [p99, their_p99] = outcome.medians("all_p99_us").map(millis);
+    let [longest, their_longest] = outcome.longest_us().map(millis);
+    let rate_ratio = ratio(outcome.ratio("requests_per_second"));
+    let cpu_ratio = ratio(outcome.ratio("server_cpu_us_per_request"));
+    format!(
+        "| {} | {} | {rate} | {their_rate} | {rate_ratio} | {cpu} | {their_cpu} | {cpu_ratio} | {p99} | \
+         {their_p99} | {longest} | {their_longest} |",
+        row.name,
+        row.peer.name(),
+    )
+}
+
+fn shown(figure: Option<f64>, show: impl Fn(f64) -> String) -> String {
+    figure.map_or_else(|| "-".to_owned(), show)
+}
+
+fn whole(figure: Option<f64>) -> String {
+    shown(figure, |figure| format!("{figure:.0}"))
+}
+
+fn tenths(figure: Option<f64>) -> String {
+    shown(figure, |figure| format!("{figure:.1}"))
+}
+
+fn ratio(figure: Option<f64>) -> String {
+    shown(figure, |figure| format!("**{figure:.2}**"))
+}
+
+fn millis(micros: Option<f64>) -> String {
+    shown(micros, |micros| format!("{:.1} ms", micros / 1e3))
+}
