@@ -87,7 +87,7 @@ fn limits_change_while_it_serves() {
     client.send(format!("set large 0 0 {}\r\n{large}\r\n", large.len()));
     assert_eq!(client.line(), "SERVER_ERROR object too large for cache");
 
-    let said = bench.reload(after, "disable-watch: false -> true");
+    let said = bench.reload(after, "disable-dumping: false -> true");
     for change in [
         "reloaded max-disk: 10g -> 5g",
         "reloaded memory-limit: 64m -> 32m",

@@ -38,7 +38,7 @@ complete -c litecached -n "__fish_litecached_needs_command" -s e -l db -d 'Datab
 complete -c litecached -n "__fish_litecached_needs_command" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or the flag -m]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -l max-items -d 'Items on disk; 0 is no limit [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
-complete -c litecached -n "__fish_litecached_needs_command" -l compress-from -d 'Compress values of this size and more in the file; 0 is none [default: 0]' -r -f
+complete -c litecached -n "__fish_litecached_needs_command" -l compress-from -d 'Compress values from this size on; 0 is none [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
 power\t''"
 complete -c litecached -n "__fish_litecached_needs_command" -s m -l memory-limit -d 'Items in memory, in megabytes; 0 is none [default: 64]' -r -f
@@ -102,7 +102,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -s e -l db 
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or the flag -m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l max-items -d 'Items on disk; 0 is no limit [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand serve" -l compress-from -d 'Compress values of this size and more in the file; 0 is none [default: 0]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -l compress-from -d 'Compress values from this size on; 0 is none [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
 power\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s m -l memory-limit -d 'Items in memory, in megabytes; 0 is none [default: 64]' -r -f
@@ -158,7 +158,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or the flag -m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l max-items -d 'Items on disk; 0 is no limit [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l compress-from -d 'Compress values of this size and more in the file; 0 is none [default: 0]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l compress-from -d 'Compress values from this size on; 0 is none [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
 power\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s m -l memory-limit -d 'Items in memory, in megabytes; 0 is none [default: 64]' -r -f
@@ -209,7 +209,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l max-disk -d 'Item budget on disk; 0 is no limit [default: 10g, or the flag -m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l max-items -d 'Items on disk; 0 is no limit [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l wal-max -d 'WAL size beyond which writes are refused [default: 256m]' -r -f
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l compress-from -d 'Compress values of this size and more in the file; 0 is none [default: 0]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l compress-from -d 'Compress values from this size on; 0 is none [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
 power\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s m -l memory-limit -d 'Items in memory, in megabytes; 0 is none [default: 64]' -r -f

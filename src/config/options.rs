@@ -102,10 +102,10 @@ pub(crate) const ROWS: [Row; 42] = [
         .takes("size")
         .or("256m", "")
         .live().more("Writes wait there for a checkpoint, and are refused while another program's read transaction keeps the log from starting over; one transaction more is the most it grows"),
-    row(Id::CompressFrom, NO_SHORT, "compress-from", Storage, "Compress values of this size and more in the file; 0 is none")
+    row(Id::CompressFrom, NO_SHORT, "compress-from", Storage, "Compress values from this size on; 0 is none")
         .takes("size")
         .or("0", "")
-        .live().more("By Zstandard, where that saves an eighth; the budget counts what is stored. Values over 1m, which are in pieces, are stored as they are. What is in the file stays as it is"),
+        .live().more("In the file, by Zstandard, where that saves an eighth; the budget counts what is stored. Values over 1m, which are in pieces, are stored as they are. What is in the file stays as it is"),
     row(Id::Durability, NO_SHORT, "durability", Storage, "What a reply survives: process or power")
         .takes("level")
         .words(&["process", "power"])

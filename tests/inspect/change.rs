@@ -84,7 +84,7 @@ fn what_no_client_could_use_is_refused() {
             "flags -1",
         ),
         // Amid much that would do.
-        (format!("UPDATE item SET flags = 1; UPDATE item SET marks = 19 {one}"), "marks 19"),
+        (format!("UPDATE item SET flags = 1; UPDATE item SET marks = 35 {one}"), "marks 35"),
         (
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100001) \
              INSERT INTO item (key, value) SELECT CAST(i AS BLOB), x'' FROM n"
