@@ -120,6 +120,8 @@ pub(super) struct Committer {
     queue: Mutex<Queue>,
     /// How often the writer was let go.
     releases: AtomicU64,
+    /// How often batches were committed.
+    commits: AtomicU64,
     shared: Arc<Shared>,
     syncer: Arc<Syncer>,
 }
@@ -149,6 +151,7 @@ impl Committer {
             writer: Mutex::new(writer),
             queue: Mutex::default(),
             releases: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
             shared,
             syncer,
         }
@@ -201,6 +204,11 @@ impl Committer {
         drop(writer);
         self.pass_on();
         result
+    }
+
+    /// A number that stays the same while no loop has anything to commit.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     /// Commits until the queue is empty: for the end, when nobody submits any more.
@@ -286,6 +294,7 @@ impl Committer {
         if batches.is_empty() || self.shared.has_failed() {
             return;
         }
+        self.commits.fetch_add(1, Ordering::Relaxed);
         match writer.commit(&self.shared, &mut batches) {
             Ok(_) => {
                 lock(&self.queue).busy = None;
