@@ -26,11 +26,15 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts it with its files in `directory`.
-    pub(crate) fn start(directory: &Path, arguments: &[String]) -> Result<Self, String> {
+    pub(crate) fn start(
+        program: &Path,
+        directory: &Path,
+        arguments: &[String],
+    ) -> Result<Self, String> {
         let what = |error: std::io::Error| format!("cannot start the daemon: {error}");
         let port_file = directory.join("port");
         let log = File::create(directory.join("log")).map_err(what)?;
-        let child = Command::new(env!("CARGO_BIN_EXE_litecached"))
+        let child = Command::new(program)
             .args(["serve", "-l", "127.0.0.1", "-p", "-1", "--db", "soak.db"])
             .args(arguments)
             .current_dir(directory)

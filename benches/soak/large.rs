@@ -26,7 +26,7 @@ const VALUE: &str = "01234567890123456789012345678901234567890123456789012345678
                      012345678901234567890123456789";
 
 /// The removal goes on after its answer.
-const REMOVAL_MAX: Duration = Duration::from_secs(300);
+const REMOVAL_MAX: Duration = Duration::from_mins(5);
 
 /// p99 beside a large value, as many times that of small requests alone.
 const TIMES_MAX: f64 = 3.0;
@@ -47,7 +47,7 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<bool, String> {
     let folder = folder(arguments)?;
     let options = format!("-I 1g --max-disk 16g -m {}", arguments.memory_mib);
     let words: Vec<String> = options.split(' ').map(str::to_owned).collect();
-    let daemon = Daemon::start(folder.path(), &words)?;
+    let daemon = Daemon::start(&arguments.daemon, folder.path(), &words)?;
     println!(
         "litecached {options}; {CLIENTS} clients, {PACE} requests a second; a value of {} MiB\n",
         arguments.large_mib
@@ -145,7 +145,7 @@ fn ask_steadily(daemon: &Daemon, number: u64, ends: &AtomicBool) -> Result<Waits
     let mut waits = Waits::new();
     let mut due = Instant::now() + Duration::from_nanos(rng.u64(..1_000_000_000 * CLIENTS / PACE));
     let mut line = String::new();
-    let is_get = number % 2 == 0;
+    let is_get = number.is_multiple_of(2);
     while !ends.load(Ordering::Relaxed) {
         due += Duration::from_nanos(1_000_000_000 * CLIENTS / PACE);
         let began = match due.checked_duration_since(Instant::now()) {

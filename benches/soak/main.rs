@@ -12,7 +12,7 @@
 //!     cargo bench --bench soak -- --large                 small requests beside a value of 1 GiB
 //!
 //! Further arguments: `--max-disk MIB --memory MIB --wal-max MIB --connections N --pace REQUESTS_A_SECOND
-//! --directory DIR` (a temporary folder in it); with `--large` also `--mib N --seconds N`.
+//! --directory DIR` (a temporary folder in it), `--daemon FILE` (another build, to compare); with `--large` also `--mib N --seconds N`.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -58,6 +58,7 @@ struct Arguments {
     pace: Option<f64>,
     chart: Option<PathBuf>,
     directory: PathBuf,
+    daemon: PathBuf,
     /// The other mode.
     large: bool,
     large_mib: u64,
@@ -75,6 +76,7 @@ impl Arguments {
             pace: None,
             chart: None,
             directory: PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
+            daemon: PathBuf::from(env!("CARGO_BIN_EXE_litecached")),
             large: false,
             large_mib: 1_024,
             alone_seconds: 10,
@@ -90,6 +92,7 @@ impl Arguments {
                 "--pace" => arguments.pace = Some(number(&word, &next()?)?),
                 "--chart" => arguments.chart = Some(next()?.into()),
                 "--directory" => arguments.directory = next()?.into(),
+                "--daemon" => arguments.daemon = next()?.into(),
                 "--large" => arguments.large = true,
                 "--mib" => arguments.large_mib = number(&word, &next()?)?,
                 "--seconds" => arguments.alone_seconds = number(&word, &next()?)?,

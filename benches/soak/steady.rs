@@ -1,6 +1,7 @@
 //! The run at a full budget: a sample a second, a line a minute, a picture, a verdict.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ const PACE: f64 = 0.6;
 const ITEM_MIB_MAX: u64 = 8;
 
 /// Filling must come to an end.
-const FILL_MAX: Duration = Duration::from_secs(600);
+const FILL_MAX: Duration = Duration::from_mins(10);
 
 /// What the process may have more in the last tenth than in the tenth at the half: what an allocator
 /// keeps varies with what passes, and pages of the memory tier's table are touched late.
@@ -51,7 +52,7 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<bool, String> {
         arguments.max_disk_mib, arguments.memory_mib, arguments.wal_max_mib
     );
     let words: Vec<String> = options.split(' ').map(str::to_owned).collect();
-    let mut daemon = Daemon::start(folder.path(), &words)?;
+    let mut daemon = Daemon::start(&arguments.daemon, folder.path(), &words)?;
     let keys = KEYS_WORTH * arguments.max_disk_mib * MIB / VALUE_BYTES_MEAN;
     let traffic = Traffic::new(arguments.connections, keys);
     println!("litecached {options}; {} connections, {keys} keys", arguments.connections);
@@ -155,8 +156,9 @@ fn table(samples: &[Sample]) -> String {
         for sample in &some[1..] {
             waits.add(&sample.waits).expect("all have the same shape");
         }
-        text += &format!(
-            "| {} | {:.1} | {:.1} | {:.1} | {:.0} | {:.3} | {:.0} | {:.0} | {:.2} | {:.2} | {:.1} |\n",
+        writeln!(
+            text,
+            "| {} | {:.1} | {:.1} | {:.1} | {:.0} | {:.3} | {:.0} | {:.0} | {:.2} | {:.2} | {:.1} |",
             minute + 1,
             mib(most(|sample| sample.file)),
             mib(most(|sample| sample.wal)),
@@ -168,7 +170,8 @@ fn table(samples: &[Sample]) -> String {
             millis(waits.value_at_quantile(0.5)),
             millis(waits.value_at_quantile(0.99)),
             millis(waits.max()),
-        );
+        )
+        .expect("a string takes any text");
     }
     text
 }
