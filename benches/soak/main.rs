@@ -12,7 +12,8 @@
 //!     cargo bench --bench soak -- --large                 small requests beside a value of 1 GiB
 //!
 //! Further arguments: `--max-disk MIB --memory MIB --wal-max MIB --connections N --pace REQUESTS_A_SECOND
-//! --directory DIR` (a temporary folder in it), `--daemon FILE` (another build, to compare); with `--large` also `--mib N --seconds N`.
+//! --directory DIR` (a temporary folder in it), `--daemon FILE` (another build, to compare); with `--large`
+//! also `--mib N --seconds N`.
 
 #![allow(
     clippy::cast_possible_truncation,
