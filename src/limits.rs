@@ -224,7 +224,7 @@ pub const EVICTED_BYTES_PER_COMMIT: u64 = 8 << 20;
 /// Evictions that one transaction of housekeeping makes before others have their turn, in stretches.
 pub const STRETCHES_PER_STEP: usize = 8;
 
-/// Pages that a vacuum gives back in one transaction: about two milliseconds.
+/// Pages that a vacuum gives back in one transaction, where its time suffices for so many.
 pub const VACUUM_PAGES: u64 = 128;
 
 /// Free space that is left in the file, however small the rest is.

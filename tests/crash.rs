@@ -4,6 +4,8 @@
 //! More rounds: `LITECACHED_CRASH_ROUNDS=1000 cargo test --release --test crash`.
 
 mod common;
+#[path = "crash/large.rs"]
+mod large;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

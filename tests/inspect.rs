@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use common::daemon::{Daemon, Launch, open_database};
-use common::ground::{PATIENCE, needs, needs_root, run, until};
+use common::ground::{PATIENCE, needs, needs_root, read_but_marks, run, until};
 use tempfile::TempDir;
 
 const NO: i32 = 1;
@@ -79,23 +79,12 @@ fn served(folder: &Path) -> Daemon {
     daemon
 }
 
-/// Where the -shm has what each reading connection has read up to, five numbers (SQLite's file format,
-/// section 2.3): who reads a served file, as its daemon does, notes it there.
-const READ_MARKS: std::ops::Range<usize> = 100..120;
-
 /// Every file of a folder but the daemon's log and port.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(folder).expect("the folder can be read");
     let paths = entries.map(|entry| entry.expect("the folder can be read").path());
     let ours = paths.filter(|path| path.to_string_lossy().contains(".db"));
-    let read = |path: PathBuf| {
-        let mut bytes = fs::read(&path).expect("the file can be read");
-        if path.to_string_lossy().ends_with("-shm") {
-            bytes[READ_MARKS].fill(0);
-        }
-        (path, bytes)
-    };
-    ours.map(read).collect()
+    ours.map(|path| (path.clone(), read_but_marks(&path))).collect()
 }
 
 fn all_reads(database: &Path) {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use common::daemon::{Launch, open_database};
+use common::ground::read_but_marks;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -90,10 +91,7 @@ fn left_behind() -> (TempDir, PathBuf) {
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(folder).expect("the folder can be read");
     let paths = entries.map(|entry| entry.expect("the folder can be read").path());
-    paths
-        .filter(|path| path.is_file())
-        .map(|path| (path.clone(), fs::read(path).expect("the file can be read")))
-        .collect()
+    paths.filter(|path| path.is_file()).map(|path| (path.clone(), read_but_marks(&path))).collect()
 }
 
 /// A wrong file, by name: how it is made of a good one, and what is said of it.

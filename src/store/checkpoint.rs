@@ -5,7 +5,9 @@
 //! a moment (loops queue their batches meanwhile), the small rest, and the next commit begins the WAL
 //! anew. What decides is the number of frames, not the size of the file.
 
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -17,8 +19,9 @@ use crate::store::commit::Committer;
 use crate::store::schema::{self, Role};
 use crate::store::shared::Shared;
 
-/// Frames that may be copied while the writing connection is held: a few milliseconds' worth.
-const REST_FRAMES_MAX: u64 = 2_048;
+/// What came in during the last round is left for when the writing connection is held, if it is no more
+/// than so many frames: a millisecond's worth, and another for their sync.
+const REST_FRAMES_MAX: u64 = 512;
 
 /// Passive rounds before the rest is taken as it is.
 const ROUNDS_MAX: u32 = 4;
@@ -35,6 +38,7 @@ const HINDERED_WAIT: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct Checkpointer {
     db: Connection,
+    database: Arc<File>,
     /// After a checkpoint that a reader hindered: not again before there are so many frames, or
     /// before this long.
     hindered: Option<(u64, Stamp)>,
@@ -51,9 +55,11 @@ struct Progress {
 }
 
 impl Checkpointer {
-    pub(super) fn connect(path: &Path) -> rusqlite::Result<Self> {
+    /// `database` is the file: whoever opened it closes it after all connections, as SQLite's locks on it
+    /// end then.
+    pub(super) fn connect(path: &Path, database: Arc<File>) -> rusqlite::Result<Self> {
         let db = schema::manager(path, Role::Checkpointer).connect()?;
-        Ok(Self { db, hindered: None, complained: false })
+        Ok(Self { db, database, hindered: None, complained: false })
     }
 
     /// Checkpoints if the WAL has grown enough, or if the file is to become shorter. Returns whether it
@@ -99,11 +105,15 @@ impl Checkpointer {
     }
 
     fn checkpoint(&mut self, shared: &Shared, committer: &Committer) -> rusqlite::Result<()> {
+        let mut copied = 0;
         for _ in 0..ROUNDS_MAX {
             let progress = self.run("PRAGMA wal_checkpoint(PASSIVE)")?;
-            if progress.busy || progress.frames - progress.copied <= REST_FRAMES_MAX {
+            let rest = progress.frames.saturating_sub(copied);
+            copied = progress.copied;
+            if progress.busy || rest <= REST_FRAMES_MAX {
                 break;
             }
+            self.sync()?;
         }
         committer.with_writer(|_writer| {
             self.db.busy_timeout(READERS_WAIT)?;
@@ -119,6 +129,15 @@ impl Checkpointer {
                 self.hindered = Some((frames, Stamp::now()));
             }
             Ok(())
+        })
+    }
+
+    /// Brings to the disk what was copied so far. SQLite does it only in a checkpoint that leaves no rest,
+    /// and then the writer is held.
+    fn sync(&self) -> rusqlite::Result<()> {
+        self.database.sync_data().map_err(|error| {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC);
+            rusqlite::Error::SqliteFailure(code, Some(format!("the database: {error}")))
         })
     }
 

@@ -91,6 +91,9 @@ pub struct Store {
     readers: Pool<SqliteConnectionManager>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     cas_first: u64,
+    /// The database by a descriptor of our own, which the checkpointer syncs. Closed behind all
+    /// connections: SQLite's locks on the file end with any descriptor of it.
+    _database: Arc<std::fs::File>,
     /// Held for as long as the file is open: keeps a second daemon away.
     lock: std::fs::File,
 }
@@ -176,7 +179,13 @@ impl Store {
             })?;
         let syncer = Arc::new(syncer);
         let committer = Arc::new(Committer::new(writer, Arc::clone(&shared), Arc::clone(&syncer)));
-        let checkpointer = checkpoint::Checkpointer::connect(&opened.path).map_err(failed)?;
+        let database = std::fs::File::open(&opened.path).map_err(|error| OpenError::Failed {
+            path: opened.path.clone(),
+            why: error.to_string(),
+        })?;
+        let database = Arc::new(database);
+        let checkpointer = checkpoint::Checkpointer::connect(&opened.path, Arc::clone(&database))
+            .map_err(failed)?;
         let threads = vec![
             sync::spawn(Arc::clone(&syncer)),
             housekeeping::spawn(
@@ -195,6 +204,7 @@ impl Store {
             readers,
             threads: Mutex::new(threads),
             cas_first,
+            _database: database,
             lock: opened.lock,
         }))
     }

@@ -5,6 +5,7 @@
 //! checkpoints go first, so that the WAL does not outgrow them. What must stay true: a value's first piece
 //! comes with its place in `loose`, so that nothing of it outlives an upload that came to nothing.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,15 +40,27 @@ const CHECKPOINT_WAIT: Duration = Duration::from_millis(500);
 /// After the disk or another program refused that something is removed.
 const REFUSED_PAUSE: Duration = Duration::from_millis(200);
 
+/// After a step beside which others committed the thread rests so many times as long as the step took, so
+/// that most of what they write meets none: a removal, for which nobody waits, and a piece, for which its
+/// client does.
+const REMOVAL_REST: u32 = 2;
+const PIECE_REST: u32 = 1;
+
+/// But no longer than this.
+const REST_MAX: Duration = Duration::from_millis(10);
+
 struct Thread {
     shared: Arc<Shared>,
     committer: Arc<Committer>,
     sweep: Sweep,
+    /// The loops' commits when the last step ended.
+    commits: Cell<u64>,
 }
 
 /// Starts the thread.
 pub(super) fn spawn(shared: Arc<Shared>, committer: Arc<Committer>) -> JoinHandle<()> {
-    let mut thread = Thread { shared, committer, sweep: Sweep::default() };
+    let sweep = Sweep::default();
+    let mut thread = Thread { shared, committer, sweep, commits: Cell::new(0) };
     super::spawn("pieces", move || thread.run())
 }
 
@@ -82,7 +95,7 @@ impl Thread {
         let since = Stamp::now();
         loop {
             self.await_checkpoint();
-            let trouble = match self.committer.with_writer(|writer| write(writer, shared, piece)) {
+            let trouble = match self.gently(PIECE_REST, |writer| write(writer, shared, piece)) {
                 Ok(()) => return Ok(()),
                 Err(trouble) => trouble,
             };
@@ -111,12 +124,15 @@ impl Thread {
 
     /// Removes some loose pieces. Whether there may be more.
     fn sweep(&mut self) -> bool {
-        let (shared, sweep) = (&self.shared, &mut self.sweep);
+        let shared = Arc::clone(&self.shared);
         if shared.wal_is_full() {
             shared.request_housework();
             return shared.large.pause(REFUSED_PAUSE);
         }
-        match self.committer.with_writer(|writer| sweep.step(writer, shared)) {
+        let mut sweep = std::mem::take(&mut self.sweep);
+        let swept = self.gently(REMOVAL_REST, |writer| sweep.step(writer, &shared));
+        self.sweep = sweep;
+        match swept {
             Ok(more) => more,
             Err(Trouble::Fatal(why)) => {
                 shared.fail(&why);
@@ -126,6 +142,22 @@ impl Thread {
                 shared.large.pause(REFUSED_PAUSE)
             }
         }
+    }
+
+    /// Runs a step with the writer, and rests behind it if others have something to commit.
+    fn gently<R>(&self, rest: u32, step: impl FnOnce(&mut Writer) -> R) -> R {
+        let mut took = Duration::ZERO;
+        let result = self.committer.with_writer(|writer| {
+            let began = Stamp::now();
+            let result = step(writer);
+            took = began.elapsed();
+            result
+        });
+        let commits = self.committer.commits();
+        if self.commits.replace(commits) != commits {
+            self.shared.large.pause((rest * took).min(REST_MAX));
+        }
+        result
     }
 
     fn await_checkpoint(&self) {

@@ -4,6 +4,9 @@
 //! front a few at a time, between commits; the file becomes shorter with the next checkpoint, which is
 //! asked for now and then and at the end.
 
+use std::time::Duration;
+
+use crate::clock::Stamp;
 use crate::limits::{VACUUM_FREE_BYTES_LEAST, VACUUM_PAGES};
 use crate::store::rows::Changes;
 use crate::store::shared::Shared;
@@ -17,6 +20,10 @@ const ENDS: u64 = 8;
 
 /// A checkpoint is worth its while after so many pages were given back.
 const SHORTENED_PAGES: u64 = 16 << 10;
+
+/// How long a step may take, as near as a page. A free page at the end of the file is looked for in the list
+/// of free pages, which takes the longer the more there are: a millisecond where a value of 1 GiB was.
+const STEP: Duration = Duration::from_millis(1);
 
 /// Whether a vacuum is under way.
 #[derive(Debug, Default)]
@@ -50,18 +57,22 @@ impl Vacuum {
             return Ok(false);
         }
         writer.begin()?;
-        let vacuum = || -> rusqlite::Result<()> {
+        let vacuum = || -> rusqlite::Result<u64> {
+            let began = Stamp::now();
             let pragma = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
             let mut statement = writer.db.prepare_cached(&pragma)?;
             // Each row is a page.
-            let mut pages = statement.query([])?;
-            while pages.next()?.is_some() {}
-            Ok(())
+            let mut rows = statement.query([])?;
+            let mut pages = 0;
+            while began.elapsed() < STEP && rows.next()?.is_some() {
+                pages += 1;
+            }
+            Ok(pages)
         };
-        vacuum().map_err(|error| failed(error, writer))?;
+        let pages = vacuum().map_err(|error| failed(error, writer))?;
         writer.end(shared, &Changes::default())?;
-        self.pages += VACUUM_PAGES;
-        shared.metrics.vacuumed_pages.add(VACUUM_PAGES);
+        self.pages += pages;
+        shared.metrics.vacuumed_pages.add(pages);
         Ok(true)
     }
 }

@@ -23,8 +23,7 @@ pub enum Mode {
     Bytes,
     /// Cut at random points.
     Split,
-    /// As many commands in one write as the script allows: up to a word that is taken from a reply
-    /// and needed, an order to the harness, another connection's turn, or a close.
+    /// As many commands in one write as the script allows: up to where it needs an answer first.
     Pipelined,
     /// The daemon runs without a memory tier.
     MemoryOff,
