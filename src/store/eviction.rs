@@ -14,11 +14,10 @@ use crate::cache::{Deadline, Key, KeyBuf};
 use crate::clock::{Seconds, Stamp};
 use crate::limits::{
     EVICTED_BYTES_PER_COMMIT, GHOSTS_BYTES_LEAST, GHOSTS_BYTES_MAX, GHOSTS_DIVISOR,
-    ITEM_HEADER_BYTES, KEYS_PER_BUCKET, STRETCH_ROWS, STRETCH_SHARE, STRETCH_SHARE_IN_COMMIT,
-    STRETCHES_PER_STEP,
+    KEYS_PER_BUCKET, STRETCH_ROWS, STRETCH_SHARE, STRETCH_SHARE_IN_COMMIT, STRETCHES_PER_STEP,
 };
 use crate::store::budget::{Level, More};
-use crate::store::rows::{Changes, delete};
+use crate::store::rows::{Changes, delete, row_bytes};
 use crate::store::shared::{Shared, State};
 use crate::store::sql;
 use crate::store::writer::{Trouble, Writer};
@@ -58,7 +57,9 @@ struct Candidate {
     id: i64,
     key_bytes: u64,
     value_bytes: u64,
-    /// Of these, what is in the row: of a value in pieces, their list.
+    /// What is charged for it: less, where it is compressed.
+    stored_bytes: u64,
+    /// What is in the row: of a value in pieces, their list.
     row_value_bytes: u64,
     generation: i64,
     deadline: Deadline,
@@ -73,7 +74,7 @@ struct Candidate {
 
 impl Candidate {
     fn item_bytes(&self) -> i64 {
-        (self.key_bytes + self.value_bytes + ITEM_HEADER_BYTES as u64).cast_signed()
+        row_bytes(self.key_bytes, self.stored_bytes)
     }
 
     /// The hash of its key, as far as it says where the row is.
@@ -251,6 +252,7 @@ fn candidate(shared: &Shared, row: &rusqlite::Row<'_>) -> rusqlite::Result<Candi
         key_bytes: row.get::<_, i64>(1)?.cast_unsigned(),
         value_bytes: row.get::<_, i64>(2)?.cast_unsigned(),
         row_value_bytes: row.get::<_, i64>(3)?.cast_unsigned(),
+        stored_bytes: row.get::<_, i64>(9)?.cast_unsigned(),
         generation: row.get(4)?,
         deadline: Deadline::from_unix(row.get(5)?),
         stored: Seconds(row.get(6)?),

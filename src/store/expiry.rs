@@ -7,8 +7,8 @@ use rusqlite::Row;
 
 use crate::cache::Key;
 use crate::clock::Seconds;
-use crate::limits::SWEEP_ROWS_MAX;
-use crate::store::rows::{Changes, delete, item_bytes};
+use crate::limits::{KEYS_PER_BUCKET, SWEEP_ROWS_MAX};
+use crate::store::rows::{Changes, delete, row_bytes};
 use crate::store::shared::Shared;
 use crate::store::sql;
 use crate::store::writer::{Trouble, Writer};
@@ -129,18 +129,20 @@ fn remove(
     let mut changes = Changes::default();
     for dead in &found {
         // A key of another program's making may be none of ours; its row goes all the same.
-        let bytes = match Key::new(&dead.key) {
-            Some(key) => {
-                changes.row(shared.hash(key), key, None);
-                item_bytes(key, dead.value_bytes)
-            }
-            None => 0,
-        };
+        if let Some(key) = Key::new(&dead.key) {
+            changes.row(shared.hash(key), key, None);
+        }
+        let bytes = row_bytes(dead.key.len() as u64, dead.value_bytes);
         delete(&writer.db, shared, dead.id, bytes, &mut changes)
             .map_err(|error| writer.roll_back(&error))?;
     }
     writer.end(shared, &changes)?;
-    let unfetched = found.iter().filter(|dead| !dead.fetched).count();
+    // Fetches are written to rows lazily.
+    let was_fetched = |dead: &Dead| {
+        let hash = (dead.id & !(KEYS_PER_BUCKET - 1)).cast_unsigned();
+        dead.fetched || shared.recency.last(hash).is_some()
+    };
+    let unfetched = found.iter().filter(|dead| !was_fetched(dead)).count();
     shared.metrics.expired_unfetched.add(unfetched as u64);
     Ok(found.len() as u64)
 }

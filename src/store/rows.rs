@@ -446,8 +446,12 @@ pub(super) fn delete(
 
 /// What an item is charged: key, value and memcached's header.
 pub(super) fn item_bytes(key: Key<'_>, value_bytes: u64) -> i64 {
-    let bytes = key.bytes().len() as u64 + value_bytes + ITEM_HEADER_BYTES as u64;
-    bytes.cast_signed()
+    row_bytes(key.bytes().len() as u64, value_bytes)
+}
+
+/// The same of a key that may be none of ours.
+pub(super) fn row_bytes(key_bytes: u64, stored_bytes: u64) -> i64 {
+    (key_bytes + stored_bytes + ITEM_HEADER_BYTES as u64).cast_signed()
 }
 
 /// The rowids of the keys that share a hash.

@@ -78,9 +78,10 @@ pub(super) const FOLD: &str = "UPDATE item SET recency = ?2, accessed = ?3 WHERE
 /// A stretch of the table, for removing the stalest of it.
 pub(super) const EVICTABLE: &str = concat!(
     "SELECT id, length(key), ",
+    size!(),
+    ", length(value), generation, exptime, stored, accessed, recency, ",
     stored_size!(),
-    ", length(value), generation, exptime, stored, accessed, recency \
-      FROM item WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3"
+    " FROM item WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3"
 );
 
 pub(super) const KEY: &str = "SELECT key FROM item WHERE id = ?1";

@@ -47,6 +47,8 @@ pub(super) struct Writer {
     pub(super) swept: i64,
     pub(super) data_version: i64,
     pub(super) evictor: Evictor,
+    /// As it was last written down.
+    tick: Cell<u32>,
     packer: Packer,
 }
 
@@ -71,10 +73,8 @@ impl Writer {
         let evictor = Evictor::new(options.memory_bytes, &state);
         count_pages(&db, &shared)?;
         shared.budget.settle(shared.used(&Changes::default()));
-        Ok((
-            shared,
-            Self { db, cas, swept: state.swept, data_version, evictor, packer: Packer::default() },
-        ))
+        let (tick, packer) = (Cell::new(evictor.tick()), Packer::default());
+        Ok((shared, Self { db, cas, swept: state.swept, data_version, evictor, tick, packer }))
     }
 
     /// The cas id that the next change gets.
@@ -214,12 +214,13 @@ impl Writer {
 
     /// Commits `changes`, and lets the memory tier and the figures follow.
     pub(super) fn end(&self, shared: &Shared, changes: &Changes) -> Result<(), Trouble> {
-        if (changes.items, changes.bytes) != (0, 0) {
+        // Rows have marks of this tick: it is never behind them.
+        let tick = self.evictor.tick();
+        if (changes.items, changes.bytes) != (0, 0) || tick != self.tick.get() {
             self.db
                 .prepare_cached(sql::COUNT)
                 .and_then(|mut count| {
-                    let (tick, hand) = (self.evictor.tick(), self.evictor.hand());
-                    count.execute(params![changes.items, changes.bytes, tick, hand])
+                    count.execute(params![changes.items, changes.bytes, tick, self.evictor.hand()])
                 })
                 .map_err(|error| self.roll_back(&error))?;
         }
@@ -237,6 +238,7 @@ impl Writer {
                 }
             });
         }
+        self.tick.set(tick);
         let epoch = shared.memory.committed();
         for row in &changes.rows {
             shared.memory.finish(row.hash, row.key.as_key(), row.entry.clone(), epoch);

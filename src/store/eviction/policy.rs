@@ -59,9 +59,11 @@ impl Mark {
         self.0 & READS_MAX
     }
 
-    /// Ticks since the last read.
+    /// Ticks since the last read. A mark that is ahead of the clock, as another program may have written
+    /// one, is new.
     pub(crate) fn age(self, now: u32) -> u32 {
-        now.wrapping_sub(self.tick()) & TICK_MASK
+        let age = now.wrapping_sub(self.tick()) & TICK_MASK;
+        if age > TICK_MASK / 2 { 0 } else { age }
     }
 
     /// The mark after a read now.
