@@ -223,6 +223,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_mark_ahead_of_the_clock_is_new() {
+        assert_eq!(Mark::new(100, 0).age(90), 0);
+        assert_eq!(Mark::new(TICK_MASK - 5, 0).age(4), 10, "the clock has gone round");
+    }
+
+    #[test]
     fn the_oldest_goes_first_unless_it_was_read() {
         let slope = Slope::FULL;
         let mut marks = [0, 10, 20, 30].map(|tick| Mark::new(tick, 0));

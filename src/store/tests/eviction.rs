@@ -155,6 +155,49 @@ fn what_was_hot_is_not_forgotten_by_a_restart() {
 }
 
 #[test]
+fn a_restart_does_not_turn_the_clock_back() {
+    let with = |options: &mut Options| options.items_max = 1_000;
+    let mut bench = Bench::with(with);
+    fill(&mut bench, 0..950, "v");
+    // Of one size: nothing but the clock and the marks changes.
+    (0..12).for_each(|_| fill(&mut bench, 0..450, "w"));
+    let before = bench.store.committer.with_writer(|writer| writer.evictor.tick());
+    assert!(before > 1_000, "{before}");
+    let Bench { directory, clock, store, session, .. } = bench;
+    drop((session, store));
+    let mut options = Options::new(directory.path().join("cache.db"));
+    with(&mut options);
+    let store = Store::open(&options, &clock).unwrap();
+    let (sender, batches) = channel();
+    let (wrote, pieces) = channel();
+    let session = store.session(Arc::new(Returned(sender, wrote)));
+    let mut bench = Bench { directory, clock, store, session, batches, pieces };
+    assert_eq!(bench.store.committer.with_writer(|writer| writer.evictor.tick()), before);
+    fill(&mut bench, 2_000..2_400, "v");
+    let hot = (0..450).filter(|&n| bench.get(&key(n)).is_some()).count();
+    assert!(hot >= 440, "{hot} of 450 are left");
+}
+
+#[test]
+fn what_expires_is_told_by_whether_it_was_fetched() {
+    let mut bench = Bench::new();
+    for name in ["fetched", "not"] {
+        bench.run(vec![(name, set_until("v", 5))]);
+    }
+    assert!(bench.get("fetched").is_some());
+    let insert = "INSERT INTO item (id, key, value, exptime) \
+                  VALUES (8, CAST(printf('%.300c', 'k') AS BLOB), x'7676', 1)";
+    bench.elsewhere().execute(insert, []).unwrap();
+    bench.clock.advance(10);
+    bench.until("all went and were counted", |bench| {
+        let counted = bench.store.metrics().totals().counted;
+        counted.reclaimed_expired == 3 && counted.expired_unfetched == 2
+    });
+    let left = bench.store.snapshot();
+    assert_eq!((left.items, left.bytes), (0, 0), "also what had no key of ours");
+}
+
+#[test]
 fn without_evictions_a_full_budget_answers_errors() {
     let mut bench = Bench::with(|options| {
         options.items_max = 2;
