@@ -15,7 +15,7 @@ CREATE TABLE loose (
 ALTER TABLE state ADD COLUMN chunk INTEGER NOT NULL DEFAULT 0;
 
 -- For people: SELECT * FROM items WHERE key LIKE 'user:%';
-DROP VIEW items;
+DROP VIEW IF EXISTS items;
 CREATE VIEW items AS
 SELECT CAST(key AS TEXT) AS key,
        CASE WHEN marks & 8 THEN json_extract(CAST(value AS TEXT), '$.bytes')
@@ -43,7 +43,7 @@ BEGIN
     SELECT RAISE(ABORT, 'the value is in pieces or compressed: to give it another, set marks = marks & ~24 with it');
 END;
 
-DROP TRIGGER item_updated;
+DROP TRIGGER IF EXISTS item_updated;
 CREATE TRIGGER item_updated AFTER UPDATE OF key, value, flags, marks ON item
 BEGIN
     UPDATE state SET cas = cas + 1,
@@ -60,7 +60,7 @@ BEGIN
     UPDATE item SET cas = (SELECT cas FROM state) WHERE id = NEW.id;
 END;
 
-DROP TRIGGER item_deleted;
+DROP TRIGGER IF EXISTS item_deleted;
 CREATE TRIGGER item_deleted AFTER DELETE ON item
 BEGIN
     UPDATE state SET items = items - 1,

@@ -129,6 +129,10 @@ const _: () = assert!(SENDING_BYTES_MAX < OUTPUT_BYTES_HIGH);
 /// Threads that read pieces for clients.
 pub const SENDERS: usize = 2;
 
+/// Large values that were overwritten or removed and are still in the file, as a client is being sent one,
+/// are charged nothing up to this part of the item budget: the file may be longer by as much.
+pub const HELD_DIVISOR: u64 = 4;
+
 /// Loose pieces that are removed in one transaction, which small requests may have to wait for.
 pub const SWEEP_PIECES_MAX: i64 = 4;
 

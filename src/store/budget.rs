@@ -145,11 +145,10 @@ impl Budget {
             let headers = items.saturating_mul(ITEM_HEADER_BYTES as u64);
             return Amount { bytes: bytes.saturating_sub(headers), items };
         }
-        if !self.evicts {
-            return Amount { bytes, items };
-        }
         let file = self.file_bytes.load(Ordering::Relaxed).saturating_add_signed(more_file);
-        Amount { bytes: bytes.max(file.saturating_sub(FILE_BYTES_FREE_OF_CHARGE)), items }
+        // Where nothing is evicted items are held to the budget to the byte: their pages may take the slack.
+        let slack = if self.evicts { 0 } else { self.slack().0 };
+        Amount { bytes: bytes.max(file.saturating_sub(FILE_BYTES_FREE_OF_CHARGE + slack)), items }
     }
 
     /// What a write is charged where nothing else is stored.
@@ -183,11 +182,7 @@ impl Budget {
     /// pages may take the slack.
     pub(super) fn refuses(&self, used: Amount) -> bool {
         let over = |bound: &Bound, amount: u64| bound.max() > 0 && amount > bound.max();
-        let file = self.file_bytes.load(Ordering::Relaxed);
-        let file = file.saturating_sub(FILE_BYTES_FREE_OF_CHARGE);
-        over(&self.bytes, used.bytes)
-            || over(&self.items, used.items)
-            || over(&self.bytes, file.saturating_sub(self.slack().0))
+        over(&self.bytes, used.bytes) || over(&self.items, used.items)
     }
 
     /// Beyond the budget, in bytes and items.

@@ -16,6 +16,7 @@ use crate::limits::{ACCESSED_VALUE_BYTES_MAX, ITEM_HEADER_BYTES, KEYS_PER_BUCKET
 use crate::store::budget::More;
 use crate::store::eviction::policy::Mark;
 use crate::store::eviction::{Evicted, Evictor, Turn};
+use crate::store::large::Leaving;
 use crate::store::list;
 use crate::store::memory::Entry;
 use crate::store::packed::{self, Packer};
@@ -60,8 +61,8 @@ pub(super) struct Changes {
     pub(super) is_short: bool,
     /// Bytes of values read and written.
     pub(super) moved: usize,
-    /// Values whose pieces have become loose and that nobody is being sent: the id in `loose`, and bytes.
-    pub(super) leaving: Vec<(i64, u64)>,
+    /// Values whose pieces have become loose: the id in `loose`, and bytes.
+    pub(super) leaving: Vec<(i64, Leaving)>,
     /// Pieces have become loose.
     pub(super) loosened: bool,
     /// Each changed key once, with its new row.
