@@ -157,15 +157,9 @@ impl Housekeeping {
 
     fn notice_foreign_commits(&self) {
         let shared = &self.shared;
-        match self.committer.with_writer(|writer| writer.notice_foreign_commit(shared)) {
-            Ok(true) => {
-                shared.metrics.foreign_commits.up();
-                log::info!(
-                    "another program has changed the database: the memory tier starts empty"
-                );
-            }
-            Ok(false) => {}
-            Err(error) => log::warn!("cannot look for other programs' commits: {error}"),
+        let looked = self.committer.with_writer(|writer| writer.notice_foreign_commit(shared));
+        if let Err(error) = looked {
+            log::warn!("cannot look for other programs' commits: {error}");
         }
     }
 

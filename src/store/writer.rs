@@ -163,6 +163,10 @@ impl Writer {
             shared.request_housework();
             return Err(Trouble::Busy);
         }
+        if changes_anything && shared.exceeds(&Changes::default(), Level::Pressing) {
+            // Not by us, if another program has just filled the file.
+            self.notice_foreign_commit(shared).map_err(|error| judge(&error))?;
+        }
         let began = Stamp::now();
         self.begin()?;
         let mut rows = Rows {
@@ -351,7 +355,8 @@ impl Writer {
     }
 
     /// Whether another program has committed since this was last asked. Our own commits do not count
-    /// on this connection.
+    /// on this connection. What it stored beyond the budget goes in the background, as where a budget
+    /// is lowered: no client caused it, so none should wait for it.
     pub(super) fn notice_foreign_commit(&mut self, shared: &Shared) -> rusqlite::Result<bool> {
         let version = data_version(&self.db)?;
         if version == self.data_version {
@@ -361,6 +366,14 @@ impl Writer {
         shared.reload(state(&self.db)?);
         shared.memory.distrust();
         shared.large.request_sweep();
+        shared.budget.yield_to_what_is_stored();
+        count_pages(&self.db, shared)?;
+        shared.budget.settle(shared.used(&Changes::default()));
+        if shared.exceeds(&Changes::default(), Level::Budget) {
+            shared.make_room();
+        }
+        shared.metrics.foreign_commits.up();
+        log::info!("another program has changed the database: the memory tier starts empty");
         Ok(true)
     }
 }

@@ -345,3 +345,26 @@ fn many_that_expire_at_once_leave_soon_and_nobody_waits() {
     let counted = bench.store.metrics().totals().counted;
     assert_eq!((counted.reclaimed_expired, counted.evicted), (20_000, 0));
 }
+
+#[test]
+fn what_others_store_beyond_the_budget_is_no_client_s_to_remove() {
+    let mut bench = Bench::with(|options| {
+        options.items_max = 1_000;
+        options.disk_bytes_max = 4 << 20;
+    });
+    fill(&mut bench, 0..900, "v");
+    let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+         INSERT INTO item (id, key, value) \
+         SELECT (random() >> 4) * 8, CAST('other' || i AS BLOB), zeroblob(400) FROM n";
+    bench.elsewhere().execute(many, []).unwrap();
+    bench
+        .until("it is noticed", |bench| bench.store.metrics().totals().counted.foreign_commits > 0);
+    fill(&mut bench, 1_000..1_020, "v");
+    let reclaims = bench.store.metrics().totals().counted.direct_reclaims;
+    assert_eq!(reclaims, 0, "{:?}", bench.store.snapshot());
+    bench.until("housekeeping has evicted", |bench| {
+        let amount = bench.store.shared.used(&rows::Changes::default());
+        amount.items <= 1_000 && amount.bytes <= 4 << 20
+    });
+    check_figures(&mut bench);
+}
