@@ -44,7 +44,6 @@ pub(super) enum Trouble {
 pub(super) struct Writer {
     pub(super) db: Connection,
     cas: CasBlock,
-    pub(super) swept: i64,
     pub(super) data_version: i64,
     pub(super) evictor: Evictor,
     packer: Packer,
@@ -71,10 +70,7 @@ impl Writer {
         let evictor = Evictor::new(options.memory_bytes, &state);
         count_pages(&db, &shared)?;
         shared.budget.settle(shared.used(&Changes::default()));
-        Ok((
-            shared,
-            Self { db, cas, swept: state.swept, data_version, evictor, packer: Packer::default() },
-        ))
+        Ok((shared, Self { db, cas, data_version, evictor, packer: Packer::default() }))
     }
 
     /// The cas id that the next change gets.
@@ -190,6 +186,7 @@ impl Writer {
             outcomes[index] = (Some(outcome), before);
             if changes.is_short && work.len() == 1 {
                 self.end(shared, &changes)?;
+                self.evictor.sweep.reclaimed(&changes);
                 return Ok(None);
             }
             if changes.is_short || changes.moved > BATCH_BYTES_MAX && done + 1 < work.len() {
@@ -199,6 +196,7 @@ impl Writer {
             }
         }
         self.end(shared, &changes)?;
+        self.evictor.sweep.reclaimed(&changes);
         shared.metrics.committed(work.len(), began.elapsed());
         self.cas = cas;
         for (work, outcome) in work.iter_mut().zip(outcomes) {
