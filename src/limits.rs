@@ -221,9 +221,11 @@ pub const STRETCH_SHARE_IN_COMMIT: usize = 4;
 /// for no more. A stretch is a fraction of a millisecond.
 pub const STRETCHES_PER_COMMIT: usize = 32;
 
-/// Bytes of values that one transaction evicts before it evicts no more: their pages are to be freed
-/// one by one.
-pub const EVICTED_BYTES_PER_COMMIT: u64 = 8 << 20;
+/// Bytes of values that a transaction which needs room removes before it removes no more: their pages
+/// are freed one by one, a megabyte in some milliseconds.
+pub const REMOVED_BYTES_PER_COMMIT: u64 = 8 << 20;
+/// The same of one transaction of housekeeping, which nobody needs at once: a value of full size.
+pub const REMOVED_BYTES_PER_STEP: u64 = 1 << 20;
 
 /// Evictions that one transaction of housekeeping makes before others have their turn, in stretches.
 pub const STRETCHES_PER_STEP: usize = 8;

@@ -138,6 +138,12 @@ impl Budget {
         self.items.set(max);
     }
 
+    /// More is stored than anybody was asked about: it stands for the limits until it has settled.
+    pub(super) fn yield_to_what_is_stored(&self) {
+        self.bytes.set(self.bytes_max());
+        self.items.set(self.items_max());
+    }
+
     /// What these figures of the database are charged, and so many bytes more of its file, or less.
     pub(super) fn charged(&self, bytes: i64, items: i64, more_file: i64) -> Amount {
         let (bytes, items) = (u64::try_from(bytes).unwrap_or(0), u64::try_from(items).unwrap_or(0));

@@ -20,7 +20,7 @@ use crate::clock::Stamp;
 use crate::limits::{STRETCHES_PER_COMMIT, SWEEP_LISTS_MAX, SWEEP_PIECES_MAX};
 use crate::store::budget::More;
 use crate::store::commit::{BUSY_MAX, BUSY_PAUSE, Committer};
-use crate::store::eviction::Turn;
+use crate::store::eviction::{Bounds, Turn};
 use crate::store::large::{Job, Piece};
 use crate::store::list;
 use crate::store::packed::{self, PACKED};
@@ -213,7 +213,8 @@ fn make_room(
         return Ok(true);
     }
     let more = More { bytes: (piece.data.len() as u64).cast_signed(), ..More::default() };
-    let turn = Turn { db: &writer.db, shared, now: shared.clock.now(), share: 0, keep: None };
+    let (now, bounds) = (shared.clock.now(), Bounds::commit());
+    let turn = Turn { db: &writer.db, shared, now, share: 0, keep: None, bounds };
     let mut stretches_left = STRETCHES_PER_COMMIT;
     writer.evictor.make_room(turn, more, &mut stretches_left, changes)
 }

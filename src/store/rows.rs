@@ -15,7 +15,7 @@ use crate::clock::Seconds;
 use crate::limits::{ACCESSED_VALUE_BYTES_MAX, ITEM_HEADER_BYTES, KEYS_PER_BUCKET};
 use crate::store::budget::More;
 use crate::store::eviction::policy::Mark;
-use crate::store::eviction::{Evicted, Evictor, Turn};
+use crate::store::eviction::{Bounds, Evicted, Evictor, Turn};
 use crate::store::large::Leaving;
 use crate::store::list;
 use crate::store::memory::Entry;
@@ -54,9 +54,12 @@ pub(super) struct Changes {
     pub(super) expired: u64,
     pub(super) flushed: u64,
     pub(super) expired_unfetched: u64,
-    /// Living ones that it removed, and the bytes of their values.
+    /// Living ones that it removed.
     pub(super) evicted: Vec<(KeyBuf, Evicted, Mark)>,
-    pub(super) evicted_bytes: u64,
+    /// Bytes of values in the rows that went, living or dead.
+    pub(super) removed_bytes: u64,
+    /// Up to here a generation's dead are gone.
+    pub(super) reclaimed: Option<(i64, i64)>,
     /// An operation has not found the room that it could have found in another transaction.
     pub(super) is_short: bool,
     /// Bytes of values read and written.
@@ -246,8 +249,14 @@ impl Rows<'_> {
             items: i64::from(found.id.is_none()),
             written: join::written_before(op),
         };
-        let turn =
-            Turn { db: self.db, shared: self.shared, now: self.now, share: 0, keep: found.id };
+        let turn = Turn {
+            db: self.db,
+            shared: self.shared,
+            now: self.now,
+            share: 0,
+            keep: found.id,
+            bounds: Bounds::commit(),
+        };
         let fits = self.evictor.make_room(turn, more, &mut self.stretches_left, changes)?;
         Ok(if fits { None } else { FULL })
     }

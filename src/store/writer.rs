@@ -44,7 +44,6 @@ pub(super) enum Trouble {
 pub(super) struct Writer {
     pub(super) db: Connection,
     cas: CasBlock,
-    pub(super) swept: i64,
     pub(super) data_version: i64,
     pub(super) evictor: Evictor,
     /// As it was last written down.
@@ -74,7 +73,7 @@ impl Writer {
         count_pages(&db, &shared)?;
         shared.budget.settle(shared.used(&Changes::default()));
         let (tick, packer) = (Cell::new(evictor.tick()), Packer::default());
-        Ok((shared, Self { db, cas, swept: state.swept, data_version, evictor, tick, packer }))
+        Ok((shared, Self { db, cas, data_version, evictor, tick, packer }))
     }
 
     /// The cas id that the next change gets.
@@ -163,6 +162,10 @@ impl Writer {
             shared.request_housework();
             return Err(Trouble::Busy);
         }
+        if changes_anything && shared.exceeds(&Changes::default(), Level::Pressing) {
+            // Not by us, if another program has just filled the file.
+            self.notice_foreign_commit(shared).map_err(|error| judge(&error))?;
+        }
         let began = Stamp::now();
         self.begin()?;
         let mut rows = Rows {
@@ -186,6 +189,7 @@ impl Writer {
             outcomes[index] = (Some(outcome), before);
             if changes.is_short && work.len() == 1 {
                 self.end(shared, &changes)?;
+                self.evictor.sweep.reclaimed(&changes);
                 return Ok(None);
             }
             if changes.is_short || changes.moved > BATCH_BYTES_MAX && done + 1 < work.len() {
@@ -195,6 +199,7 @@ impl Writer {
             }
         }
         self.end(shared, &changes)?;
+        self.evictor.sweep.reclaimed(&changes);
         shared.metrics.committed(work.len(), began.elapsed());
         self.cas = cas;
         for (work, outcome) in work.iter_mut().zip(outcomes) {
@@ -353,7 +358,8 @@ impl Writer {
     }
 
     /// Whether another program has committed since this was last asked. Our own commits do not count
-    /// on this connection.
+    /// on this connection. What it stored beyond the budget goes in the background, as where a budget
+    /// is lowered: no client caused it, so none should wait for it.
     pub(super) fn notice_foreign_commit(&mut self, shared: &Shared) -> rusqlite::Result<bool> {
         let version = data_version(&self.db)?;
         if version == self.data_version {
@@ -363,6 +369,14 @@ impl Writer {
         shared.reload(state(&self.db)?);
         shared.memory.distrust();
         shared.large.request_sweep();
+        shared.budget.yield_to_what_is_stored();
+        count_pages(&self.db, shared)?;
+        shared.budget.settle(shared.used(&Changes::default()));
+        if shared.exceeds(&Changes::default(), Level::Budget) {
+            shared.make_room();
+        }
+        shared.metrics.foreign_commits.up();
+        log::info!("another program has changed the database: the memory tier starts empty");
         Ok(true)
     }
 }

@@ -388,3 +388,98 @@ fn many_that_expire_at_once_leave_soon_and_nobody_waits() {
     let counted = bench.store.metrics().totals().counted;
     assert_eq!((counted.reclaimed_expired, counted.evicted), (20_000, 0));
 }
+
+#[test]
+fn what_others_store_beyond_the_budget_is_no_client_s_to_remove() {
+    let mut bench = Bench::with(|options| {
+        options.items_max = 1_000;
+        options.disk_bytes_max = 4 << 20;
+    });
+    fill(&mut bench, 0..900, "v");
+    let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+         INSERT INTO item (id, key, value) \
+         SELECT (random() >> 4) * 8, CAST('other' || i AS BLOB), zeroblob(400) FROM n";
+    bench.elsewhere().execute(many, []).unwrap();
+    bench
+        .until("it is noticed", |bench| bench.store.metrics().totals().counted.foreign_commits > 0);
+    fill(&mut bench, 1_000..1_020, "v");
+    let reclaims = bench.store.metrics().totals().counted.direct_reclaims;
+    assert_eq!(reclaims, 0, "{:?}", bench.store.snapshot());
+    bench.until("housekeeping has evicted", |bench| {
+        let amount = bench.store.shared.used(&rows::Changes::default());
+        amount.items <= 1_000 && amount.bytes <= 4 << 20
+    });
+    check_figures(&mut bench);
+}
+
+fn flush(bench: &mut Bench) {
+    bench.session.queue(0, Task::Flush { delay: Exptime(0) });
+    bench.session.submit();
+    assert!(bench.next().is_some());
+}
+
+/// Fills a store of large values that all expire, and has a step taken until nothing is left. Returns
+/// the most that went in one.
+fn most_in_a_step(
+    items_max: u64,
+    mut step: impl FnMut(&mut writer::Writer, &Shared) -> Result<bool, writer::Trouble>,
+) -> i64 {
+    let mut bench = Bench::new();
+    let value = "x".repeat(400_000);
+    for n in 0..30 {
+        bench.run(vec![(&key(n), set_until(&value, 60))]);
+    }
+    bench.clock.advance(60);
+    bench.store.set_items_max(items_max);
+    let shared = Arc::clone(&bench.store.shared);
+    let (mut most, mut before) = (0, 30);
+    while before > items_max.cast_signed() {
+        most = most.max(bench.store.committer.with_writer(|writer| {
+            let before = shared.items.load(Ordering::Relaxed);
+            step(writer, &shared).unwrap();
+            before - shared.items.load(Ordering::Relaxed)
+        }));
+        before = shared.items.load(Ordering::Relaxed);
+    }
+    most
+}
+
+#[test]
+fn a_step_of_housekeeping_removes_few_large_values() {
+    let most = most_in_a_step(0, |writer, shared| expiry::step(writer, shared, shared.clock.now()));
+    assert!(most <= 3, "{most} that had expired");
+    let most = most_in_a_step(5, super::super::eviction::step);
+    assert!(most <= 3, "{most} dead ones under the hand");
+}
+
+#[test]
+fn without_evictions_the_dead_make_room_at_once() {
+    let items = |options: &mut Options| options.items_max = 20_000;
+    let bytes = |options: &mut Options| options.disk_bytes_max = 4 << 20;
+    for limit in [items, bytes] {
+        let mut bench = Bench::with(|options| {
+            options.evicts = false;
+            limit(options);
+        });
+        let fill_up = |bench: &mut Bench, exptime: i64| {
+            for first in (0..).step_by(500) {
+                let names: Vec<String> = (first..first + 500).map(key).collect();
+                let ops = names.iter().map(|name| (name.as_str(), set_until("value", exptime)));
+                if !bench.run(ops.collect()).iter().all(is_stored) {
+                    return;
+                }
+            }
+        };
+        fill_up(&mut bench, 60);
+        bench.clock.advance(60);
+        fill(&mut bench, 100_000..101_000, "value");
+        fill_up(&mut bench, 0);
+        flush(&mut bench);
+        fill(&mut bench, 200_000..201_000, "value");
+        fill_up(&mut bench, 0);
+        let lives = bench.get(&key(200_000));
+        assert!(lives.is_some(), "what lives is not removed");
+        assert_eq!(bench.store.metrics().totals().counted.evicted, 0);
+        check_figures(&mut bench);
+    }
+}
