@@ -75,6 +75,8 @@ pub struct Process {
     pub open_files_max: Option<u64>,
     /// `-c`.
     pub connections_max: u64,
+    /// Bytes held in memory for clients.
+    pub held_bytes: u64,
     /// Clients now, so far, and turned away.
     pub connections: u64,
     /// See `connections`.

@@ -298,6 +298,8 @@ impl Shared {
             durability: self.durability,
             schema_version: schema::VERSION,
             wal_is_stuck: self.refuses_writes(),
+            large_arriving_bytes: self.large.arriving_bytes().cast_unsigned(),
+            large_leaving_bytes: self.large.leaving_bytes(),
             is_locked_out: self.is_locked_out(),
             failed: self.has_failed(),
         }

@@ -35,10 +35,11 @@ pub struct Report {
 }
 
 /// What the schema has, and the daemon or its users rely on.
-const OBJECTS: [(&str, &str); 11] = [
+const OBJECTS: [(&str, &str); 15] = [
     ("table", "item"),
     ("table", "chunk"),
     ("table", "loose"),
+    ("table", "replaced"),
     ("table", "state"),
     ("index", "item_exptime"),
     ("view", "items"),
@@ -47,6 +48,9 @@ const OBJECTS: [(&str, &str); 11] = [
     ("trigger", "item_deleted"),
     ("trigger", "item_large_inserted"),
     ("trigger", "item_large_updated"),
+    ("trigger", "item_replacing"),
+    ("trigger", "item_replaced"),
+    ("trigger", "item_moved"),
 ];
 
 const RECOVER: &str = "stop the daemon and keep a copy; restore a backup, or save what can be read \

@@ -147,6 +147,47 @@ fn another_program_changes_what_is_in_pieces() {
 }
 
 #[test]
+fn another_program_replaces_rows() {
+    // With recursive triggers SQLite tells of the row that goes, without them it does not.
+    for recursive in ["ON", "OFF"] {
+        let mut bench = in_pieces();
+        let text = "x".repeat(40);
+        bench.run(["a", "b", "c", "d"].map(|key| (key, set(&text))).into());
+        bench.run(vec![("small", set("12"))]);
+        let elsewhere = bench.elsewhere();
+        elsewhere
+            .execute_batch(&format!(
+                "PRAGMA recursive_triggers = {recursive};
+                 INSERT OR IGNORE INTO item (id, key, value)
+                     SELECT id, key, x'31' FROM item WHERE key = CAST('a' AS BLOB);
+                 INSERT OR REPLACE INTO item (id, key, value)
+                     SELECT id, key, x'31' FROM item WHERE key = CAST('b' AS BLOB);
+                 INSERT INTO item (id, key, value)
+                     SELECT id, key, x'31' FROM item WHERE key = CAST('c' AS BLOB)
+                     ON CONFLICT (id) DO UPDATE SET flags = 7;
+                 REPLACE INTO item (id, key, value)
+                     SELECT id, key, x'313233' FROM item WHERE key = CAST('small' AS BLOB);"
+            ))
+            .unwrap();
+        let moved = "UPDATE OR REPLACE item SET id = (SELECT min(id) FROM item) \
+                     WHERE id = (SELECT max(id) FROM item)";
+        let refusal = elsewhere.execute(moved, []).unwrap_err().to_string();
+        assert!(refusal.contains("another item"), "{refusal}");
+        bench.until("pieces that were replaced go", |bench| {
+            bench.count("loose") == 0 && bench.count("chunk") == 3 * 6
+        });
+        for key in ["a", "c", "d"] {
+            assert_eq!(bench.read(key).as_deref(), Some(&*text), "{key}, triggers {recursive}");
+        }
+        assert_eq!(bench.read("b").as_deref(), Some("1"));
+        assert_eq!(bench.read("small").as_deref(), Some("123"));
+        let snapshot = bench.store.snapshot();
+        let bytes = 3 * (1 + 40 + 59) + (1 + 1 + 59) + (5 + 3 + 59);
+        assert_eq!((snapshot.items, snapshot.bytes), (5, bytes), "triggers {recursive}");
+    }
+}
+
+#[test]
 fn a_full_disk_during_an_upload_refuses_it() {
     let mut bench = Bench::with(|options| options.large_value_bytes = 1_000);
     bench.store.committer.with_writer(|writer| {
