@@ -557,7 +557,7 @@ fn what_is_held_for_clients_is_told() {
     (0..VALUES).for_each(|n| client.set(&format!("v{n}"), "x".repeat(BYTES)));
     // They take nothing: what stands behind the large value waits.
     let mut asked = String::from("gat 0 big\r\n");
-    (0..VALUES).for_each(|n| asked.push_str(&format!("gat 0 v{n}\r\n")));
+    asked.extend((0..VALUES).map(|n| format!("gat 0 v{n}\r\n")));
     let idle: Vec<Client> = (0..CLIENTS)
         .map(|_| {
             let mut client = server.daemon.client();

@@ -129,6 +129,11 @@ impl Leaving {
         self.free_bytes += other.free_bytes;
     }
 
+    /// All of them.
+    pub(super) fn sum(self) -> u64 {
+        self.held_bytes + self.free_bytes
+    }
+
     fn take(&mut self, other: Self) {
         self.held_bytes -= other.held_bytes;
         self.free_bytes -= other.free_bytes;

@@ -299,7 +299,7 @@ impl Shared {
             schema_version: schema::VERSION,
             wal_is_stuck: self.refuses_writes(),
             large_arriving_bytes: self.large.arriving_bytes().cast_unsigned(),
-            large_leaving_bytes: self.large.leaving_bytes(),
+            large_leaving_bytes: self.large.leaving().sum(),
             is_locked_out: self.is_locked_out(),
             failed: self.has_failed(),
         }
