@@ -84,6 +84,7 @@ CREATE TABLE replaced (
 ) STRICT;
 
 CREATE TRIGGER item_replacing BEFORE INSERT ON item
+ WHEN EXISTS (SELECT 1 FROM item WHERE id = NEW.id) OR EXISTS (SELECT 1 FROM replaced)
 BEGIN
     DELETE FROM replaced;
     INSERT INTO replaced (id, bytes, chunks)

@@ -262,6 +262,7 @@ impl Writer {
             shared.metrics.reclaimed_flushed.add(changes.flushed);
             shared.metrics.expired_unfetched.add(changes.expired_unfetched);
         }
+        changes.packing.count(&shared.metrics);
         shared.evicted(&changes.evicted);
         self.look_at_budget(shared, changes);
         note_wal(shared);
