@@ -325,6 +325,11 @@ fn writes(page: &mut Page, figures: &Figures) {
         "Of these, in pages that hold nothing.",
         store.free_bytes,
     );
+    page.counter(
+        "litecached_database_vacuumed_pages_total",
+        "Pages by which the file became shorter.",
+        counted.vacuumed_pages,
+    );
     page.gauge(
         "litecached_wal_bytes",
         "Length of the write-ahead log since it last started over.",
