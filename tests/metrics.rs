@@ -178,6 +178,7 @@ const BOTH: &[(&str, &str, &[&str])] = &[
     ("storage", "disk_read_failures", &["litecached_database_read_failures_total"]),
     ("storage", "file_bytes", &["litecached_database_bytes"]),
     ("storage", "free_bytes", &["litecached_database_free_bytes"]),
+    ("storage", "vacuumed_pages", &["litecached_database_vacuumed_pages_total"]),
     ("storage", "wal_bytes", &["litecached_wal_bytes"]),
     ("storage", "wal_bytes_max", &["litecached_wal_limit_bytes"]),
     ("storage", "wal_file_bytes", &["litecached_wal_file_bytes"]),

@@ -330,6 +330,11 @@ fn writes(page: &mut Page, figures: &Figures) {
         "Of these, in pages that hold nothing.",
         store.free_bytes,
     );
+    page.counter(
+        "litecached_database_vacuumed_pages_total",
+        "Pages by which the file became shorter.",
+        counted.vacuumed_pages,
+    );
     page.gauge(
         "litecached_large_arriving_bytes",
         "Bytes of values in pieces that are arriving, as announced.",

@@ -204,6 +204,13 @@ impl Budget {
         (bytes, (items / BUDGET_SLACK_DIVISOR).max(least))
     }
 
+    /// How long the file may be, free pages included, and how much of that is slack.
+    pub(super) fn file_bytes_max(&self) -> Option<(u64, u64)> {
+        let (max, (slack, _)) = (self.bytes_max(), self.slack());
+        let all = max.saturating_add(slack).saturating_add(FILE_BYTES_FREE_OF_CHARGE);
+        (max > 0 && !self.exact).then_some((all, slack))
+    }
+
     /// So many pages are in use, in bytes.
     pub(super) fn count_file(&self, bytes: u64) {
         self.file_bytes.store(bytes, Ordering::Relaxed);

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use super::*;
+use crate::limits::FILE_BYTES_FREE_OF_CHARGE;
 
 const KIB: u64 = 1 << 10;
 
@@ -23,6 +24,10 @@ fn fill(bench: &mut Bench, numbers: std::ops::Range<usize>, value: &str) {
 
 fn file_bytes(bench: &Bench) -> u64 {
     bench.directory.path().join("cache.db").metadata().unwrap().len()
+}
+
+fn pages(db: &Connection) -> u64 {
+    db.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
 }
 
 /// The figures in `state` are those of the rows.
@@ -353,20 +358,73 @@ fn space_is_given_back_when_most_of_the_file_is_free() {
     let mut bench = Bench::new();
     let large = "x".repeat(100_000);
     fill(&mut bench, 0..400, &large);
-    let pages = |bench: &Bench| -> i64 {
-        let db = bench.elsewhere();
-        db.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap()
-    };
-    assert!(pages(&bench) > 19_500);
+    assert!(pages(&bench.elsewhere()) > 19_500);
     for n in 0..400 {
         bench.run(vec![(&key(n), Op::Delete(Delete::default()))]);
     }
     // 8 MiB of free space stay for what comes next.
-    bench.until("the file is shorter", |bench| pages(bench) <= 9 << 9);
-    assert!(bench.store.metrics().totals().counted.vacuumed_pages > 14_500);
+    let before = pages(&bench.elsewhere());
+    bench.until("the file is shorter", |bench| pages(&bench.elsewhere()) <= 9 << 9);
+    let vacuumed = bench.store.metrics().totals().counted.vacuumed_pages;
+    assert!(vacuumed > 14_500 && vacuumed <= before, "{vacuumed} of {before}");
     fill(&mut bench, 0..10, &large);
     bench.store.close();
     assert!(file_bytes(&bench) < 11 << 20);
+}
+
+#[test]
+fn a_lowered_budget_is_kept_by_the_file_too() {
+    const MIB: u64 = 1 << 20;
+    let mut bench = Bench::with(|options| options.disk_bytes_max = 20 * MIB);
+    fill(&mut bench, 0..8_000, &"x".repeat(1_000));
+    let bytes = |bench: &Bench| pages(&bench.elsewhere()) * 2_048;
+    assert!(bytes(&bench) > 15 * MIB);
+    // Less than a quarter of it becomes free each time, and less than 8 MiB.
+    for mega in [13, 10, 7] {
+        bench.store.set_bytes_max(mega * MIB);
+        let promised = (mega + 1) * MIB + FILE_BYTES_FREE_OF_CHARGE;
+        bench.until("the file is shorter", |bench| bytes(bench) <= promised);
+        assert!(bench.store.snapshot().bytes > mega * MIB / 3, "no more goes than has to");
+    }
+    check_figures(&mut bench);
+    bench.until("the file system has it", |bench| file_bytes(bench) <= bytes(bench));
+}
+
+#[test]
+fn a_file_that_cannot_become_shorter_is_left_alone() {
+    let bench = Bench::new();
+    bench.store.close();
+    let db = bench.elsewhere();
+    let auto_vacuum = |db: &Connection| -> i64 {
+        db.query_row("PRAGMA auto_vacuum", [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(auto_vacuum(&db), 2);
+    db.execute_batch("PRAGMA auto_vacuum = NONE; VACUUM").unwrap();
+    assert_eq!(auto_vacuum(&db), 0);
+    drop(db);
+    let mut bench = bench.reopened();
+    fill(&mut bench, 0..400, &"x".repeat(100_000));
+    for n in 0..400 {
+        bench.run(vec![(&key(n), Op::Delete(Delete::default()))]);
+    }
+    let shared = Arc::clone(&bench.store.shared);
+    let mut vacuum = vacuum::Vacuum::default();
+    for _ in 0..3 {
+        let stepped = bench.store.committer.with_writer(|writer| {
+            shared.wal_frames.store(0, Ordering::Relaxed);
+            let (pages, free) = writer.pages().unwrap();
+            assert!(free > 19_000, "{free} of {pages}");
+            vacuum.step(writer, &shared).unwrap()
+        });
+        assert!(!stepped && !vacuum.has_shortened());
+    }
+    assert_eq!(bench.store.metrics().totals().counted.vacuumed_pages, 0);
+    bench.store.close();
+    // As the log advises.
+    let db = bench.elsewhere();
+    db.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; VACUUM").unwrap();
+    assert_eq!(auto_vacuum(&db), 2);
+    assert!(pages(&db) < 100);
 }
 
 #[test]
