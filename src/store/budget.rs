@@ -3,7 +3,8 @@
 //! Items are charged key, value and 59 bytes each; where the pages that the file uses are more, these
 //! are charged. Three levels follow from a budget: above the first housekeeping evicts, above the
 //! second commits do what they need themselves, above the third writes are refused. What must stay
-//! true: a budget that is lowered stops no write; the levels sink with what is stored.
+//! true: where items may go, a budget that is lowered stops no write, for the levels sink with what is
+//! stored. Where none may (`-M`), it refuses those that need room until there is some, as in memcached.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -12,6 +13,10 @@ use crate::limits::{
     BUDGET_SLACK_ITEMS_LEAST, FILE_BYTES_FREE_OF_CHARGE, ITEM_HEADER_BYTES,
 };
 use crate::store::Options;
+
+/// Rows of a little over half a page leave the rest of it empty; pages that have just been split are half
+/// full, too.
+const PAGES_PER_ROW_BYTES: u64 = 4;
 
 /// Bytes and items: what is stored, or what is to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -223,6 +228,20 @@ impl Budget {
         self.bytes_max() > 0 && uncounted >= self.slack().0 / 16
     }
 
+    /// Whether what was changed since the pages were counted may have brought the file to its limit: a
+    /// row takes up to so many times its bytes.
+    pub(super) fn may_be_full(&self) -> bool {
+        let uncounted = self.uncounted.load(Ordering::Relaxed).saturating_mul(PAGES_PER_ROW_BYTES);
+        let file = self.file_bytes.load(Ordering::Relaxed).saturating_add(uncounted);
+        let max = self.bytes_max();
+        max > 0 && uncounted > 0 && file > max.saturating_add(self.slack().0)
+    }
+
+    /// What was counted has been rolled back.
+    pub(super) fn count_again(&self) {
+        self.uncounted.store(u64::MAX / 2, Ordering::Relaxed);
+    }
+
     /// So much is stored after a commit.
     pub(super) fn settle(&self, used: Amount) {
         self.bytes.settle(used.bytes);
@@ -257,7 +276,8 @@ mod tests {
         assert_eq!(levels(&budget, mega(641)), [true, false, false]);
         assert_eq!(levels(&budget, mega(646)), [true, true, false]);
         assert_eq!(levels(&budget, mega(651)), [true; 3]);
-        assert!(!budget.refuses(mega(640)) && budget.refuses(amount((640 << 20) + 1, 0)));
+        let refuses = |used| budget.refuses(used);
+        assert!(!refuses(mega(640)) && refuses(amount((640 << 20) + 1, 0)));
         let small = self::budget(1 << 20, 0);
         small.settle(mega(0));
         assert_eq!(levels(&small, amount(5 << 18, 0)), [true, true, false], "a quarter at most");

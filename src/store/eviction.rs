@@ -236,6 +236,7 @@ impl Evictor {
         if (more.bytes, more.items) == (0, 0) {
             return Ok(true);
         }
+        count_pages_if_stale(turn.db, shared, changes)?;
         if !shared.budget.evicts() {
             return self.make_room_of_the_dead(turn, more, stretches_left, changes);
         }
@@ -278,7 +279,10 @@ impl Evictor {
         changes: &mut Changes,
     ) -> rusqlite::Result<bool> {
         let shared = turn.shared;
-        let refuses = |changes: &Changes| shared.budget.refuses(shared.used_with(changes, more));
+        if shared.budget.may_be_full() {
+            count_pages(turn.db, shared)?;
+        }
+        let refuses = |changes: &Changes| shared.refuses(changes, more);
         let mut may_help = !shared.budget.exceeds(shared.budget.alone(more), Level::Budget);
         while refuses(changes) && may_help && *stretches_left > 0 {
             *stretches_left -= 1;
@@ -419,6 +423,21 @@ pub(super) fn step(writer: &mut Writer, shared: &Shared) -> Result<bool, Trouble
     let went = changes.items < 0;
     writer.end(shared, &changes)?;
     Ok(went && shared.exceeds(&Changes::default(), Level::Budget))
+}
+
+/// Counts them again if much has changed, in this transaction too: a row may take far more of the file
+/// than its bytes.
+pub(super) fn count_pages_if_stale(
+    db: &Connection,
+    shared: &Shared,
+    changes: &mut Changes,
+) -> rusqlite::Result<()> {
+    let touched = changes.touched_bytes();
+    let uncounted = touched - std::mem::replace(&mut changes.seen_bytes, touched);
+    if uncounted > 0 && shared.budget.is_stale(uncounted) {
+        count_pages(db, shared)?;
+    }
+    Ok(())
 }
 
 /// Counts the pages that are in use.

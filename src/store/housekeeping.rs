@@ -96,7 +96,8 @@ impl Housekeeping {
                 self.shortens = false;
             }
             self.evict();
-            if self.more_to_sweep || self.swept_at.elapsed() >= SWEEP_EVERY {
+            let asked = self.shared.is_to_sweep();
+            if asked || self.more_to_sweep || self.swept_at.elapsed() >= SWEEP_EVERY {
                 self.swept_at = Stamp::now();
                 self.notice_foreign_commits();
                 self.committer.look_for_lock();

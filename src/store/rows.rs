@@ -64,6 +64,8 @@ pub(super) struct Changes {
     pub(super) is_short: bool,
     /// Bytes of values read and written.
     pub(super) moved: usize,
+    /// Of those that were touched, how many the budget has heard of.
+    pub(super) seen_bytes: u64,
     /// What became of values that were to be compressed.
     pub(super) packing: Packing,
     /// Values whose pieces have become loose: the id in `loose`, and bytes.
@@ -406,6 +408,11 @@ fn write(
 }
 
 impl Changes {
+    /// About how many bytes of the file it has changed.
+    pub(super) fn touched_bytes(&self) -> u64 {
+        self.moved as u64 + self.rows.len() as u64 * ITEM_HEADER_BYTES as u64
+    }
+
     /// Notes a key's new row. Operations are sorted: an earlier one on the same key is the last noted.
     pub(super) fn row(&mut self, hash: u64, key: Key<'_>, entry: Option<Entry>) {
         match self.rows.last_mut() {

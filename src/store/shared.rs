@@ -66,6 +66,8 @@ pub(super) struct Shared {
     eviction_hook: OnceLock<EvictionHook>,
     /// How long the last item that was evicted had been idle.
     evicted_idle_seconds: AtomicU64,
+    /// A flush has left something to sweep.
+    sweep_asked: AtomicBool,
     /// Wakes the housekeeping thread; the flag says that there is something to do now.
     housework: (Mutex<bool>, Condvar),
 }
@@ -120,6 +122,7 @@ impl Shared {
             failure_hook: Mutex::new(None),
             eviction_hook: OnceLock::new(),
             evicted_idle_seconds: AtomicU64::new(0),
+            sweep_asked: AtomicBool::new(false),
             housework: (Mutex::new(false), Condvar::new()),
         }
     }
@@ -143,6 +146,13 @@ impl Shared {
     pub(super) fn flushed(&self, generation: i64) {
         self.generation.store(generation, Ordering::Release);
         self.flush_at.store(0, Ordering::Release);
+        self.sweep_asked.store(true, Ordering::Relaxed);
+        self.request_housework();
+    }
+
+    /// Whether a flush has left something to sweep, asked once for each.
+    pub(super) fn is_to_sweep(&self) -> bool {
+        self.sweep_asked.swap(false, Ordering::Relaxed)
     }
 
     /// A delayed flush has committed.
@@ -221,6 +231,11 @@ impl Shared {
     /// about to leave the file is charged nothing, and what clients are still being sent nothing up to a
     /// part of the budget: to remove other items would not make it leave sooner.
     pub(super) fn used_with(&self, changes: &Changes, more: More) -> Amount {
+        self.amount(changes, more, 0)
+    }
+
+    /// The same with so many bytes of pages more.
+    fn amount(&self, changes: &Changes, more: More, pages: i64) -> Amount {
         let arriving = if self.budget.evicts() {
             0
         } else {
@@ -233,12 +248,19 @@ impl Shared {
         changes.leaving.iter().for_each(|&(_, value)| leaving.add(value));
         let held = leaving.held_bytes.min(self.budget.bytes_max() / HELD_DIVISOR);
         let leaving = (leaving.free_bytes + held).cast_signed();
-        self.budget.charged(bytes, items, more.bytes - more.written - leaving)
+        self.budget.charged(bytes, items, more.bytes - more.written - leaving + pages)
     }
 
     /// Whether that is beyond a level.
     pub(super) fn exceeds(&self, changes: &Changes, level: Level) -> bool {
         self.budget.exceeds(self.used(changes), level)
+    }
+
+    /// Whether a write that adds so much must be refused after these changes, where nothing is evicted.
+    pub(super) fn refuses(&self, changes: &Changes, more: More) -> bool {
+        // A row may need a page of its own, and one more for where that is.
+        let pages = (2 * self.page_bytes).cast_signed();
+        self.budget.refuses(self.amount(changes, more, pages))
     }
 
     /// Asks housekeeping to evict, once until it has.

@@ -81,7 +81,7 @@ impl Session {
             let refuses = |old: u64| {
                 let more =
                     More { bytes: item.saturating_sub(old).cast_signed(), ..More::default() };
-                shared.budget.refuses(shared.used_with(&Changes::default(), more))
+                shared.refuses(&Changes::default(), more)
             };
             // What it replaces makes room.
             if refuses(0) && refuses(self.size_of(key)?) {

@@ -184,7 +184,10 @@ impl Writer {
             let (outcome, before) =
                 match rows.operate(*hash, key.as_key(), op, &mut cas, &mut changes) {
                     Ok(done) => done,
-                    Err(error) => return Err(self.roll_back(&error)),
+                    Err(error) => {
+                        shared.budget.count_again();
+                        return Err(self.roll_back(&error));
+                    }
                 };
             outcomes[index] = (Some(outcome), before);
             if changes.is_short && work.len() == 1 {
@@ -193,6 +196,7 @@ impl Writer {
                 return Ok(None);
             }
             if changes.is_short || changes.moved > BATCH_BYTES_MAX && done + 1 < work.len() {
+                shared.budget.count_again();
                 self.run("ROLLBACK")
                     .map_err(|error| Trouble::Fatal(format!("a rollback failed: {error}")))?;
                 return Err(Trouble::TooMuch);
@@ -271,9 +275,9 @@ impl Writer {
 
     /// Has the budget follow what is stored, and room made where there is too little.
     fn look_at_budget(&self, shared: &Shared, changes: &Changes) {
-        let touched = changes.moved as u64 + changes.rows.len() as u64 * ITEM_HEADER_BYTES as u64;
-        if touched > 0
-            && shared.budget.is_stale(touched)
+        let uncounted = changes.touched_bytes() - changes.seen_bytes;
+        if uncounted > 0
+            && shared.budget.is_stale(uncounted)
             && let Err(error) = count_pages(&self.db, shared)
         {
             log::debug!("cannot count the pages in use: {error}");
@@ -390,8 +394,8 @@ fn order(shared: &Shared, work: &[&mut Work]) -> Vec<usize> {
     let beside = KEY_BYTES_MAX + ITEM_HEADER_BYTES;
     let bytes: usize = work.iter().map(|work| work.task.value_bytes() + beside).sum();
     let (bytes, items) = ((bytes as u64).cast_signed(), (work.len() as u64).cast_signed());
-    let used = shared.used_with(&Changes::default(), More { bytes, items, written: 0 });
-    if shared.budget.evicts() || !shared.budget.refuses(used) {
+    let more = More { bytes, items, written: 0 };
+    if shared.budget.evicts() || !shared.refuses(&Changes::default(), more) {
         order.sort_by_key(|&index| work[index].task.hash());
     }
     order

@@ -541,3 +541,35 @@ fn without_evictions_the_dead_make_room_at_once() {
         check_figures(&mut bench);
     }
 }
+
+fn pages_bytes(bench: &Bench) -> u64 {
+    let pages: i64 =
+        bench.elsewhere().query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+    pages.unsigned_abs() * 2 * KIB
+}
+
+/// What the README promises of the file: the budget, the slack, and what is free of charge.
+fn promised(budget: u64) -> u64 {
+    budget + 1_024 * KIB + 64 * KIB
+}
+
+#[test]
+fn no_transaction_makes_the_file_longer_than_promised() {
+    let budget = 8 << 20;
+    for evicts in [true, false] {
+        let mut bench = Bench::with(|options| {
+            options.disk_bytes_max = budget;
+            options.evicts = evicts;
+        });
+        // A page each: nearly twice what an item is charged.
+        let value = "x".repeat(1_100);
+        for first in (0..20 * 500).step_by(500) {
+            let names: Vec<String> = (first..first + 500).map(key).collect();
+            let ops = names.iter().map(|name| (name.as_str(), set(&value))).collect();
+            let outcomes = bench.run(ops);
+            assert!(!evicts || outcomes.iter().all(is_stored));
+            let long = pages_bytes(&bench);
+            assert!(long <= promised(budget), "{long} after {first}, evicts: {evicts}");
+        }
+    }
+}
