@@ -143,6 +143,7 @@ fn remove(
         dead.fetched || shared.recency.last(hash).is_some()
     };
     let unfetched = found.iter().filter(|dead| !was_fetched(dead)).count();
+    found.iter().for_each(|dead| shared.recency.forget(dead.id.cast_unsigned()));
     shared.metrics.expired_unfetched.add(unfetched as u64);
     Ok(found.len() as u64)
 }

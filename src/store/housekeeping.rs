@@ -16,6 +16,7 @@ use crate::store::commit::{BUSY_PAUSE, Committer};
 use crate::store::eviction;
 use crate::store::expiry::Sweeper;
 use crate::store::open::beside;
+use crate::store::recency::kept;
 use crate::store::rows::{Changes, write_accessed};
 use crate::store::shared::Shared;
 use crate::store::vacuum::Vacuum;
@@ -54,6 +55,8 @@ struct Housekeeping {
     more_to_sweep: bool,
     more_to_evict: bool,
     vacuum: Vacuum,
+    more_to_remember: bool,
+    kept_at: Stamp,
     /// A checkpoint is to make the file shorter.
     shortens: bool,
     /// The loops' commits when the last step ended.
@@ -77,6 +80,8 @@ pub(super) fn spawn(
         more_to_sweep: false,
         more_to_evict: false,
         vacuum: Vacuum::default(),
+        more_to_remember: true,
+        kept_at: Stamp::now(),
         shortens: false,
         commits: 0,
     };
@@ -106,40 +111,70 @@ impl Housekeeping {
             }
             if !self.more_to_sweep && !self.more_to_evict {
                 self.vacuum();
+                self.keep_recency();
             }
         }
         if !self.shared.has_failed() {
-            self.write_accessed();
+            self.write_fetches();
             self.checkpointer.finish();
         }
     }
 
-    /// What was fetched lately is known after a restart too, the latest first, as far as time and disk
-    /// have room for it. Nothing depends on it: what the disk or another program refuses is left.
-    fn write_accessed(&self) {
-        let shared = &self.shared;
+    /// What was fetched lately is known after a restart too, as far as time and disk have room for it: the
+    /// table in memory first, then the rows that are small, for who reads them, the latest first. Nothing
+    /// depends on it: what the disk or another program refuses is left.
+    fn write_fetches(&self) {
         let began = Stamp::now();
         let in_time = || began.elapsed() < ACCESSED_TIME_MAX;
+        let written = self.write_recency(in_time).and_then(|()| self.write_accessed(in_time));
+        if let Err(trouble) = written {
+            log::debug!("when items were last fetched was not written down: {trouble:?}");
+        }
+    }
+
+    fn write_recency(&self, in_time: impl Fn() -> bool) -> Result<(), Trouble> {
+        let shared = &self.shared;
+        while in_time() && !shared.wal_is_full() {
+            if !self.committer.with_writer(|writer| kept::write_next(writer, shared))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_accessed(&self, in_time: impl Fn() -> bool) -> Result<(), Trouble> {
+        let shared = &self.shared;
         let mut fetches: Vec<_> = shared.recency.all().collect();
         fetches.sort_unstable_by_key(|&(_, seen)| Reverse(seen.last));
         for some in fetches.chunks_mut(ACCESSED_ROWS_MAX) {
             if shared.wal_is_full() {
-                return;
+                break;
             }
-            let written = self.committer.with_writer(|writer| {
+            let goes_on = self.committer.with_writer(|writer| {
                 writer.begin()?;
-                let goes_on = write_accessed(&writer.db, some, in_time)
+                let goes_on = write_accessed(&writer.db, some, &in_time)
                     .map_err(|error| writer.roll_back(&error))?;
                 writer.end(shared, &Changes::default()).map(|()| goes_on)
-            });
-            match written {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(trouble) => {
-                    log::debug!("when items were last fetched was not written down: {trouble:?}");
-                    return;
-                }
+            })?;
+            if !goes_on {
+                break;
             }
+        }
+        Ok(())
+    }
+
+    /// A part of what is remembered of fetches, if it is time for one.
+    fn keep_recency(&mut self) {
+        if !self.more_to_remember && self.kept_at.elapsed() < kept::pause(&self.shared.recency) {
+            return;
+        }
+        self.kept_at = Stamp::now();
+        let shared = Arc::clone(&self.shared);
+        match self.gently(|writer| kept::step(writer, &shared)) {
+            Ok(more) => self.more_to_remember = more,
+            Err(Trouble::Fatal(why)) => self.shared.fail(&why),
+            // Its turn comes again.
+            Err(Trouble::Busy | Trouble::Refused(_) | Trouble::TooMuch) => {}
         }
     }
 

@@ -35,10 +35,11 @@ pub struct Report {
 }
 
 /// What the schema has, and the daemon or its users rely on.
-const OBJECTS: [(&str, &str); 11] = [
+const OBJECTS: [(&str, &str); 12] = [
     ("table", "item"),
     ("table", "chunk"),
     ("table", "loose"),
+    ("table", "recency"),
     ("table", "state"),
     ("index", "item_exptime"),
     ("view", "items"),
