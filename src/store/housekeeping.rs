@@ -55,8 +55,8 @@ struct Housekeeping {
     more_to_sweep: bool,
     more_to_evict: bool,
     vacuum: Vacuum,
-    more_to_remember: bool,
-    kept_at: Stamp,
+    /// When a part of what is remembered of fetches was last looked for; none before all has been read.
+    kept_at: Option<Stamp>,
     /// A checkpoint is to make the file shorter.
     shortens: bool,
     /// The loops' commits when the last step ended.
@@ -80,8 +80,7 @@ pub(super) fn spawn(
         more_to_sweep: false,
         more_to_evict: false,
         vacuum: Vacuum::default(),
-        more_to_remember: true,
-        kept_at: Stamp::now(),
+        kept_at: None,
         shortens: false,
         commits: 0,
     };
@@ -165,16 +164,18 @@ impl Housekeeping {
 
     /// A part of what is remembered of fetches, if it is time for one.
     fn keep_recency(&mut self) {
-        if !self.more_to_remember && self.kept_at.elapsed() < kept::pause(&self.shared.recency) {
+        let pause = kept::pause(&self.shared.recency);
+        if self.kept_at.is_some_and(|kept_at| kept_at.elapsed() < pause) {
             return;
         }
-        self.kept_at = Stamp::now();
         let shared = Arc::clone(&self.shared);
         match self.gently(|writer| kept::step(writer, &shared)) {
-            Ok(more) => self.more_to_remember = more,
+            Ok(more) => self.kept_at = (!more).then(Stamp::now),
             Err(Trouble::Fatal(why)) => self.shared.fail(&why),
             // Its turn comes again.
-            Err(Trouble::Busy | Trouble::Refused(_) | Trouble::TooMuch) => {}
+            Err(Trouble::Busy | Trouble::Refused(_) | Trouble::TooMuch) => {
+                self.kept_at = Some(Stamp::now());
+            }
         }
     }
 
