@@ -258,6 +258,9 @@ pub const ACCESSED_VALUE_BYTES_MAX: i64 = 4 << 10;
 /// How long that may take, whatever the disk: a restart is not to be felt.
 pub const ACCESSED_WRITE_MS_MAX: u64 = 500;
 
+/// Fetches of which that is tried, the latest: about what that time has room for.
+pub const ACCESSED_FETCHES_MAX: usize = 1 << 17;
+
 /// Rows of it in one transaction, before the WAL's limit is looked at again.
 pub const ACCESSED_ROWS_MAX: usize = 512;
 const _: () = assert!(

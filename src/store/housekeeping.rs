@@ -8,15 +8,15 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::clock::Stamp;
-use crate::limits::{ACCESSED_ROWS_MAX, ACCESSED_WRITE_MS_MAX};
+use crate::clock::{Seconds, Stamp};
+use crate::limits::{ACCESSED_FETCHES_MAX, ACCESSED_ROWS_MAX, ACCESSED_WRITE_MS_MAX};
 use crate::store::budget::Level;
 use crate::store::checkpoint::Checkpointer;
 use crate::store::commit::{BUSY_PAUSE, Committer};
 use crate::store::eviction;
 use crate::store::expiry::Sweeper;
 use crate::store::open::beside;
-use crate::store::recency::kept;
+use crate::store::recency::{Seen, kept};
 use crate::store::rows::{Changes, write_accessed};
 use crate::store::shared::Shared;
 use crate::store::vacuum::Vacuum;
@@ -55,6 +55,8 @@ struct Housekeeping {
     more_to_sweep: bool,
     more_to_evict: bool,
     vacuum: Vacuum,
+    /// What was fetched earlier is in its row, or was left out then.
+    began: Seconds,
     /// When a part of what is remembered of fetches was last looked for; none before all has been read.
     kept_at: Option<Stamp>,
     /// A checkpoint is to make the file shorter.
@@ -70,6 +72,7 @@ pub(super) fn spawn(
     committer: Arc<Committer>,
     checkpointer: Checkpointer,
 ) -> JoinHandle<()> {
+    let began = shared.clock.now();
     let mut housekeeping = Housekeeping {
         path: path.to_owned(),
         shared,
@@ -80,6 +83,7 @@ pub(super) fn spawn(
         more_to_sweep: false,
         more_to_evict: false,
         vacuum: Vacuum::default(),
+        began,
         kept_at: None,
         shortens: false,
         commits: 0,
@@ -143,8 +147,7 @@ impl Housekeeping {
 
     fn write_accessed(&self, in_time: impl Fn() -> bool) -> Result<(), Trouble> {
         let shared = &self.shared;
-        let mut fetches: Vec<_> = shared.recency.all().collect();
-        fetches.sort_unstable_by_key(|&(_, seen)| Reverse(seen.last));
+        let mut fetches = latest(shared.recency.all().filter(|(_, seen)| seen.last >= self.began));
         for some in fetches.chunks_mut(ACCESSED_ROWS_MAX) {
             if shared.wal_is_full() {
                 break;
@@ -297,4 +300,19 @@ impl Housekeeping {
             }
         }
     }
+}
+
+/// The latest of these, as many as there may be time for, in little memory.
+fn latest(fetches: impl Iterator<Item = (u64, Seen)>) -> Vec<(u64, Seen)> {
+    let order = |&(_, seen): &(u64, Seen)| Reverse(seen.last);
+    let mut found = Vec::new();
+    for fetch in fetches {
+        found.push(fetch);
+        if found.len() == 2 * ACCESSED_FETCHES_MAX {
+            found.select_nth_unstable_by_key(ACCESSED_FETCHES_MAX, order);
+            found.truncate(ACCESSED_FETCHES_MAX);
+        }
+    }
+    found.sort_unstable_by_key(order);
+    found
 }
