@@ -11,7 +11,7 @@ ALTER TABLE state ADD COLUMN tick INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE state ADD COLUMN hand INTEGER NOT NULL DEFAULT 0;
 
 -- What another program stores is as new as what a client does.
-DROP TRIGGER item_inserted;
+DROP TRIGGER IF EXISTS item_inserted;
 CREATE TRIGGER item_inserted AFTER INSERT ON item
 BEGIN
     UPDATE state SET cas = cas + 1, items = items + 1,

@@ -24,7 +24,7 @@ CREATE TABLE recency (
 ALTER TABLE state ADD COLUMN chunk INTEGER NOT NULL DEFAULT 0;
 
 -- For people: SELECT * FROM items WHERE key LIKE 'user:%';
-DROP VIEW items;
+DROP VIEW IF EXISTS items;
 CREATE VIEW items AS
 SELECT CAST(key AS TEXT) AS key,
        CASE WHEN marks & 8 THEN json_extract(CAST(value AS TEXT), '$.bytes')
@@ -52,7 +52,7 @@ BEGIN
     SELECT RAISE(ABORT, 'the value is in pieces or compressed: to give it another, set marks = marks & ~24 with it');
 END;
 
-DROP TRIGGER item_updated;
+DROP TRIGGER IF EXISTS item_updated;
 CREATE TRIGGER item_updated AFTER UPDATE OF key, value, flags, marks ON item
 BEGIN
     UPDATE state SET cas = cas + 1,
@@ -69,7 +69,7 @@ BEGIN
     UPDATE item SET cas = (SELECT cas FROM state) WHERE id = NEW.id;
 END;
 
-DROP TRIGGER item_deleted;
+DROP TRIGGER IF EXISTS item_deleted;
 CREATE TRIGGER item_deleted AFTER DELETE ON item
 BEGIN
     UPDATE state SET items = items - 1,
@@ -80,4 +80,45 @@ BEGIN
     INSERT INTO loose (id, chunks)
     SELECT json_extract(CAST(OLD.value AS TEXT), '$.chunks[0][0]'), CAST(OLD.value AS TEXT)
      WHERE OLD.marks & 8;
+    DELETE FROM replaced WHERE id = OLD.id;
+END;
+
+-- INSERT OR REPLACE removes the row in its way without item_deleted, unless recursive_triggers is on.
+-- That row is noted before an insert, and counted as removed after it, if item_deleted has not done so.
+-- What is noted of an insert that comes to nothing stays until the next one.
+CREATE TABLE replaced (
+    id     INTEGER PRIMARY KEY,             -- of the row in the way
+    bytes  INTEGER NOT NULL,                -- of its key and value, and 59
+    chunks TEXT                             -- its value, if that is in pieces
+) STRICT;
+
+CREATE TRIGGER item_replacing BEFORE INSERT ON item
+ WHEN EXISTS (SELECT 1 FROM item WHERE id = NEW.id) OR EXISTS (SELECT 1 FROM replaced)
+BEGIN
+    DELETE FROM replaced;
+    INSERT INTO replaced (id, bytes, chunks)
+    SELECT id,
+           length(key) + 59 + CASE WHEN marks & 8
+                                   THEN json_extract(CAST(value AS TEXT), '$.bytes')
+                                   ELSE length(value) END,
+           CASE WHEN marks & 8 THEN CAST(value AS TEXT) END
+      FROM item WHERE id = NEW.id;
+END;
+
+CREATE TRIGGER item_replaced AFTER INSERT ON item
+ WHEN EXISTS (SELECT 1 FROM replaced WHERE id = NEW.id)
+BEGIN
+    UPDATE state SET (items, bytes) =
+        (SELECT items - 1, state.bytes - replaced.bytes FROM replaced WHERE id = NEW.id);
+    INSERT INTO loose (id, chunks)
+    SELECT json_extract(chunks, '$.chunks[0][0]'), chunks FROM replaced
+     WHERE id = NEW.id AND chunks NOT NULL;
+    DELETE FROM replaced;
+END;
+
+-- UPDATE OR REPLACE would do the same.
+CREATE TRIGGER item_moved BEFORE UPDATE OF id ON item
+ WHEN NEW.id <> OLD.id AND EXISTS (SELECT 1 FROM item WHERE id = NEW.id)
+BEGIN
+    SELECT RAISE(ABORT, 'another item has this id: delete it first');
 END;

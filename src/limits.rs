@@ -129,6 +129,10 @@ const _: () = assert!(SENDING_BYTES_MAX < OUTPUT_BYTES_HIGH);
 /// Threads that read pieces for clients.
 pub const SENDERS: usize = 2;
 
+/// Large values that were overwritten or removed and are still in the file, as a client is being sent one,
+/// are charged nothing up to this part of the item budget: the file may be longer by as much.
+pub const HELD_DIVISOR: u64 = 4;
+
 /// Loose pieces that are removed in one transaction, which small requests may have to wait for.
 pub const SWEEP_PIECES_MAX: i64 = 4;
 
@@ -226,9 +230,11 @@ pub const STRETCH_SHARE_IN_COMMIT: usize = 4;
 /// for no more. A stretch is a fraction of a millisecond.
 pub const STRETCHES_PER_COMMIT: usize = 32;
 
-/// Bytes of values that one transaction evicts before it evicts no more: their pages are to be freed
-/// one by one.
-pub const EVICTED_BYTES_PER_COMMIT: u64 = 8 << 20;
+/// Bytes of values that a transaction which needs room removes before it removes no more: their pages
+/// are freed one by one, a megabyte in some milliseconds.
+pub const REMOVED_BYTES_PER_COMMIT: u64 = 8 << 20;
+/// The same of one transaction of housekeeping, which nobody needs at once: a value of full size.
+pub const REMOVED_BYTES_PER_STEP: u64 = 1 << 20;
 
 /// Evictions that one transaction of housekeeping makes before others have their turn, in stretches.
 pub const STRETCHES_PER_STEP: usize = 8;

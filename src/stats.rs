@@ -75,6 +75,8 @@ pub struct Process {
     pub open_files_max: Option<u64>,
     /// `-c`.
     pub connections_max: u64,
+    /// Bytes held in memory for clients.
+    pub held_bytes: u64,
     /// Clients now, so far, and turned away.
     pub connections: u64,
     /// See `connections`.
@@ -251,6 +253,7 @@ pub fn storage(figures: &Figures) -> Lines {
         ("disk_read_failures", storage.counted.read_failures),
         ("file_bytes", store.file_bytes),
         ("free_bytes", store.free_bytes),
+        ("vacuumed_pages", storage.counted.vacuumed_pages),
         ("wal_bytes", store.wal_bytes),
         ("wal_bytes_max", store.wal_bytes_max),
         ("wal_file_bytes", store.wal_file_bytes),

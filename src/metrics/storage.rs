@@ -99,18 +99,6 @@ impl Storage {
         self.commit.record(took);
     }
 
-    /// It was tried to compress a value of so many bytes, and so many stand in the file for it.
-    pub fn packed(&self, value_bytes: usize, stored_bytes: Option<usize>) {
-        match stored_bytes {
-            Some(stored_bytes) => {
-                self.packed.up();
-                self.packed_value_bytes.add(value_bytes as u64);
-                self.packed_stored_bytes.add(stored_bytes as u64);
-            }
-            None => self.packed_in_vain.up(),
-        }
-    }
-
     /// Everything but percentiles.
     pub fn totals(&self) -> StorageTotals {
         let (sizes, operations) = self.sizes.seen();

@@ -155,10 +155,12 @@ pub(super) struct Connection {
     /// A value in pieces that it is sending.
     pub(super) arriving: Option<Arriving>,
     pub(super) pending: VecDeque<Slot>,
-    /// Of these, how many will carry a value.
+    /// Of these, how many may carry a value.
     pub(super) pending_values: usize,
     /// Bytes of values, and of what their answers are written by, that wait for their commit.
     pub(super) pending_bytes: usize,
+    /// Bytes of outcomes that are known, and wait behind a value that is being sent.
+    pub(super) answered_bytes: usize,
     /// What comes next must see what waits: until then there is nothing to do.
     pub(super) stalled: bool,
     /// A key of the retrieval line could not be read: the error stands for the rest of the reply.
@@ -194,6 +196,7 @@ impl Connection {
             pending: VecDeque::new(),
             pending_values: 0,
             pending_bytes: 0,
+            answered_bytes: 0,
             stalled: false,
             line_failed: false,
             ending: Ending::Open,

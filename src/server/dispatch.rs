@@ -12,7 +12,6 @@ use crate::cache::{
     Arithmetic, Delete, Direction, Exptime, Fetch, Key, KeyBuf, Op, Outcome, Store,
 };
 use crate::clock::{Seconds, Stamp};
-use crate::limits::{HELD_BYTES_MAX, OUTPUT_BYTES_HIGH};
 use crate::logging::{self, Client};
 use crate::metrics::{Kind, Thread};
 use crate::protocol::encode::{self, Output as _};
@@ -23,7 +22,6 @@ use crate::server::context::Context;
 use crate::server::count::{Counted, count, kind_of};
 use crate::server::inbox::Inbox;
 use crate::server::sender::Sending;
-use crate::server::upload::Arriving;
 use crate::server::watch::{Lane, Reason};
 use crate::stats;
 use crate::store::{Session, Source, Task, Work};
@@ -352,7 +350,6 @@ impl Desk {
         let Slot::Task(pending) = std::mem::replace(place, Slot::EndOfKeys) else {
             unreachable!("it was found just now")
         };
-        connection.pending_values -= usize::from(pending.form.carries_value());
         connection.pending_bytes -= pending.bytes;
         let mut outcome = work.outcome.clone().expect("a batch comes back with all its outcomes");
         self.hide_cas(&mut outcome);
@@ -372,11 +369,14 @@ impl Desk {
         }
         if at == 0 {
             connection.pending.pop_front();
+            connection.pending_values -= usize::from(pending.form.carries_value());
             written(connection, &pending.form, key, &outcome);
             Self::go_on(connection);
         } else {
             let (form, key) = (pending.form, key.map(Key::to_owned));
-            connection.pending[at] = Slot::Answered(Box::new(Answered { form, key, outcome }));
+            let answered = Answered { form, key, outcome };
+            connection.answered_bytes += answered.held_bytes();
+            connection.pending[at] = Slot::Answered(Box::new(answered));
         }
     }
 
@@ -391,6 +391,8 @@ impl Desk {
                 Some(Slot::Ready(answer)) => connection.output.bytes(&answer),
                 Some(Slot::EndOfKeys) => end_of_keys(connection),
                 Some(Slot::Answered(answered)) => {
+                    connection.answered_bytes -= answered.held_bytes();
+                    connection.pending_values -= usize::from(answered.form.carries_value());
                     let Answered { form, key, outcome } = *answered;
                     written(connection, &form, key.as_ref().map(KeyBuf::as_key), &outcome);
                 }
@@ -473,35 +475,6 @@ impl Desk {
             _ => {}
         }
         op
-    }
-
-    /// Keeps what is held for all clients within its bound: beyond it a value that is arriving is
-    /// refused, and a client that does not take its replies is let go.
-    pub(super) fn account(&self, connection: &mut Connection) {
-        let arriving = connection.decoder.arriving_bytes();
-        let waiting = connection.arriving.as_ref().map_or(0, Arriving::waiting);
-        let arriving = arriving + waiting * self.context.store.piece_bytes();
-        let bytes = (arriving + connection.pending_bytes + connection.output.len()) as u64;
-        let before = std::mem::replace(&mut connection.held_bytes, bytes);
-        connection.note_in_value();
-        let account = &self.context.held_bytes;
-        if bytes <= before {
-            account.fetch_sub(before - bytes, Ordering::Relaxed);
-            return;
-        }
-        let held = account.fetch_add(bytes - before, Ordering::Relaxed) + bytes - before;
-        if held <= HELD_BYTES_MAX {
-            return;
-        }
-        if let Some(form) = connection.decoder.abandon_value() {
-            connection.arriving = None;
-            self.metrics.counters.store_no_memory.up();
-            self.metrics.counters.refused_memory.up();
-            say(connection, encode::no_memory_reading(&form));
-        } else if connection.output.len() >= OUTPUT_BYTES_HIGH {
-            log::debug!("client {} does not take its replies and is let go", connection.id);
-            connection.ending = Ending::Now;
-        }
     }
 
     pub(super) fn describe(command: impl FnOnce() -> String) -> Option<Box<str>> {

@@ -11,6 +11,7 @@
 //! - `dispatch`: a request is answered here, or becomes an operation
 //! - `lister`: listings of all keys, on threads beside the loops
 //! - `upload`, `sender`: values in pieces, on their way in and out
+//! - `account`: what is held in memory for clients, and its bound
 //! - `count`, `help`: memcached's counting rules; the answer to `help`
 //! - `inbox`: what other threads have for a loop
 //! - `watch`: clients that are told what others do, served by a thread of their own
@@ -21,6 +22,7 @@
 //! - `context`, `live`: what all threads of a server share, and what of it a reload changes
 
 mod accept;
+mod account;
 mod admin;
 mod connection;
 mod context;

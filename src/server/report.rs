@@ -100,6 +100,7 @@ fn figures(context: &Context) -> Figures {
         uptime: now.0 - context.started.0,
         time: now.0,
         connections_max: context.live.connections_max(),
+        held_bytes: context.held_bytes.load(Ordering::Relaxed),
         connections: connections.current.load(Ordering::Relaxed),
         connections_total: counts.total,
         connections_rejected: counts.rejected,

@@ -109,6 +109,11 @@ impl Sending {
         Self { next: (0, 0), asked: 0, coming: (0, first.count, first.bytes), tail, pieces }
     }
 
+    /// Bytes of memory that it takes, what was read of it aside.
+    pub(super) fn held_bytes(&self) -> usize {
+        std::mem::size_of_val(self.pieces.runs()) + self.tail.len()
+    }
+
     /// The next ids to ask for, at most so many.
     fn ids(&mut self, most: usize) -> Vec<i64> {
         let mut ids = Vec::with_capacity(most);

@@ -210,6 +210,11 @@ fn connections(page: &mut Page, figures: &Figures) {
         "fate",
         &[("sent", totals.log_watcher_sent), ("skipped", totals.log_watcher_skipped)],
     );
+    page.gauge(
+        "litecached_held_bytes",
+        "Bytes held in memory for clients: values that arrive or wait, replies that are not taken.",
+        process.held_bytes,
+    );
     page.counter("litecached_received_bytes_total", "Bytes read from clients.", totals.bytes_read);
     page.counter("litecached_sent_bytes_total", "Bytes sent to clients.", totals.bytes_written);
 }
@@ -324,6 +329,22 @@ fn writes(page: &mut Page, figures: &Figures) {
         "litecached_database_free_bytes",
         "Of these, in pages that hold nothing.",
         store.free_bytes,
+    );
+    page.counter(
+        "litecached_database_vacuumed_pages_total",
+        "Pages by which the file became shorter.",
+        counted.vacuumed_pages,
+    );
+    page.gauge(
+        "litecached_large_arriving_bytes",
+        "Bytes of values in pieces that are arriving, as announced.",
+        store.large_arriving_bytes,
+    );
+    page.gauge(
+        "litecached_large_leaving_bytes",
+        "Bytes of values in pieces that were removed or overwritten and are still in the file, those \
+         that a client is being sent aside.",
+        store.large_leaving_bytes,
     );
     page.gauge(
         "litecached_wal_bytes",

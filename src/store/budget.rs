@@ -138,6 +138,12 @@ impl Budget {
         self.items.set(max);
     }
 
+    /// More is stored than anybody was asked about: it stands for the limits until it has settled.
+    pub(super) fn yield_to_what_is_stored(&self) {
+        self.bytes.set(self.bytes_max());
+        self.items.set(self.items_max());
+    }
+
     /// What these figures of the database are charged, and so many bytes more of its file, or less.
     pub(super) fn charged(&self, bytes: i64, items: i64, more_file: i64) -> Amount {
         let (bytes, items) = (u64::try_from(bytes).unwrap_or(0), u64::try_from(items).unwrap_or(0));
@@ -145,11 +151,10 @@ impl Budget {
             let headers = items.saturating_mul(ITEM_HEADER_BYTES as u64);
             return Amount { bytes: bytes.saturating_sub(headers), items };
         }
-        if !self.evicts {
-            return Amount { bytes, items };
-        }
         let file = self.file_bytes.load(Ordering::Relaxed).saturating_add_signed(more_file);
-        Amount { bytes: bytes.max(file.saturating_sub(FILE_BYTES_FREE_OF_CHARGE)), items }
+        // Where nothing is evicted items are held to the budget to the byte: their pages may take the slack.
+        let slack = if self.evicts { 0 } else { self.slack().0 };
+        Amount { bytes: bytes.max(file.saturating_sub(FILE_BYTES_FREE_OF_CHARGE + slack)), items }
     }
 
     /// What a write is charged where nothing else is stored.
@@ -183,11 +188,7 @@ impl Budget {
     /// pages may take the slack.
     pub(super) fn refuses(&self, used: Amount) -> bool {
         let over = |bound: &Bound, amount: u64| bound.max() > 0 && amount > bound.max();
-        let file = self.file_bytes.load(Ordering::Relaxed);
-        let file = file.saturating_sub(FILE_BYTES_FREE_OF_CHARGE);
-        over(&self.bytes, used.bytes)
-            || over(&self.items, used.items)
-            || over(&self.bytes, file.saturating_sub(self.slack().0))
+        over(&self.bytes, used.bytes) || over(&self.items, used.items)
     }
 
     /// Beyond the budget, in bytes and items.
@@ -201,6 +202,13 @@ impl Budget {
         let items = self.items_max();
         let least = BUDGET_SLACK_ITEMS_LEAST.min(items / 4);
         (bytes, (items / BUDGET_SLACK_DIVISOR).max(least))
+    }
+
+    /// How long the file may be, free pages included, and how much of that is slack.
+    pub(super) fn file_bytes_max(&self) -> Option<(u64, u64)> {
+        let (max, (slack, _)) = (self.bytes_max(), self.slack());
+        let all = max.saturating_add(slack).saturating_add(FILE_BYTES_FREE_OF_CHARGE);
+        (max > 0 && !self.exact).then_some((all, slack))
     }
 
     /// So many pages are in use, in bytes.

@@ -34,16 +34,31 @@ const READERS_WAIT: Duration = Duration::from_millis(20);
 /// attempt itself holds the writer for a moment.
 const HINDERED_WAIT: Duration = Duration::from_millis(500);
 
+/// The same where only the file would become shorter, after the first time in vain, and each doubles it:
+/// that is nothing to hold the writer for again and again.
+const SHORTEN_WAIT: Duration = Duration::from_secs(1);
+
+/// But it becomes no longer than this.
+const SHORTEN_WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// The connection that checkpoints.
 #[derive(Debug)]
 pub(super) struct Checkpointer {
     db: Connection,
     database: Arc<File>,
-    /// After a checkpoint that a reader hindered: not again before there are so many frames, or
-    /// before this long.
-    hindered: Option<(u64, Stamp)>,
+    hindered: Option<Hindered>,
+    /// How long the next checkpoint that only shortens the file waits after one that was hindered.
+    shorten_wait: Duration,
     /// The WAL was full when last looked at: said once, and once when it is over.
     complained: bool,
+}
+
+/// What the last checkpoint left, as a reader was in its way.
+#[derive(Debug, Clone, Copy)]
+struct Hindered {
+    /// With so many frames the WAL has grown much since.
+    frames: u64,
+    since: Stamp,
 }
 
 /// What a checkpoint found and did.
@@ -59,18 +74,19 @@ impl Checkpointer {
     /// end then.
     pub(super) fn connect(path: &Path, database: Arc<File>) -> rusqlite::Result<Self> {
         let db = schema::manager(path, Role::Checkpointer).connect()?;
-        Ok(Self { db, database, hindered: None, complained: false })
+        Ok(Self { db, database, hindered: None, shorten_wait: Duration::ZERO, complained: false })
     }
 
     /// Checkpoints if the WAL has grown enough, or if the file is to become shorter. Returns whether it
     /// did, and nobody was in the way.
     pub(super) fn step(&mut self, shared: &Shared, committer: &Committer, shortens: bool) -> bool {
-        if !shortens && shared.wal_frames.load(Ordering::Relaxed) < shared.checkpoint_frames() {
+        let frames = shared.wal_frames.load(Ordering::Relaxed);
+        let is_due = frames >= shared.checkpoint_frames();
+        if !is_due && !shortens {
             return false;
         }
-        if let Some((frames, since)) = self.hindered
-            && shared.wal_frames.load(Ordering::Relaxed) < frames
-            && since.elapsed() < HINDERED_WAIT
+        if let Some(hindered) = self.hindered
+            && waits(hindered.since.elapsed(), is_due, frames >= hindered.frames, self.shorten_wait)
         {
             return false;
         }
@@ -83,6 +99,10 @@ impl Checkpointer {
             Err(error) => self.failed(shared, &error),
         }
         self.complain(shared);
+        self.shorten_wait = match self.hindered {
+            None => Duration::ZERO,
+            Some(_) => longer(self.shorten_wait, is_due),
+        };
         self.hindered.is_none()
     }
 
@@ -98,7 +118,7 @@ impl Checkpointer {
             ) => {
                 shared.metrics.checkpoints_failed.up();
                 log::warn!("a checkpoint failed: {error}; it will be tried again");
-                self.hindered = Some((u64::MAX, Stamp::now()));
+                self.hindered = Some(Hindered { frames: u64::MAX, since: Stamp::now() });
             }
             _ => shared.fail(&format!("a checkpoint failed: {error}")),
         }
@@ -126,7 +146,7 @@ impl Checkpointer {
             } else {
                 shared.metrics.checkpoints_hindered.up();
                 let frames = progress.frames + shared.checkpoint_frames() / 4;
-                self.hindered = Some((frames, Stamp::now()));
+                self.hindered = Some(Hindered { frames, since: Stamp::now() });
             }
             Ok(())
         })
@@ -172,5 +192,44 @@ impl Checkpointer {
             log::warn!("the WAL could be checkpointed: writes go on");
         }
         self.complained = is_full;
+    }
+}
+
+/// Whether a checkpoint is left for later, so long after one that was hindered.
+fn waits(elapsed: Duration, is_due: bool, has_grown: bool, shorten_wait: Duration) -> bool {
+    if is_due { !has_grown && elapsed < HINDERED_WAIT } else { elapsed < shorten_wait }
+}
+
+/// How long to wait for the next that only shortens the file, after one more that was hindered.
+fn longer(shorten_wait: Duration, was_due: bool) -> Duration {
+    let doubled = if was_due { shorten_wait } else { 2 * shorten_wait };
+    doubled.clamp(SHORTEN_WAIT, SHORTEN_WAIT_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_shortens_the_file_waits_longer_each_time() {
+        let mut wait = Duration::ZERO;
+        let mut seconds = Vec::new();
+        for _ in 0..7 {
+            wait = longer(wait, false);
+            seconds.push(wait.as_secs());
+            assert_eq!(longer(wait, true), wait, "a checkpoint that was due says nothing of it");
+        }
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(longer(Duration::ZERO, true), SHORTEN_WAIT);
+        assert!(waits(Duration::from_secs(29), false, true, wait));
+        assert!(!waits(Duration::from_secs(30), false, false, wait));
+    }
+
+    #[test]
+    fn what_is_due_does_not_wait_for_that() {
+        let soon = Duration::from_millis(499);
+        assert!(waits(soon, true, false, SHORTEN_WAIT_MAX));
+        assert!(!waits(soon, true, true, SHORTEN_WAIT_MAX));
+        assert!(!waits(HINDERED_WAIT, true, false, SHORTEN_WAIT_MAX));
     }
 }

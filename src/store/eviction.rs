@@ -13,10 +13,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::cache::{Deadline, Key, KeyBuf};
 use crate::clock::{Seconds, Stamp};
 use crate::limits::{
-    EVICTED_BYTES_PER_COMMIT, GHOSTS_BYTES_LEAST, GHOSTS_BYTES_MAX, GHOSTS_DIVISOR,
-    KEYS_PER_BUCKET, STRETCH_ROWS, STRETCH_SHARE, STRETCH_SHARE_IN_COMMIT, STRETCHES_PER_STEP,
+    GHOSTS_BYTES_LEAST, GHOSTS_BYTES_MAX, GHOSTS_DIVISOR, KEYS_PER_BUCKET,
+    REMOVED_BYTES_PER_COMMIT, REMOVED_BYTES_PER_STEP, STRETCH_ROWS, STRETCH_SHARE,
+    STRETCH_SHARE_IN_COMMIT, STRETCHES_PER_STEP,
 };
 use crate::store::budget::{Level, More};
+use crate::store::expiry::Sweep;
 use crate::store::rows::{Changes, delete, row_bytes};
 use crate::store::shared::{Shared, State};
 use crate::store::sql;
@@ -25,6 +27,9 @@ use policy::{Clock, Ghosts, Mark, choose};
 
 /// How long housekeeping holds the writer for one step, as near as a stretch.
 const STEP: Duration = Duration::from_millis(1);
+
+/// How long a commit removes dead rows for one operation before it looks whether that was enough.
+const IN_COMMIT: Duration = Duration::from_millis(5);
 
 /// A row of more pages is not written again for its mark: all of them would be.
 const FOLDED_PAGES_MAX: u64 = 4;
@@ -42,6 +47,35 @@ pub struct Evicted {
     pub value_bytes: u64,
 }
 
+/// How much goes in one transaction, for others wait meanwhile: a row goes with all its pages, which are
+/// freed one by one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    began: Stamp,
+    longest: Duration,
+    bytes_max: u64,
+}
+
+impl Bounds {
+    /// Of a step of housekeeping that begins now.
+    pub(super) fn step() -> Self {
+        Self { began: Stamp::now(), longest: STEP, bytes_max: REMOVED_BYTES_PER_STEP }
+    }
+
+    /// Of a commit that needs room from now on.
+    pub(super) fn commit() -> Self {
+        Self { began: Stamp::now(), longest: IN_COMMIT, bytes_max: REMOVED_BYTES_PER_COMMIT }
+    }
+
+    pub(super) fn are_reached(self, changes: &Changes) -> bool {
+        self.allow_no_more(changes) || self.began.elapsed() > self.longest
+    }
+
+    fn allow_no_more(self, changes: &Changes) -> bool {
+        changes.removed_bytes > self.bytes_max
+    }
+}
+
 /// What eviction knows beside the rows. Belongs to whoever writes.
 #[derive(Debug)]
 pub(super) struct Evictor {
@@ -49,6 +83,7 @@ pub(super) struct Evictor {
     ghosts: Ghosts,
     /// Rows behind this id come next.
     hand: i64,
+    pub(super) sweep: Sweep,
 }
 
 /// A row under the hand.
@@ -97,6 +132,7 @@ pub(super) struct Turn<'a> {
     pub(super) share: usize,
     /// This one is being written.
     pub(super) keep: Option<i64>,
+    pub(super) bounds: Bounds,
 }
 
 impl Evictor {
@@ -106,6 +142,7 @@ impl Evictor {
             clock: Clock::new(state.tick),
             ghosts: Ghosts::new(usize::try_from(bytes / 2).unwrap_or(usize::MAX)),
             hand: state.hand,
+            sweep: Sweep::new(state.swept),
         }
     }
 
@@ -147,9 +184,14 @@ impl Evictor {
         let rows = self.look(turn)?;
         let before = changes.items;
         let generation = turn.shared.generation(turn.now);
-        for row in &rows {
+        for (at, row) in rows.iter().enumerate() {
             let is_expired = row.deadline.is_past(turn.now);
             if is_expired || row.generation < generation {
+                if changes.items < before && turn.bounds.are_reached(changes) {
+                    // The rest of the dead is still under the hand.
+                    self.hand = rows[at - 1].id;
+                    break;
+                }
                 remove(turn, row, changes)?;
                 let dead = if is_expired { &mut changes.expired } else { &mut changes.flushed };
                 *dead += 1;
@@ -168,13 +210,12 @@ impl Evictor {
         let mut done = 0;
         for &at in &victims {
             let row = &rows[at];
-            if enough(changes) || has_evicted_enough(changes) {
+            if enough(changes) || turn.bounds.allow_no_more(changes) {
                 break;
             }
             done += 1;
             self.ghosts.put(row.hash(), row.mark.reads());
             let key = remove(turn, row, changes)?;
-            changes.evicted_bytes += row.row_value_bytes;
             changes.evicted.extend(key.map(|key| (key, told(row, turn.now), row.mark)));
         }
         victims.truncate(done);
@@ -195,7 +236,7 @@ impl Evictor {
             return Ok(true);
         }
         if !shared.budget.evicts() {
-            return Ok(!shared.budget.refuses(shared.used_with(changes, more)));
+            return self.make_room_of_the_dead(turn, more, stretches_left, changes);
         }
         let exceeds = |changes: &Changes, level| {
             shared.budget.exceeds(shared.used_with(changes, more), level)
@@ -209,7 +250,10 @@ impl Evictor {
             let is_exact = shared.budget.is_exact();
             let share = if is_exact { STRETCH_SHARE } else { STRETCH_SHARE_IN_COMMIT };
             let turn = Turn { share, ..turn };
-            while exceeds(changes, Level::Pressing) && *stretches_left > 0 {
+            while exceeds(changes, Level::Pressing)
+                && *stretches_left > 0
+                && !turn.bounds.allow_no_more(changes)
+            {
                 *stretches_left -= 1;
                 // All that the stretch may give: those who come next need room, too.
                 let enough = |changes: &Changes| !exceeds(changes, Level::Ease);
@@ -220,7 +264,32 @@ impl Evictor {
             }
         }
         let fits = !exceeds(changes, Level::Full);
-        changes.is_short = !fits && (*stretches_left == 0 || has_evicted_enough(changes));
+        changes.is_short = !fits && (*stretches_left == 0 || turn.bounds.allow_no_more(changes));
+        Ok(fits)
+    }
+
+    /// The same where nothing that lives may go.
+    fn make_room_of_the_dead(
+        &self,
+        turn: Turn<'_>,
+        more: More,
+        stretches_left: &mut usize,
+        changes: &mut Changes,
+    ) -> rusqlite::Result<bool> {
+        let shared = turn.shared;
+        let refuses = |changes: &Changes| shared.budget.refuses(shared.used_with(changes, more));
+        let mut may_help = !shared.budget.exceeds(shared.budget.alone(more), Level::Budget);
+        while refuses(changes) && may_help && *stretches_left > 0 {
+            *stretches_left -= 1;
+            may_help = self.sweep.reclaim(&turn, changes)?;
+            count_pages(turn.db, shared)?;
+            if turn.bounds.allow_no_more(changes) {
+                break;
+            }
+        }
+        let fits = !refuses(changes);
+        // Each transaction looks further.
+        changes.is_short = !fits && may_help;
         Ok(fits)
     }
 
@@ -281,6 +350,7 @@ fn remove(
     }
     delete(turn.db, turn.shared, row.id, row.item_bytes(), changes)?;
     turn.shared.recency.forget(row.hash());
+    changes.removed_bytes += row.row_value_bytes;
     Ok(key.map(Key::to_owned))
 }
 
@@ -317,11 +387,6 @@ fn told(row: &Candidate, now: Seconds) -> Evicted {
     }
 }
 
-/// Whether one transaction should evict no more.
-pub(super) fn has_evicted_enough(changes: &Changes) -> bool {
-    changes.evicted_bytes > EVICTED_BYTES_PER_COMMIT
-}
-
 /// Housekeeping's part: some stretches in one transaction, if more is stored than the budget allows.
 /// Returns whether there may be more to do at once.
 pub(super) fn step(writer: &mut Writer, shared: &Shared) -> Result<bool, Trouble> {
@@ -331,7 +396,7 @@ pub(super) fn step(writer: &mut Writer, shared: &Shared) -> Result<bool, Trouble
         return Ok(false);
     }
     writer.begin()?;
-    let began = Stamp::now();
+    let bounds = Bounds::step();
     let mut changes = Changes::default();
     for _ in 0..STRETCHES_PER_STEP {
         let turn = Turn {
@@ -340,13 +405,14 @@ pub(super) fn step(writer: &mut Writer, shared: &Shared) -> Result<bool, Trouble
             now: shared.clock.now(),
             share: STRETCH_SHARE,
             keep: None,
+            bounds,
         };
         let went = writer
             .evictor
             .stretch(&turn, &mut changes, |changes| !is_over(changes))
             .and_then(|went| count_pages(&writer.db, shared).map(|()| went))
             .map_err(|error| writer.roll_back(&error))?;
-        if !went || !is_over(&changes) || began.elapsed() > STEP {
+        if !went || !is_over(&changes) || bounds.are_reached(&changes) {
             break;
         }
     }

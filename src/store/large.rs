@@ -38,13 +38,13 @@ pub(super) struct Large {
     next_id: AtomicI64,
     /// The last that may be given out.
     end_id: AtomicI64,
-    holds: Mutex<HashMap<u64, Arc<[Run]>>>,
+    /// What is held, each list in the order of ids.
+    holds: Mutex<HashMap<u64, Box<[Run]>>>,
     next_hold: AtomicU64,
     /// Bytes announced by those who are sending values, which no item has yet.
     arriving_bytes: AtomicU64,
-    /// Loose values that nobody holds and that are still in the file: ids in `loose`, and bytes.
-    leaving: Mutex<HashMap<i64, u64>>,
-    leaving_bytes: AtomicU64,
+    /// Loose values that are still in the file: ids in `loose`, and bytes.
+    leaving: Mutex<(HashMap<i64, Leaving>, Leaving)>,
     queue: Mutex<Queue>,
     wake: Condvar,
     /// A checkpoint is on its way: pieces wait, so that it ends.
@@ -82,8 +82,6 @@ pub(super) struct Reserved {
     pub(super) pieces: Pieces,
     /// Nobody wants it any more: what is not written need not be.
     pub(super) given_up: AtomicBool,
-    released: AtomicBool,
-    large: Arc<Large>,
 }
 
 impl Reserved {
@@ -91,25 +89,14 @@ impl Reserved {
     pub(super) fn id(&self) -> i64 {
         self.pieces.runs()[0].first
     }
-
-    /// It is charged for no more as something that is arriving.
-    pub(super) fn release(&self) {
-        if !self.released.swap(true, Ordering::Relaxed) {
-            self.large.arriving_bytes.fetch_sub(self.pieces.bytes(), Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        self.release();
-    }
 }
 
 /// Somebody holds pieces.
 struct Held {
     large: Arc<Large>,
     number: u64,
+    /// Bytes that were announced: they arrive until an item has them, or nobody wants them any more.
+    arriving_bytes: u64,
 }
 
 impl Hold for Held {}
@@ -123,7 +110,33 @@ impl fmt::Debug for Held {
 impl Drop for Held {
     fn drop(&mut self) {
         lock(&self.large.holds).remove(&self.number);
+        self.large.arriving_bytes.fetch_sub(self.arriving_bytes, Ordering::Relaxed);
         self.large.request_sweep();
+    }
+}
+
+/// Bytes of loose values in the file: of those that a client was being sent when they became loose, and
+/// of others, which the sweeper removes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Leaving {
+    pub(super) held_bytes: u64,
+    pub(super) free_bytes: u64,
+}
+
+impl Leaving {
+    pub(super) fn add(&mut self, other: Self) {
+        self.held_bytes += other.held_bytes;
+        self.free_bytes += other.free_bytes;
+    }
+
+    /// All of them.
+    pub(super) fn sum(self) -> u64 {
+        self.held_bytes + self.free_bytes
+    }
+
+    fn take(&mut self, other: Self) {
+        self.held_bytes -= other.held_bytes;
+        self.free_bytes -= other.free_bytes;
     }
 }
 
@@ -131,6 +144,7 @@ impl Drop for Held {
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) piece: Option<Piece>,
+    /// Something may have become loose, or be held no more, since the last job.
     pub(super) sweep: bool,
 }
 
@@ -151,7 +165,6 @@ impl Large {
             next_hold: AtomicU64::new(0),
             arriving_bytes: AtomicU64::new(0),
             leaving: Mutex::default(),
-            leaving_bytes: AtomicU64::new(0),
             // What a daemon left behind that was killed.
             queue: Mutex::new(Queue { sweep: true, ..Queue::default() }),
             wake: Condvar::new(),
@@ -177,23 +190,25 @@ impl Large {
     /// A place for a value that is arriving.
     pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Reserved {
         self.arriving_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let pieces = self.hold(Pieces::new([self.ids(bytes)]));
-        let (given_up, released) = (AtomicBool::new(false), AtomicBool::new(false));
-        Reserved { pieces, given_up, released, large: Arc::clone(self) }
+        let pieces = self.hold_while(Pieces::new([self.ids(bytes)]), bytes);
+        Reserved { pieces, given_up: AtomicBool::new(false) }
     }
 
     /// Keeps pieces from being removed for as long as this or a clone of it lives.
     pub(super) fn hold(self: &Arc<Self>, pieces: Pieces) -> Pieces {
-        let number = self.next_hold.fetch_add(1, Ordering::Relaxed);
-        lock(&self.holds).insert(number, pieces.shared_runs());
-        pieces.held(Arc::new(Held { large: Arc::clone(self), number }))
+        self.hold_while(pieces, 0)
     }
 
-    /// Whether somebody holds one of these.
+    fn hold_while(self: &Arc<Self>, pieces: Pieces, arriving_bytes: u64) -> Pieces {
+        let number = self.next_hold.fetch_add(1, Ordering::Relaxed);
+        lock(&self.holds).insert(number, in_order(pieces.runs()));
+        pieces.held(Arc::new(Held { large: Arc::clone(self), number, arriving_bytes }))
+    }
+
+    /// Whether somebody holds one of these. Takes a moment for each list that is held.
     pub(super) fn is_held(&self, runs: &[Run]) -> bool {
-        let holds = lock(&self.holds);
-        let mut held = holds.values().flat_map(|held| held.iter());
-        held.any(|held| runs.iter().any(|run| run.meets(held)))
+        let runs = in_order(runs);
+        lock(&self.holds).values().any(|held| meet(held, &runs))
     }
 
     /// Bytes announced by those who are sending values.
@@ -201,23 +216,43 @@ impl Large {
         self.arriving_bytes.load(Ordering::Relaxed).cast_signed()
     }
 
-    /// Bytes of loose values that nobody holds: the file will soon have room for as many.
-    pub(super) fn leaving_bytes(&self) -> u64 {
-        self.leaving_bytes.load(Ordering::Relaxed)
+    /// Loose values: the file will have room for as much, soon or when clients have taken them.
+    pub(super) fn leaving(&self) -> Leaving {
+        lock(&self.leaving).1
+    }
+
+    /// What these pieces are, as they become loose.
+    pub(super) fn leaving_of(&self, runs: &[Run]) -> Leaving {
+        let bytes = runs.iter().map(|run| run.bytes).sum();
+        if self.is_held(runs) {
+            Leaving { held_bytes: bytes, free_bytes: 0 }
+        } else {
+            Leaving { held_bytes: 0, free_bytes: bytes }
+        }
     }
 
     /// These are to leave the file.
-    pub(super) fn leave(&self, values: &[(i64, u64)]) {
-        let mut leaving = lock(&self.leaving);
-        leaving.extend(values.iter().copied());
-        self.leaving_bytes.store(leaving.values().sum(), Ordering::Relaxed);
+    pub(super) fn leave(&self, values: &[(i64, Leaving)]) {
+        let (leaving, sum) = &mut *lock(&self.leaving);
+        for &(id, value) in values {
+            if let Some(before) = leaving.insert(id, value) {
+                sum.take(before);
+            }
+            sum.add(value);
+        }
+    }
+
+    /// All of them have.
+    pub(super) fn all_left(&self) {
+        *lock(&self.leaving) = Default::default();
     }
 
     /// This one has left it.
     pub(super) fn left(&self, id: i64) {
-        let mut leaving = lock(&self.leaving);
-        leaving.remove(&id);
-        self.leaving_bytes.store(leaving.values().sum(), Ordering::Relaxed);
+        let (leaving, sum) = &mut *lock(&self.leaving);
+        if let Some(value) = leaving.remove(&id) {
+            sum.take(value);
+        }
     }
 
     /// Has a piece written. Its owner hears of it.
@@ -253,7 +288,7 @@ impl Large {
         if queue.stopping {
             return None;
         }
-        let sweep = std::mem::take(&mut queue.sweep) || more;
+        let sweep = std::mem::take(&mut queue.sweep);
         Some(Job { piece: queue.pieces.pop_front(), sweep })
     }
 
@@ -272,6 +307,27 @@ impl Large {
     pub(super) fn is_checkpointing(&self) -> bool {
         self.checkpointing.load(Ordering::Relaxed)
     }
+}
+
+fn in_order(runs: &[Run]) -> Box<[Run]> {
+    let mut runs: Box<[Run]> = runs.into();
+    runs.sort_unstable_by_key(|run| run.first);
+    runs
+}
+
+/// Whether two lists in order have a piece in common. The runs of one list do not.
+fn meet(mut some: &[Run], mut others: &[Run]) -> bool {
+    while let (Some(one), Some(other)) = (some.first(), others.first()) {
+        if one.meets(other) {
+            return true;
+        }
+        if one.first < other.first {
+            some = &some[1..];
+        } else {
+            others = &others[1..];
+        }
+    }
+    false
 }
 
 /// The last id of a new block. Only the one daemon reserves, so blocks follow each other.

@@ -189,6 +189,26 @@ mod tests {
     }
 
     #[test]
+    fn a_file_whose_owner_dropped_what_he_did_not_need_comes_up() {
+        let (_folder, path) = frozen();
+        let db = schema::change(&path, look::WAIT).unwrap();
+        db.execute_batch(
+            "DROP VIEW items;
+             DROP TRIGGER item_inserted; DROP TRIGGER item_updated; DROP TRIGGER item_deleted;",
+        )
+        .unwrap();
+        drop(db);
+        let (_, items) = content(&path);
+        migrate(&path).unwrap();
+        assert_eq!(content(&path), (schema::VERSION, items));
+        let look = look::open(&path, schema::VERSION).unwrap();
+        let made = "SELECT count(*) FROM sqlite_schema WHERE name IN \
+                    ('items', 'item_inserted', 'item_updated', 'item_deleted')";
+        let made: i64 = look.db.query_row(made, [], |row| row.get(0)).unwrap();
+        assert_eq!(made, 4, "they are there again");
+    }
+
+    #[test]
     fn what_takes_long_is_known_before() {
         let (_folder, path) = frozen();
         let length = path.metadata().unwrap().len();

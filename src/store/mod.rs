@@ -141,6 +141,10 @@ pub struct Snapshot {
     pub schema_version: u32,
     /// The WAL is at its limit and cannot be checkpointed: writes are refused.
     pub wal_is_stuck: bool,
+    /// Bytes of values in pieces that are arriving, as announced.
+    pub large_arriving_bytes: u64,
+    /// Bytes of those that were removed or overwritten, and are still in the file.
+    pub large_leaving_bytes: u64,
     /// Another program keeps the write lock: writes wait for it, and are refused after seconds.
     pub is_locked_out: bool,
     /// Nothing is acknowledged any more; the process is about to end.

@@ -9,6 +9,7 @@ use std::fmt;
 use zstd::bulk::Compressor;
 
 use crate::limits::LARGE_VALUE_BYTES;
+use crate::metrics::Storage;
 
 /// The bit of `item.marks`.
 pub(super) const PACKED: u8 = 16;
@@ -52,6 +53,42 @@ impl Packer {
         // An error says that it does not fit.
         let frame = compressor.compress_to_buffer(value, &mut self.buffer[length.len()..]).ok()?;
         self.buffer.get(..length.len() + frame)
+    }
+}
+
+/// What became of values that were to be compressed.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Packing {
+    /// Compressed, and their bytes before and after.
+    values: u64,
+    value_bytes: u64,
+    stored_bytes: u64,
+    in_vain: u64,
+}
+
+impl Packing {
+    /// A value of so many bytes stands in its row with so many, or as it came.
+    pub(super) fn note(&mut self, value_bytes: usize, stored_bytes: Option<usize>) {
+        match stored_bytes {
+            Some(stored_bytes) => {
+                self.values += 1;
+                self.value_bytes += value_bytes as u64;
+                self.stored_bytes += stored_bytes as u64;
+            }
+            None => self.in_vain += 1,
+        }
+    }
+
+    /// It has been committed.
+    pub(super) fn count(&self, metrics: &Storage) {
+        if self.values > 0 {
+            metrics.packed.add(self.values);
+            metrics.packed_value_bytes.add(self.value_bytes);
+            metrics.packed_stored_bytes.add(self.stored_bytes);
+        }
+        if self.in_vain > 0 {
+            metrics.packed_in_vain.add(self.in_vain);
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::clock::Stamp;
 use crate::limits::{STRETCHES_PER_COMMIT, SWEEP_LISTS_MAX, SWEEP_PIECES_MAX};
 use crate::store::budget::More;
 use crate::store::commit::{BUSY_MAX, BUSY_PAUSE, Committer};
-use crate::store::eviction::Turn;
+use crate::store::eviction::{Bounds, Turn};
 use crate::store::large::{Job, Piece};
 use crate::store::list;
 use crate::store::packed::{self, PACKED};
@@ -80,7 +80,8 @@ impl Thread {
                 owner.wrote(ticket, upload.id(), written);
                 drop(upload);
             }
-            if sweep {
+            self.sweep.again |= sweep;
+            if more || sweep {
                 more = self.sweep();
             }
         }
@@ -212,7 +213,8 @@ fn make_room(
         return Ok(true);
     }
     let more = More { bytes: (piece.data.len() as u64).cast_signed(), ..More::default() };
-    let turn = Turn { db: &writer.db, shared, now: shared.clock.now(), share: 0, keep: None };
+    let (now, bounds) = (shared.clock.now(), Bounds::commit());
+    let turn = Turn { db: &writer.db, shared, now, share: 0, keep: None, bounds };
     let mut stretches_left = STRETCHES_PER_COMMIT;
     writer.evictor.make_room(turn, more, &mut stretches_left, changes)
 }
@@ -224,6 +226,8 @@ struct Sweep {
     after: i64,
     /// What is being removed: its id in `loose`, its pieces, and how many runs of them are gone.
     current: Option<(i64, Pieces, usize)>,
+    /// Something that the round that is under way has passed may have to go.
+    again: bool,
 }
 
 impl Sweep {
@@ -233,7 +237,8 @@ impl Sweep {
         } else {
             true
         };
-        let Some((id, pieces, mut gone)) = self.current.take() else { return Ok(more) };
+        // It stays where it is until it is done with: what fails is tried again.
+        let Some((id, pieces, mut gone)) = self.current.clone() else { return Ok(more) };
         writer.begin()?;
         let mut remove = || -> rusqlite::Result<bool> {
             let mut left = SWEEP_PIECES_MAX;
@@ -249,14 +254,14 @@ impl Sweep {
             writer.db.prepare_cached(sql::NOT_LOOSE)?.execute([id])?;
             Ok(true)
         };
-        // Nobody can have come to hold what no item has: it is asked all the same, beneath the lock.
-        let done = if shared.large.is_held(pieces.runs()) { Ok(true) } else { remove() };
+        let done = remove();
         let done = done.map_err(|error| writer.roll_back(&error))?;
         let pieces_max = usize::try_from(SWEEP_PIECES_MAX).unwrap_or(usize::MAX);
         let moved = shared.large.piece_bytes.saturating_mul(pieces_max);
         writer.end(shared, &Changes { moved, ..Changes::default() })?;
         if done {
             shared.large.left(id);
+            self.current = None;
         } else {
             self.current = Some((id, pieces, gone));
         }
@@ -268,6 +273,9 @@ impl Sweep {
         let mut statement = writer.db.prepare_cached(sql::LOOSE)?;
         let mut rows = statement.query([self.after, SWEEP_LISTS_MAX])?;
         let mut any = false;
+        if self.after == 0 {
+            self.again = false;
+        }
         while let Some(row) = rows.next()? {
             any = true;
             let id: i64 = row.get(0)?;
@@ -285,10 +293,16 @@ impl Sweep {
                 ),
             }
         }
-        if !any {
-            self.after = 0;
+        if any {
+            return Ok(true);
         }
-        Ok(any)
+        if self.after == 0 {
+            shared.large.all_left();
+        }
+        // Anew, if there was a reason since this round began.
+        let again = std::mem::take(&mut self.again);
+        self.after = 0;
+        Ok(again)
     }
 }
 

@@ -15,10 +15,11 @@ use crate::clock::Seconds;
 use crate::limits::{ACCESSED_VALUE_BYTES_MAX, ITEM_HEADER_BYTES, KEYS_PER_BUCKET};
 use crate::store::budget::More;
 use crate::store::eviction::policy::Mark;
-use crate::store::eviction::{Evicted, Evictor, Turn};
+use crate::store::eviction::{Bounds, Evicted, Evictor, Turn};
+use crate::store::large::Leaving;
 use crate::store::list;
 use crate::store::memory::Entry;
-use crate::store::packed::{self, Packer};
+use crate::store::packed::{self, Packer, Packing};
 use crate::store::recency::Seen;
 use crate::store::shared::Shared;
 use crate::store::sql;
@@ -53,15 +54,20 @@ pub(super) struct Changes {
     pub(super) expired: u64,
     pub(super) flushed: u64,
     pub(super) expired_unfetched: u64,
-    /// Living ones that it removed, and the bytes of their values.
+    /// Living ones that it removed.
     pub(super) evicted: Vec<(KeyBuf, Evicted, Mark)>,
-    pub(super) evicted_bytes: u64,
+    /// Bytes of values in the rows that went, living or dead.
+    pub(super) removed_bytes: u64,
+    /// Up to here a generation's dead are gone.
+    pub(super) reclaimed: Option<(i64, i64)>,
     /// An operation has not found the room that it could have found in another transaction.
     pub(super) is_short: bool,
     /// Bytes of values read and written.
     pub(super) moved: usize,
-    /// Values whose pieces have become loose and that nobody is being sent: the id in `loose`, and bytes.
-    pub(super) leaving: Vec<(i64, u64)>,
+    /// What became of values that were to be compressed.
+    pub(super) packing: Packing,
+    /// Values whose pieces have become loose: the id in `loose`, and bytes.
+    pub(super) leaving: Vec<(i64, Leaving)>,
     /// Pieces have become loose.
     pub(super) loosened: bool,
     /// Each changed key once, with its new row.
@@ -143,12 +149,16 @@ impl Rows<'_> {
         {
             cas.next += 1;
         }
+        let mut packed = None;
         if let Effect::Put(Item { head, .. }) | Effect::Join { head, .. } = &effect {
             changes.moved += match &effect {
                 Effect::Put(item) => item.value.held_bytes(),
                 _ => op.value_bytes() + self.shared.large.piece_bytes,
             };
-            let mut refusal = self.refusal(key, head, op, &found, changes)?;
+            packed = self.pack(&effect);
+            let stored_bytes =
+                packed.as_ref().map_or(head.value_bytes, |packed| packed.len() as u64);
+            let mut refusal = self.refusal(key, stored_bytes, op, &found, changes)?;
             if refusal.is_none() && !self.take_in(op)? {
                 log::error!("the pieces of a value that arrived are not in loose any more");
                 refusal = Some(Outcome::Failed(Failure::Unavailable));
@@ -164,7 +174,7 @@ impl Rows<'_> {
             }
         }
         let mark = found.mark;
-        self.apply(hash, key, found, effect, changes)?;
+        self.apply(hash, key, found, effect, packed.as_deref(), changes)?;
         if is_fetch(op) && matches!(outcome, Outcome::Hit(_) | Outcome::Touched(_)) {
             self.shared.recency.note(hash, self.now, mark);
         }
@@ -227,11 +237,24 @@ impl Rows<'_> {
         Ok(found)
     }
 
+    /// What is to stand in the row for a value, if that is not the value itself.
+    fn pack(&mut self, effect: &Effect) -> Option<Vec<u8>> {
+        match effect {
+            Effect::Put(Item { value: Content::Whole(value), .. })
+                if value.len() as u64 <= self.shared.large.value_bytes
+                    && self.shared.compresses(value.len()) =>
+            {
+                self.packer.pack(value.bytes()).map(<[u8]>::to_vec)
+            }
+            _ => None,
+        }
+    }
+
     /// Why an item cannot be written although the rules allow it. Makes room for it where it may.
     fn refusal(
         &mut self,
         key: Key<'_>,
-        head: &Head,
+        stored_bytes: u64,
         op: &Op,
         found: &Found,
         changes: &mut Changes,
@@ -241,12 +264,18 @@ impl Rows<'_> {
             return Ok(FULL);
         }
         let more = More {
-            bytes: (item_bytes(key, head.value_bytes) - found.item_bytes).max(0),
+            bytes: (item_bytes(key, stored_bytes) - found.item_bytes).max(0),
             items: i64::from(found.id.is_none()),
             written: join::written_before(op),
         };
-        let turn =
-            Turn { db: self.db, shared: self.shared, now: self.now, share: 0, keep: found.id };
+        let turn = Turn {
+            db: self.db,
+            shared: self.shared,
+            now: self.now,
+            share: 0,
+            keep: found.id,
+            bounds: Bounds::commit(),
+        };
         let fits = self.evictor.make_room(turn, more, &mut self.stretches_left, changes)?;
         Ok(if fits { None } else { FULL })
     }
@@ -257,6 +286,7 @@ impl Rows<'_> {
         key: Key<'_>,
         found: Found,
         effect: Effect,
+        packed: Option<&[u8]>,
         changes: &mut Changes,
     ) -> rusqlite::Result<()> {
         match effect {
@@ -266,7 +296,7 @@ impl Rows<'_> {
                 // What of the old pieces is not in the new list has been seen to.
                 let found = Found { pieces: None, ..found };
                 let put = Effect::Put(Item { head, value: Content::Large(value) });
-                return self.apply(hash, key, found, put, changes);
+                return self.apply(hash, key, found, put, None, changes);
             }
             Effect::Put(mut item) => {
                 if let Content::Whole(value) = &item.value
@@ -279,14 +309,11 @@ impl Rows<'_> {
                     join::loosen(self.db, self.shared, pieces.runs(), changes)?;
                 }
                 let generation = self.shared.generation(self.now);
-                let packed = match &item.value {
-                    Content::Whole(value) if self.shared.compresses(value.len()) => {
-                        let packed = self.packer.pack(value.bytes());
-                        self.shared.metrics.packed(value.len(), packed.map(<[u8]>::len));
-                        packed
-                    }
-                    _ => None,
-                };
+                if let Content::Whole(value) = &item.value
+                    && (packed.is_some() || self.shared.compresses(value.len()))
+                {
+                    changes.packing.note(value.len(), packed.map(<[u8]>::len));
+                }
                 let stored_bytes = packed.map_or(item.value.len(), |packed| packed.len() as u64);
                 let bytes = item_bytes(key, stored_bytes);
                 let before = found.existing.as_ref().map(|_| found.mark);

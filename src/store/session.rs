@@ -16,7 +16,7 @@ use crate::metrics::Storage;
 use crate::store::commit::{Batch, Owner, Task, Work};
 use crate::store::eviction::policy::Mark;
 use crate::store::memory::{Entry, Epoch};
-use crate::store::rows::{bucket, content, head, item_bytes};
+use crate::store::rows::{bucket, charged, content, head};
 use crate::store::{Store, recency, sql};
 
 /// What one event loop reads and writes through.
@@ -66,9 +66,19 @@ impl Session {
 
     /// What is charged for the item under a key, dead or alive; 0 for none.
     pub(super) fn size_of(&mut self, key: Key<'_>) -> Result<u64, Failure> {
-        let found = self.read(self.store.shared.hash(key), key)?;
-        Ok(found
-            .map_or(0, |(entry, _)| item_bytes(key, entry.item.head.value_bytes).cast_unsigned()))
+        let (first, last) = bucket(self.store.shared.hash(key));
+        let snapshot = begun(&self.store, &mut self.snapshot)?;
+        let look = || {
+            let mut statement = snapshot.connection.prepare_cached(sql::FIND)?;
+            let mut rows = statement.query([first, last])?;
+            while let Some(row) = rows.next()? {
+                if row.get_ref(1)?.as_blob()? == key.bytes() {
+                    return Ok(charged(row, key)?.cast_unsigned());
+                }
+            }
+            Ok(0)
+        };
+        look().map_err(|error| unreadable(&self.store.shared.metrics, &error))
     }
 
     /// Reads a key: a [`Outcome::Hit`], a [`Outcome::Miss`], or a failure that the log explains. `None`
@@ -143,19 +153,7 @@ impl Session {
     }
 
     fn look_up(&mut self, hash: u64, key: Key<'_>) -> Result<Option<(Entry, Epoch)>, Failure> {
-        let snapshot = match &mut self.snapshot {
-            Some(snapshot) => snapshot,
-            none => {
-                // There is a connection for each loop: an empty pool means that one was lost.
-                let connection = self.store.readers.try_get().ok_or(Failure::Unavailable)?;
-                let epoch = self.store.shared.memory.epoch();
-                connection
-                    .prepare_cached("BEGIN")
-                    .and_then(|mut begin| begin.execute([]))
-                    .map_err(|error| unreadable(&self.store.shared.metrics, &error))?;
-                none.insert(Snapshot { connection, epoch })
-            }
-        };
+        let snapshot = begun(&self.store, &mut self.snapshot)?;
         self.store.shared.metrics.reads.up();
         let entry = find(snapshot, hash, key)
             .map_err(|error| unreadable(&self.store.shared.metrics, &error))?;
@@ -208,6 +206,23 @@ impl Session {
             self.work = batch.work;
         }
     }
+}
+
+/// The snapshot of this pass, begun where none is.
+fn begun<'s>(store: &Store, snapshot: &'s mut Option<Snapshot>) -> Result<&'s Snapshot, Failure> {
+    Ok(match snapshot {
+        Some(snapshot) => snapshot,
+        none => {
+            // There is a connection for each loop: an empty pool means that one was lost.
+            let connection = store.readers.try_get().ok_or(Failure::Unavailable)?;
+            let epoch = store.shared.memory.epoch();
+            connection
+                .prepare_cached("BEGIN")
+                .and_then(|mut begin| begin.execute([]))
+                .map_err(|error| unreadable(&store.shared.metrics, &error))?;
+            none.insert(Snapshot { connection, epoch })
+        }
+    })
 }
 
 fn find(snapshot: &Snapshot, hash: u64, key: Key<'_>) -> rusqlite::Result<Option<Entry>> {

@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::cache::{Key, KeyBuf};
 use crate::clock::{Clock, Seconds};
+use crate::limits::HELD_DIVISOR;
 use crate::metrics::Storage;
 use crate::store::budget::{Amount, Budget, Level, More};
 use crate::store::eviction::Evicted;
@@ -216,14 +217,22 @@ impl Shared {
         self.used_with(changes, More::default())
     }
 
-    /// The same with more. What is arriving has been promised room where nothing is evicted; what is
-    /// about to leave the file has none.
+    /// The same with more. What is arriving has been promised room where nothing is evicted. What is
+    /// about to leave the file is charged nothing, and what clients are still being sent nothing up to a
+    /// part of the budget: to remove other items would not make it leave sooner.
     pub(super) fn used_with(&self, changes: &Changes, more: More) -> Amount {
-        let arriving = if self.budget.evicts() { 0 } else { self.large.arriving_bytes() };
+        let arriving = if self.budget.evicts() {
+            0
+        } else {
+            // What this one brings is among it.
+            (self.large.arriving_bytes() - more.written).max(0)
+        };
         let bytes = self.bytes.load(Ordering::Relaxed) + changes.bytes + more.bytes + arriving;
         let items = self.items.load(Ordering::Relaxed) + changes.items + more.items;
-        let leaving: u64 = changes.leaving.iter().map(|(_, bytes)| bytes).sum();
-        let leaving = (self.large.leaving_bytes() + leaving).cast_signed();
+        let mut leaving = self.large.leaving();
+        changes.leaving.iter().for_each(|&(_, value)| leaving.add(value));
+        let held = leaving.held_bytes.min(self.budget.bytes_max() / HELD_DIVISOR);
+        let leaving = (leaving.free_bytes + held).cast_signed();
         self.budget.charged(bytes, items, more.bytes - more.written - leaving)
     }
 
@@ -289,6 +298,8 @@ impl Shared {
             durability: self.durability,
             schema_version: schema::VERSION,
             wal_is_stuck: self.refuses_writes(),
+            large_arriving_bytes: self.large.arriving_bytes().cast_unsigned(),
+            large_leaving_bytes: self.large.leaving().sum(),
             is_locked_out: self.is_locked_out(),
             failed: self.has_failed(),
         }

@@ -140,14 +140,14 @@ pub(super) const SWEPT: &str = "UPDATE state SET swept = ?1";
 pub(super) const EXPIRED: &str = concat!(
     "SELECT id, key, ",
     stored_size!(),
-    ", accessed FROM item WHERE exptime > 0 AND exptime <= ?1 LIMIT ?2"
+    ", accessed, length(value) FROM item WHERE exptime > 0 AND exptime <= ?1 LIMIT ?2"
 );
 
 /// A stretch of the table, for removing what a flush left behind.
 pub(super) const STRETCH: &str = concat!(
     "SELECT id, key, ",
     stored_size!(),
-    ", accessed, generation FROM item WHERE id > ?1 ORDER BY id LIMIT ?2"
+    ", accessed, length(value), generation FROM item WHERE id > ?1 ORDER BY id LIMIT ?2"
 );
 
 /// Everything that is alive: of generation ?1 or newer, and not expired at ?2.

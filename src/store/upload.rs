@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::cache::{Content, Failure, Key};
 use crate::limits::ITEM_HEADER_BYTES;
 use crate::store::Session;
-use crate::store::budget::More;
+use crate::store::budget::{Level, More};
 use crate::store::commit::Owner;
 use crate::store::large::{Piece, Reserved};
 use crate::store::rows::Changes;
@@ -43,9 +43,8 @@ impl Upload {
         self.shared.large.queue(piece);
     }
 
-    /// What an item is to have, once all pieces are written. The item is charged for it from here on.
+    /// What an item is to have, once all pieces are written.
     pub fn content(&self) -> Content {
-        self.reserved.release();
         Content::Large(self.reserved.pieces.clone())
     }
 }
@@ -67,8 +66,18 @@ impl Session {
         if shared.refuses_writes() {
             return Err(Failure::WalFull);
         }
-        if !shared.budget.evicts() {
-            let item = key.bytes().len() as u64 + bytes + ITEM_HEADER_BYTES as u64;
+        let item = key.bytes().len() as u64 + bytes + ITEM_HEADER_BYTES as u64;
+        if shared.budget.evicts() {
+            // What is arriving cannot be evicted: more than this at once, and all of them would fail.
+            let limit = (shared.budget.bytes_max() / 2).max(shared.item_bytes_max());
+            let arriving = shared.large.arriving_bytes().cast_unsigned() + bytes;
+            let more = More { bytes: item.cast_signed(), ..More::default() };
+            let is_limited = shared.budget.bytes_max() > 0;
+            let fits = !shared.budget.exceeds(shared.budget.alone(more), Level::Budget);
+            if is_limited && (arriving > limit || !fits) {
+                return Err(Failure::NoMemory);
+            }
+        } else {
             let refuses = |old: u64| {
                 let more =
                     More { bytes: item.saturating_sub(old).cast_signed(), ..More::default() };

@@ -1,8 +1,10 @@
-//! Gives space back to the file system, where the file is much larger than what it holds.
+//! Gives space back to the file system, where the file is much larger than what it holds, or than its
+//! budget promises.
 //!
-//! Free pages are what the next items go to, so some stay. The last pages of the file are moved to the
-//! front a few at a time, between commits; the file becomes shorter with the next checkpoint, which is
-//! asked for now and then and at the end.
+//! Free pages are what the next items go to, so some stay, as far as the budget allows. The last pages of
+//! the file are moved to the front a few at a time, between commits; the file becomes shorter with the next
+//! checkpoint, which is asked for now and then and at the end. Where the file was not made for it
+//! (`auto_vacuum` is chosen with the first table), nothing is tried, and that is said once.
 
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ const STEP: Duration = Duration::from_millis(1);
 #[derive(Debug, Default)]
 pub(super) struct Vacuum {
     is_running: bool,
+    /// Whether pages of this file can be given back, once that was asked.
+    is_possible: Option<bool>,
     /// Given back since the last checkpoint that was asked for.
     pages: u64,
 }
@@ -45,34 +49,74 @@ impl Vacuum {
 
     /// Gives some pages back. Returns whether there is more to do, but for the others' turn.
     pub(super) fn step(&mut self, writer: &mut Writer, shared: &Shared) -> Result<bool, Trouble> {
+        if self.is_possible == Some(false) {
+            return Ok(false);
+        }
         let failed = |error: rusqlite::Error, writer: &Writer| writer.roll_back(&error);
         let (pages, free) = writer.pages().map_err(|error| failed(error, writer))?;
-        let part = if self.is_running { ENDS } else { BEGINS };
-        let least = VACUUM_FREE_BYTES_LEAST / shared.page_bytes;
-        self.is_running = free > (pages / part).max(least);
+        self.is_running = is_wanted(shared, self.is_running, pages, free);
         // What it moves goes through the WAL: a checkpoint comes first.
         let is_due = shared.wal_frames.load(std::sync::atomic::Ordering::Relaxed)
             >= shared.checkpoint_frames();
         if !self.is_running || is_due {
             return Ok(false);
         }
+        let is_possible = self.ask(writer, free * shared.page_bytes);
+        if !is_possible.map_err(|error| failed(error, writer))? {
+            self.is_running = false;
+            return Ok(false);
+        }
         writer.begin()?;
-        let vacuum = || -> rusqlite::Result<u64> {
-            let began = Stamp::now();
-            let pragma = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
-            let mut statement = writer.db.prepare_cached(&pragma)?;
-            // Each row is a page.
-            let mut rows = statement.query([])?;
-            let mut pages = 0;
-            while began.elapsed() < STEP && rows.next()?.is_some() {
-                pages += 1;
-            }
-            Ok(pages)
-        };
-        let pages = vacuum().map_err(|error| failed(error, writer))?;
+        let given_back = give_back(writer).map_err(|error| failed(error, writer))?;
         writer.end(shared, &Changes::default())?;
-        self.pages += pages;
-        shared.metrics.vacuumed_pages.add(pages);
-        Ok(true)
+        self.pages += given_back;
+        shared.metrics.vacuumed_pages.add(given_back);
+        // None: somebody else used them since they were counted.
+        Ok(given_back > 0)
     }
+
+    /// Whether this file can become shorter, asked of SQLite once.
+    fn ask(&mut self, writer: &Writer, free_bytes: u64) -> rusqlite::Result<bool> {
+        if let Some(is_possible) = self.is_possible {
+            return Ok(is_possible);
+        }
+        let mode: i64 = writer.db.query_row("PRAGMA auto_vacuum", [], |row| row.get(0))?;
+        self.is_possible = Some(mode != 0);
+        if mode == 0 {
+            let path = writer.db.path().unwrap_or("FILE");
+            log::warn!(
+                "{free_bytes} bytes of the database are free and cannot be given back to the file \
+                 system, as it was made without auto_vacuum: items will use them. To shorten the file, \
+                 stop litecached and run: sqlite3 '{path}' 'PRAGMA auto_vacuum = INCREMENTAL; VACUUM'"
+            );
+        }
+        Ok(mode != 0)
+    }
+}
+
+/// Whether a vacuum is to begin, or to go on: too much of the file is free, or some of what is beyond the
+/// budget. A little more than that goes, so that the next page does not begin it anew.
+fn is_wanted(shared: &Shared, is_running: bool, pages: u64, free: u64) -> bool {
+    let part = if is_running { ENDS } else { BEGINS };
+    let least = VACUUM_FREE_BYTES_LEAST / shared.page_bytes;
+    let is_beyond = shared.budget.file_bytes_max().is_some_and(|(max, slack)| {
+        let spare = if is_running { slack / 8 } else { 0 };
+        pages * shared.page_bytes > max - spare
+    });
+    free > (pages / part).max(least) || is_beyond && free > 0
+}
+
+/// A step of a transaction. Returns by how many pages the file will be shorter.
+fn give_back(writer: &Writer) -> rusqlite::Result<u64> {
+    let (before, _) = writer.pages()?;
+    let began = Stamp::now();
+    {
+        let pragma = format!("PRAGMA incremental_vacuum({VACUUM_PAGES})");
+        let mut statement = writer.db.prepare_cached(&pragma)?;
+        // Each row is a page.
+        let mut rows = statement.query([])?;
+        while rows.next()?.is_some() && began.elapsed() < STEP {}
+    }
+    let (after, _) = writer.pages()?;
+    Ok(before.saturating_sub(after))
 }

@@ -51,7 +51,6 @@ pub(super) enum Trouble {
 pub(super) struct Writer {
     pub(super) db: Connection,
     cas: CasBlock,
-    pub(super) swept: i64,
     pub(super) data_version: i64,
     pub(super) evictor: Evictor,
     /// As it was last written down.
@@ -84,8 +83,7 @@ impl Writer {
         let (tick, packer) = (Cell::new(evictor.tick()), Packer::default());
         let mut keeper = Keeper::new();
         keeper.read(&db, &shared.recency, shared.clock.now(), RECENCY_TIME_MAX)?;
-        let swept = state.swept;
-        Ok((shared, Self { db, cas, swept, data_version, evictor, tick, keeper, packer }))
+        Ok((shared, Self { db, cas, data_version, evictor, tick, keeper, packer }))
     }
 
     /// The cas id that the next change gets.
@@ -174,6 +172,10 @@ impl Writer {
             shared.request_housework();
             return Err(Trouble::Busy);
         }
+        if changes_anything && shared.exceeds(&Changes::default(), Level::Pressing) {
+            // Not by us, if another program has just filled the file.
+            self.notice_foreign_commit(shared).map_err(|error| judge(&error))?;
+        }
         let began = Stamp::now();
         self.begin()?;
         let mut rows = Rows {
@@ -197,6 +199,7 @@ impl Writer {
             outcomes[index] = (Some(outcome), before);
             if changes.is_short && work.len() == 1 {
                 self.end(shared, &changes)?;
+                self.evictor.sweep.reclaimed(&changes);
                 return Ok(None);
             }
             if changes.is_short || changes.moved > BATCH_BYTES_MAX && done + 1 < work.len() {
@@ -206,6 +209,7 @@ impl Writer {
             }
         }
         self.end(shared, &changes)?;
+        self.evictor.sweep.reclaimed(&changes);
         shared.metrics.committed(work.len(), began.elapsed());
         self.cas = cas;
         for (work, outcome) in work.iter_mut().zip(outcomes) {
@@ -268,6 +272,7 @@ impl Writer {
             shared.metrics.reclaimed_flushed.add(changes.flushed);
             shared.metrics.expired_unfetched.add(changes.expired_unfetched);
         }
+        changes.packing.count(&shared.metrics);
         shared.evicted(&changes.evicted);
         self.look_at_budget(shared, changes);
         note_wal(shared);
@@ -364,7 +369,8 @@ impl Writer {
     }
 
     /// Whether another program has committed since this was last asked. Our own commits do not count
-    /// on this connection.
+    /// on this connection. What it stored beyond the budget goes in the background, as where a budget
+    /// is lowered: no client caused it, so none should wait for it.
     pub(super) fn notice_foreign_commit(&mut self, shared: &Shared) -> rusqlite::Result<bool> {
         let version = data_version(&self.db)?;
         if version == self.data_version {
@@ -374,6 +380,14 @@ impl Writer {
         shared.reload(state(&self.db)?);
         shared.memory.distrust();
         shared.large.request_sweep();
+        shared.budget.yield_to_what_is_stored();
+        count_pages(&self.db, shared)?;
+        shared.budget.settle(shared.used(&Changes::default()));
+        if shared.exceeds(&Changes::default(), Level::Budget) {
+            shared.make_room();
+        }
+        shared.metrics.foreign_commits.up();
+        log::info!("another program has changed the database: the memory tier starts empty");
         Ok(true)
     }
 }

@@ -35,11 +35,12 @@ pub struct Report {
 }
 
 /// What the schema has, and the daemon or its users rely on.
-const OBJECTS: [(&str, &str); 12] = [
+const OBJECTS: [(&str, &str); 16] = [
     ("table", "item"),
     ("table", "chunk"),
     ("table", "loose"),
     ("table", "recency"),
+    ("table", "replaced"),
     ("table", "state"),
     ("index", "item_exptime"),
     ("view", "items"),
@@ -48,6 +49,9 @@ const OBJECTS: [(&str, &str); 12] = [
     ("trigger", "item_deleted"),
     ("trigger", "item_large_inserted"),
     ("trigger", "item_large_updated"),
+    ("trigger", "item_replacing"),
+    ("trigger", "item_replaced"),
+    ("trigger", "item_moved"),
 ];
 
 const RECOVER: &str = "stop the daemon and keep a copy; restore a backup, or save what can be read \

@@ -137,17 +137,19 @@ pub(super) fn forbidden(context: &AuthContext<'_>) -> Option<&'static str> {
     match context.action {
         AuthAction::Insert { table_name: "item" }
         | AuthAction::Delete { table_name: "item" | "chunk" } => None,
-        AuthAction::Insert { table_name: "state" | "loose" }
+        AuthAction::Insert { table_name: "state" | "loose" | "replaced" }
         | AuthAction::Update { table_name: "state" | "item", .. }
+        | AuthAction::Delete { table_name: "replaced" }
             if is_trigger =>
         {
             None
         }
         AuthAction::Update { table_name: "item", column_name } => of_column(column_name),
-        AuthAction::Insert { table_name: "state" | "chunk" | "loose" }
-        | AuthAction::Update { table_name: "state" | "chunk" | "loose", .. }
-        | AuthAction::Delete { table_name: "state" | "loose" } => Some(
-            "state, chunk and loose are litecached's own; change rows of item, and the figures follow",
+        AuthAction::Insert { table_name: "state" | "chunk" | "loose" | "replaced" }
+        | AuthAction::Update { table_name: "state" | "chunk" | "loose" | "replaced", .. }
+        | AuthAction::Delete { table_name: "state" | "loose" | "replaced" } => Some(
+            "state, chunk, loose and replaced are litecached's own; change rows of item, and the \
+             figures follow",
         ),
         action if is_reading(action) => None,
         _ => Some(NOT_HERE),

@@ -117,8 +117,6 @@ pub(super) fn loosen(
     let loose = params![runs[0].first, list::write(runs)];
     db.prepare_cached(sql::LOOSEN)?.execute(loose)?;
     changes.loosened = true;
-    if !shared.large.is_held(runs) {
-        changes.leaving.push((runs[0].first, runs.iter().map(|run| run.bytes).sum()));
-    }
+    changes.leaving.push((runs[0].first, shared.large.leaving_of(runs)));
     Ok(())
 }

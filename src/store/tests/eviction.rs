@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use super::*;
+use crate::limits::FILE_BYTES_FREE_OF_CHARGE;
 
 const KIB: u64 = 1 << 10;
 
@@ -23,6 +24,10 @@ pub(super) fn fill(bench: &mut Bench, numbers: std::ops::Range<usize>, value: &s
 
 fn file_bytes(bench: &Bench) -> u64 {
     bench.directory.path().join("cache.db").metadata().unwrap().len()
+}
+
+fn pages(db: &Connection) -> u64 {
+    db.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs()
 }
 
 /// The figures in `state` are those of the rows.
@@ -353,20 +358,73 @@ fn space_is_given_back_when_most_of_the_file_is_free() {
     let mut bench = Bench::new();
     let large = "x".repeat(100_000);
     fill(&mut bench, 0..400, &large);
-    let pages = |bench: &Bench| -> i64 {
-        let db = bench.elsewhere();
-        db.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap()
-    };
-    assert!(pages(&bench) > 19_500);
+    assert!(pages(&bench.elsewhere()) > 19_500);
     for n in 0..400 {
         bench.run(vec![(&key(n), Op::Delete(Delete::default()))]);
     }
     // 8 MiB of free space stay for what comes next.
-    bench.until("the file is shorter", |bench| pages(bench) <= 9 << 9);
-    assert!(bench.store.metrics().totals().counted.vacuumed_pages > 14_500);
+    let before = pages(&bench.elsewhere());
+    bench.until("the file is shorter", |bench| pages(&bench.elsewhere()) <= 9 << 9);
+    let vacuumed = bench.store.metrics().totals().counted.vacuumed_pages;
+    assert!(vacuumed > 14_500 && vacuumed <= before, "{vacuumed} of {before}");
     fill(&mut bench, 0..10, &large);
     bench.store.close();
     assert!(file_bytes(&bench) < 11 << 20);
+}
+
+#[test]
+fn a_lowered_budget_is_kept_by_the_file_too() {
+    const MIB: u64 = 1 << 20;
+    let mut bench = Bench::with(|options| options.disk_bytes_max = 20 * MIB);
+    fill(&mut bench, 0..8_000, &"x".repeat(1_000));
+    let bytes = |bench: &Bench| pages(&bench.elsewhere()) * 2_048;
+    assert!(bytes(&bench) > 15 * MIB);
+    // Less than a quarter of it becomes free each time, and less than 8 MiB.
+    for mega in [13, 10, 7] {
+        bench.store.set_bytes_max(mega * MIB);
+        let promised = (mega + 1) * MIB + FILE_BYTES_FREE_OF_CHARGE;
+        bench.until("the file is shorter", |bench| bytes(bench) <= promised);
+        assert!(bench.store.snapshot().bytes > mega * MIB / 3, "no more goes than has to");
+    }
+    check_figures(&mut bench);
+    bench.until("the file system has it", |bench| file_bytes(bench) <= bytes(bench));
+}
+
+#[test]
+fn a_file_that_cannot_become_shorter_is_left_alone() {
+    let bench = Bench::new();
+    bench.store.close();
+    let db = bench.elsewhere();
+    let auto_vacuum = |db: &Connection| -> i64 {
+        db.query_row("PRAGMA auto_vacuum", [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(auto_vacuum(&db), 2);
+    db.execute_batch("PRAGMA auto_vacuum = NONE; VACUUM").unwrap();
+    assert_eq!(auto_vacuum(&db), 0);
+    drop(db);
+    let mut bench = bench.reopened();
+    fill(&mut bench, 0..400, &"x".repeat(100_000));
+    for n in 0..400 {
+        bench.run(vec![(&key(n), Op::Delete(Delete::default()))]);
+    }
+    let shared = Arc::clone(&bench.store.shared);
+    let mut vacuum = vacuum::Vacuum::default();
+    for _ in 0..3 {
+        let stepped = bench.store.committer.with_writer(|writer| {
+            shared.wal_frames.store(0, Ordering::Relaxed);
+            let (pages, free) = writer.pages().unwrap();
+            assert!(free > 19_000, "{free} of {pages}");
+            vacuum.step(writer, &shared).unwrap()
+        });
+        assert!(!stepped && !vacuum.has_shortened());
+    }
+    assert_eq!(bench.store.metrics().totals().counted.vacuumed_pages, 0);
+    bench.store.close();
+    // As the log advises.
+    let db = bench.elsewhere();
+    db.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; VACUUM").unwrap();
+    assert_eq!(auto_vacuum(&db), 2);
+    assert!(pages(&db) < 100);
 }
 
 #[test]
@@ -387,4 +445,99 @@ fn many_that_expire_at_once_leave_soon_and_nobody_waits() {
     println!("gone after {:?}, a write took {longest:?} at most", began.elapsed());
     let counted = bench.store.metrics().totals().counted;
     assert_eq!((counted.reclaimed_expired, counted.evicted), (20_000, 0));
+}
+
+#[test]
+fn what_others_store_beyond_the_budget_is_no_client_s_to_remove() {
+    let mut bench = Bench::with(|options| {
+        options.items_max = 1_000;
+        options.disk_bytes_max = 4 << 20;
+    });
+    fill(&mut bench, 0..900, "v");
+    let many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+         INSERT INTO item (id, key, value) \
+         SELECT (random() >> 4) * 8, CAST('other' || i AS BLOB), zeroblob(400) FROM n";
+    bench.elsewhere().execute(many, []).unwrap();
+    bench
+        .until("it is noticed", |bench| bench.store.metrics().totals().counted.foreign_commits > 0);
+    fill(&mut bench, 1_000..1_020, "v");
+    let reclaims = bench.store.metrics().totals().counted.direct_reclaims;
+    assert_eq!(reclaims, 0, "{:?}", bench.store.snapshot());
+    bench.until("housekeeping has evicted", |bench| {
+        let amount = bench.store.shared.used(&rows::Changes::default());
+        amount.items <= 1_000 && amount.bytes <= 4 << 20
+    });
+    check_figures(&mut bench);
+}
+
+fn flush(bench: &mut Bench) {
+    bench.session.queue(0, Task::Flush { delay: Exptime(0) });
+    bench.session.submit();
+    assert!(bench.next().is_some());
+}
+
+/// Fills a store of large values that all expire, and has a step taken until nothing is left. Returns
+/// the most that went in one.
+fn most_in_a_step(
+    items_max: u64,
+    mut step: impl FnMut(&mut writer::Writer, &Shared) -> Result<bool, writer::Trouble>,
+) -> i64 {
+    let mut bench = Bench::new();
+    let value = "x".repeat(400_000);
+    for n in 0..30 {
+        bench.run(vec![(&key(n), set_until(&value, 60))]);
+    }
+    bench.clock.advance(60);
+    bench.store.set_items_max(items_max);
+    let shared = Arc::clone(&bench.store.shared);
+    let (mut most, mut before) = (0, 30);
+    while before > items_max.cast_signed() {
+        most = most.max(bench.store.committer.with_writer(|writer| {
+            let before = shared.items.load(Ordering::Relaxed);
+            step(writer, &shared).unwrap();
+            before - shared.items.load(Ordering::Relaxed)
+        }));
+        before = shared.items.load(Ordering::Relaxed);
+    }
+    most
+}
+
+#[test]
+fn a_step_of_housekeeping_removes_few_large_values() {
+    let most = most_in_a_step(0, |writer, shared| expiry::step(writer, shared, shared.clock.now()));
+    assert!(most <= 3, "{most} that had expired");
+    let most = most_in_a_step(5, super::super::eviction::step);
+    assert!(most <= 3, "{most} dead ones under the hand");
+}
+
+#[test]
+fn without_evictions_the_dead_make_room_at_once() {
+    let items = |options: &mut Options| options.items_max = 20_000;
+    let bytes = |options: &mut Options| options.disk_bytes_max = 4 << 20;
+    for limit in [items, bytes] {
+        let mut bench = Bench::with(|options| {
+            options.evicts = false;
+            limit(options);
+        });
+        let fill_up = |bench: &mut Bench, exptime: i64| {
+            for first in (0..).step_by(500) {
+                let names: Vec<String> = (first..first + 500).map(key).collect();
+                let ops = names.iter().map(|name| (name.as_str(), set_until("value", exptime)));
+                if !bench.run(ops.collect()).iter().all(is_stored) {
+                    return;
+                }
+            }
+        };
+        fill_up(&mut bench, 60);
+        bench.clock.advance(60);
+        fill(&mut bench, 100_000..101_000, "value");
+        fill_up(&mut bench, 0);
+        flush(&mut bench);
+        fill(&mut bench, 200_000..201_000, "value");
+        fill_up(&mut bench, 0);
+        let lives = bench.get(&key(200_000));
+        assert!(lives.is_some(), "what lives is not removed");
+        assert_eq!(bench.store.metrics().totals().counted.evicted, 0);
+        check_figures(&mut bench);
+    }
 }

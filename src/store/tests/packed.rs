@@ -125,3 +125,54 @@ fn evictions_and_expiry_charge_what_is_stored() {
     bench.until("all went", |bench| bench.store.snapshot().items == 0);
     assert_eq!(bench.store.snapshot().bytes, 0);
 }
+
+/// Noise that hardly becomes shorter.
+fn noise(length: usize) -> String {
+    let mut state = 1_u64;
+    let letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'!' + u8::try_from((state >> 33) % 94).unwrap())
+    };
+    std::iter::repeat_with(letter).take(length).collect()
+}
+
+#[test]
+fn room_is_asked_for_by_what_will_be_stored() {
+    let mut bench = Bench::with(|options| {
+        options.compress_from = 64;
+        options.evicts = false;
+        options.disk_bytes_max = 1 << 20;
+    });
+    let text = "many words and ".repeat(40_000);
+    for round in 0..3 {
+        for n in 0..20 {
+            let stored = is_stored(&bench.run(vec![(&format!("key{n}"), set(&text))])[0]);
+            assert!(stored, "{n} in round {round}: 600 kB that take few");
+        }
+    }
+    // A value in pieces is stored as it came: what it replaces makes only the room that it takes.
+    bench.run(vec![("filler", set(&noise(950_000)))]);
+    let key = Key::new(b"key0").unwrap();
+    let refused = bench.session.upload(0, key, 600_000);
+    assert_eq!(refused.err(), Some(Failure::NoMemory));
+    bench.session.end_reads();
+}
+
+#[test]
+fn what_is_not_committed_is_not_counted() {
+    let mut bench = packing();
+    let text = "many words and ".repeat(100);
+    let limit = |bench: &Bench, pages: u32| {
+        bench.store.committer.with_writer(|writer| {
+            writer.db.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+        });
+    };
+    limit(&bench, 30);
+    let long = noise(60_000);
+    let outcomes = bench.run(vec![("a", set(&long)), ("b", set(&text)), ("c", set(&long))]);
+    let stored: Vec<bool> = outcomes.iter().map(is_stored).collect();
+    assert_eq!(stored, [false, true, false]);
+    let counted = bench.store.metrics().totals().counted;
+    assert_eq!((counted.packed, counted.packed_in_vain), (1, 0), "though it was tried more often");
+    assert_eq!(counted.packed_value_bytes, 1_500);
+}
