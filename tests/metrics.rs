@@ -546,58 +546,6 @@ fn ready_is_who_takes_writes_and_clients() {
 }
 
 #[test]
-fn what_is_held_for_clients_is_told() {
-    const CLIENTS: u64 = 3;
-    const VALUES: usize = 7;
-    const BYTES: usize = 1_000_000;
-    const LARGE: usize = 32 << 20;
-    let server = Server::start("-I 40m -m 0");
-    let held = |name: &str| number(&server.metrics(), name);
-    let mut client = server.daemon.client();
-    client.set("big", "x".repeat(LARGE));
-    (0..VALUES).for_each(|n| client.set(&format!("v{n}"), "x".repeat(BYTES)));
-    // They take nothing: what stands behind the large value waits.
-    let mut asked = String::from("gat 0 big\r\n");
-    asked.extend((0..VALUES).map(|n| format!("gat 0 v{n}\r\n")));
-    let idle: Vec<Client> = (0..CLIENTS)
-        .map(|_| {
-            let mut client = server.daemon.client();
-            client.send(&asked);
-            client
-        })
-        .collect();
-    let all = CLIENTS * (VALUES * BYTES) as u64;
-    until("all of it is on the account", PATIENCE, || {
-        (held("litecached_held_bytes") >= all).then_some(())
-    });
-    drop(idle);
-    until("and off it", PATIENCE, || (held("litecached_held_bytes") == 0).then_some(()));
-
-    // What was written behind a value that is taken is off it, too.
-    let mut reader = server.daemon.client();
-    reader.send(&asked);
-    assert_eq!(reader.try_values().expect("all of it").len(), 1);
-    for _ in 0..VALUES {
-        let found = reader.try_values().expect("all of it");
-        assert_eq!(found[0].value.len(), BYTES);
-    }
-    until("it is taken", PATIENCE, || (held("litecached_held_bytes") == 0).then_some(()));
-
-    let mut slow = server.daemon.client();
-    slow.send(format!("set big 0 0 {LARGE}\r\nx"));
-    until("it is announced", PATIENCE, || {
-        (held("litecached_large_arriving_bytes") == LARGE as u64).then_some(())
-    });
-    drop(slow);
-    client.send("delete big\r\n");
-    assert_eq!(client.line(), "DELETED");
-    until("all is gone", PATIENCE, || {
-        let names = ["litecached_large_arriving_bytes", "litecached_large_leaving_bytes"];
-        names.iter().all(|name| held(name) == 0).then_some(())
-    });
-}
-
-#[test]
 fn every_metric_is_in_the_readme() {
     let readme = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = std::fs::read_to_string(readme).expect("there is a README");
