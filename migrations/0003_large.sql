@@ -11,6 +11,15 @@ CREATE TABLE loose (
     chunks TEXT NOT NULL                    -- as in `item.value`
 ) STRICT;
 
+-- When items were fetched, as the daemon remembers it beside their rows; of the two the later holds. It writes
+-- a part now and then, and reads all of them when it starts. A place is 16 bytes: an `item.id` without its three
+-- lowest bits; then 32 bits of `item.recency` and 32 of seconds; both little-endian. The rows may be
+-- removed: that costs some hits.
+CREATE TABLE recency (
+    part   INTEGER PRIMARY KEY,
+    places BLOB NOT NULL
+) STRICT;
+
 -- Every id of `chunk` up to this one may have been given out.
 ALTER TABLE state ADD COLUMN chunk INTEGER NOT NULL DEFAULT 0;
 

@@ -200,6 +200,15 @@ pub const RECENCY_DIVISOR: u64 = 8;
 pub const RECENCY_BYTES_LEAST: u64 = 1 << 20;
 /// However large: 16 million keys.
 pub const RECENCY_BYTES_MAX: u64 = 256 << 20;
+/// Of it, what is written to the file in one transaction: a commit that waits for it does not notice.
+pub const RECENCY_PART_BYTES: usize = 64 << 10;
+/// How soon all that has changed of it is written down, about: what a crash loses of it. The default `-m`
+/// costs 30 KB/s by that, where all of it changes.
+pub const RECENCY_WRITE_SECONDS: u64 = 300;
+/// But one part at least in so many: a small one is written the more often.
+pub const RECENCY_PART_SECONDS_MAX: u64 = 10;
+/// How long a start may take to read it, whatever the size; the rest is read beside requests.
+pub const RECENCY_READ_MS_MAX: u64 = 50;
 
 /// What is remembered of evicted keys, two bytes each: this part of `-m`, beside it. The default has
 /// room for a million.
@@ -254,6 +263,9 @@ pub const ACCESSED_VALUE_BYTES_MAX: i64 = 4 << 10;
 
 /// How long that may take, whatever the disk: a restart is not to be felt.
 pub const ACCESSED_WRITE_MS_MAX: u64 = 500;
+
+/// Fetches of which that is tried, the latest: about what that time has room for.
+pub const ACCESSED_FETCHES_MAX: usize = 1 << 17;
 
 /// Rows of it in one transaction, before the WAL's limit is looked at again.
 pub const ACCESSED_ROWS_MAX: usize = 512;

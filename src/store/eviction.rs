@@ -168,7 +168,7 @@ impl Evictor {
         shared.recency.set_tick(tick);
         match before {
             // Storing is asking.
-            Some(before) => shared.recency.seen(hash).map_or(before, |seen| seen.mark).read(tick),
+            Some(before) => shared.recency.mark(hash, before).read(tick),
             None => Mark::new(tick, self.ghosts.take(hash).map_or(0, |reads| reads + 1)),
         }
     }
@@ -216,7 +216,6 @@ impl Evictor {
             done += 1;
             self.ghosts.put(row.hash(), row.mark.reads());
             let key = remove(turn, row, changes)?;
-            turn.shared.recency.forget(row.hash());
             changes.evicted.extend(key.map(|key| (key, told(row, turn.now), row.mark)));
         }
         victims.truncate(done);
@@ -335,8 +334,8 @@ fn candidate(shared: &Shared, row: &rusqlite::Row<'_>) -> rusqlite::Result<Candi
         seen: None,
     };
     if let Some(seen) = shared.recency.seen(candidate.hash()) {
-        candidate.mark = seen.mark;
-        candidate.seen = Some(seen.last);
+        candidate.mark = shared.recency.mark(candidate.hash(), written);
+        candidate.seen = Some(seen.last).filter(|&last| last >= candidate.stored);
     }
     Ok(candidate)
 }
@@ -354,6 +353,7 @@ fn remove(
         changes.row(turn.shared.hash(key), key, None);
     }
     delete(turn.db, turn.shared, row.id, row.item_bytes(), changes)?;
+    turn.shared.recency.forget(row.hash());
     changes.removed_bytes += row.row_value_bytes;
     Ok(key.map(Key::to_owned))
 }

@@ -204,6 +204,7 @@ fn remove(
         let hash = (dead.id & !(KEYS_PER_BUCKET - 1)).cast_unsigned();
         let was_fetched = dead.fetched || shared.recency.last(hash).is_some();
         changes.expired_unfetched += u64::from(!was_fetched);
+        shared.recency.forget(hash);
     }
     Ok(found.len())
 }

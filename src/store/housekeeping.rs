@@ -8,14 +8,15 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::clock::Stamp;
-use crate::limits::{ACCESSED_ROWS_MAX, ACCESSED_WRITE_MS_MAX};
+use crate::clock::{Seconds, Stamp};
+use crate::limits::{ACCESSED_FETCHES_MAX, ACCESSED_ROWS_MAX, ACCESSED_WRITE_MS_MAX};
 use crate::store::budget::Level;
 use crate::store::checkpoint::Checkpointer;
 use crate::store::commit::{BUSY_PAUSE, Committer};
 use crate::store::eviction;
 use crate::store::expiry;
 use crate::store::open::beside;
+use crate::store::recency::{Seen, kept};
 use crate::store::rows::{Changes, write_accessed};
 use crate::store::shared::Shared;
 use crate::store::vacuum::Vacuum;
@@ -54,6 +55,10 @@ struct Housekeeping {
     more_to_sweep: bool,
     more_to_evict: bool,
     vacuum: Vacuum,
+    /// What was fetched earlier is in its row, or was left out then.
+    began: Seconds,
+    /// When a part of what is remembered of fetches was last looked for; none before all has been read.
+    kept_at: Option<Stamp>,
     /// A checkpoint is to make the file shorter.
     shortens: bool,
     /// The loops' commits when the last step ended.
@@ -67,6 +72,7 @@ pub(super) fn spawn(
     committer: Arc<Committer>,
     checkpointer: Checkpointer,
 ) -> JoinHandle<()> {
+    let began = shared.clock.now();
     let mut housekeeping = Housekeeping {
         path: path.to_owned(),
         shared,
@@ -76,6 +82,8 @@ pub(super) fn spawn(
         more_to_sweep: false,
         more_to_evict: false,
         vacuum: Vacuum::default(),
+        began,
+        kept_at: None,
         shortens: false,
         commits: 0,
     };
@@ -106,39 +114,70 @@ impl Housekeeping {
             }
             if !self.more_to_sweep && !self.more_to_evict {
                 self.vacuum();
+                self.keep_recency();
             }
         }
         if !self.shared.has_failed() {
-            self.write_accessed();
+            self.write_fetches();
             self.checkpointer.finish();
         }
     }
 
-    /// What was fetched lately is known after a restart too, the latest first, as far as time and disk
-    /// have room for it. Nothing depends on it: what the disk or another program refuses is left.
-    fn write_accessed(&self) {
-        let shared = &self.shared;
+    /// What was fetched lately is known after a restart too, as far as time and disk have room for it: the
+    /// table in memory first, then the rows that are small, for who reads them, the latest first. Nothing
+    /// depends on it: what the disk or another program refuses is left.
+    fn write_fetches(&self) {
         let began = Stamp::now();
         let in_time = || began.elapsed() < ACCESSED_TIME_MAX;
-        let mut fetches: Vec<_> = shared.recency.all().collect();
-        fetches.sort_unstable_by_key(|&(_, seen)| Reverse(seen.last));
+        let written = self.write_recency(in_time).and_then(|()| self.write_accessed(in_time));
+        if let Err(trouble) = written {
+            log::debug!("when items were last fetched was not written down: {trouble:?}");
+        }
+    }
+
+    fn write_recency(&self, in_time: impl Fn() -> bool) -> Result<(), Trouble> {
+        let shared = &self.shared;
+        while in_time() && !shared.wal_is_full() {
+            if !self.committer.with_writer(|writer| kept::write_next(writer, shared))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_accessed(&self, in_time: impl Fn() -> bool) -> Result<(), Trouble> {
+        let shared = &self.shared;
+        let mut fetches = latest(shared.recency.all().filter(|(_, seen)| seen.last >= self.began));
         for some in fetches.chunks_mut(ACCESSED_ROWS_MAX) {
             if shared.wal_is_full() {
-                return;
+                break;
             }
-            let written = self.committer.with_writer(|writer| {
+            let goes_on = self.committer.with_writer(|writer| {
                 writer.begin()?;
-                let goes_on = write_accessed(&writer.db, some, in_time)
+                let goes_on = write_accessed(&writer.db, some, &in_time)
                     .map_err(|error| writer.roll_back(&error))?;
                 writer.end(shared, &Changes::default()).map(|()| goes_on)
-            });
-            match written {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(trouble) => {
-                    log::debug!("when items were last fetched was not written down: {trouble:?}");
-                    return;
-                }
+            })?;
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A part of what is remembered of fetches, if it is time for one.
+    fn keep_recency(&mut self) {
+        let pause = kept::pause(&self.shared.recency);
+        if self.kept_at.is_some_and(|kept_at| kept_at.elapsed() < pause) {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        match self.gently(|writer| kept::step(writer, &shared)) {
+            Ok(more) => self.kept_at = (!more).then(Stamp::now),
+            Err(Trouble::Fatal(why)) => self.shared.fail(&why),
+            // Its turn comes again.
+            Err(Trouble::Busy | Trouble::Refused(_) | Trouble::TooMuch) => {
+                self.kept_at = Some(Stamp::now());
             }
         }
     }
@@ -252,4 +291,19 @@ impl Housekeeping {
             }
         }
     }
+}
+
+/// The latest of these, as many as there may be time for, in little memory.
+fn latest(fetches: impl Iterator<Item = (u64, Seen)>) -> Vec<(u64, Seen)> {
+    let order = |&(_, seen): &(u64, Seen)| Reverse(seen.last);
+    let mut found = Vec::new();
+    for fetch in fetches {
+        found.push(fetch);
+        if found.len() == 2 * ACCESSED_FETCHES_MAX {
+            found.select_nth_unstable_by_key(ACCESSED_FETCHES_MAX, order);
+            found.truncate(ACCESSED_FETCHES_MAX);
+        }
+    }
+    found.sort_unstable_by_key(order);
+    found
 }

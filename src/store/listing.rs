@@ -93,10 +93,10 @@ impl Listing {
 
     /// When the item of a row of [`sql::LISTED`] was last fetched, if it was: as written down, or as
     /// remembered since.
-    fn accessed(&self, row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Seconds>> {
+    fn accessed(&self, row: &rusqlite::Row<'_>, head: &Head) -> rusqlite::Result<Option<Seconds>> {
         let key = Key::new(row.get_ref(1)?.as_blob()?);
-        let remembered = key.and_then(|key| self.shared.recency.last(self.shared.hash(key)));
-        let last = remembered.unwrap_or_default().max(Seconds(row.get(9)?));
+        let last = key
+            .map_or(head.accessed, |key| self.shared.recency.last_of(self.shared.hash(key), head));
         Ok((last != Seconds::default()).then_some(last))
     }
 
@@ -111,12 +111,13 @@ impl Listing {
         let mut last = None;
         while let Some(row) = rows.next()? {
             last = Some(row.get(0)?);
-            let Head { flags, deadline, cas, stored, value_bytes, .. } = head(row)?;
+            let head = head(row)?;
+            let Head { flags, deadline, cas, stored, value_bytes, .. } = head;
             let generation: i64 = row.get(2)?;
             if generation < self.generation || deadline.is_past(self.now) {
                 continue;
             }
-            let accessed = self.accessed(row)?;
+            let accessed = self.accessed(row, &head)?;
             visit(&Listed {
                 key: row.get_ref(1)?.as_blob()?,
                 flags,

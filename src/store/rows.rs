@@ -211,7 +211,7 @@ impl Rows<'_> {
             found.generation = row.get(2)?;
             found.mark = Mark::from_column(row.get(10)?);
             let mut head = head(row)?;
-            head.accessed = head.accessed.max(self.shared.recency.last(hash).unwrap_or_default());
+            head.accessed = self.shared.recency.last_of(hash, &head);
             found.item_bytes = charged(row, key)?;
             let content = content(row, whole)?;
             if let Some(Content::Large(pieces)) = &content {
@@ -363,6 +363,7 @@ impl Rows<'_> {
             Effect::Remove => {
                 if let Some(id) = found.id {
                     delete(self.db, self.shared, id, found.item_bytes, changes)?;
+                    self.shared.recency.forget(hash);
                     changes.row(hash, key, None);
                 }
             }

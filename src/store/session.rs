@@ -17,7 +17,7 @@ use crate::store::commit::{Batch, Owner, Task, Work};
 use crate::store::eviction::policy::Mark;
 use crate::store::memory::{Entry, Epoch};
 use crate::store::rows::{bucket, charged, content, head};
-use crate::store::{Store, sql};
+use crate::store::{Store, recency, sql};
 
 /// What one event loop reads and writes through.
 pub struct Session {
@@ -127,7 +127,7 @@ impl Session {
         }
         let recency = &self.store.shared.recency;
         let last = if fetch.unnoticed { recency.last(hash) } else { recency.note(hash, now, mark) };
-        item.head.accessed = item.head.accessed.max(last.unwrap_or_default());
+        item.head.accessed = recency::later(&item.head, last);
         Some(Outcome::Hit(Hit::unchanged(item, now)))
     }
 

@@ -75,6 +75,15 @@ pub(super) const ACCESSED: &str = "\
 /// The same of one row, when its page is written anyway.
 pub(super) const FOLD: &str = "UPDATE item SET recency = ?2, accessed = ?3 WHERE id = ?1";
 
+/// What was remembered of fetches: a part of the table in memory.
+pub(super) const RECENCY_PART: &str =
+    "SELECT part, places FROM recency WHERE part >= ?1 ORDER BY part LIMIT 1";
+
+pub(super) const KEEP_RECENCY: &str =
+    "INSERT OR REPLACE INTO recency (part, places) VALUES (?1, ?2)";
+
+pub(super) const DROP_RECENCY: &str = "DELETE FROM recency WHERE part >= ?1";
+
 /// A stretch of the table, for removing the stalest of it.
 pub(super) const EVICTABLE: &str = concat!(
     "SELECT id, length(key), ",
@@ -188,6 +197,8 @@ mod tests {
             (super::EXPIRED, "SEARCH item USING INDEX item_exptime (exptime>? AND exptime<?)"),
             (super::STRETCH, "SEARCH item USING INTEGER PRIMARY KEY (rowid>?)"),
             (super::EVICTABLE, "SEARCH item USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
+            (super::RECENCY_PART, "SEARCH recency USING INTEGER PRIMARY KEY (rowid>?)"),
+            (super::DROP_RECENCY, "SEARCH recency USING INTEGER PRIMARY KEY (rowid>?)"),
             (super::FOLD, "SEARCH item USING INTEGER PRIMARY KEY (rowid=?)"),
             (super::LISTED, "SEARCH item USING INTEGER PRIMARY KEY (rowid>?)"),
         ] {

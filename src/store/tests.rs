@@ -18,6 +18,7 @@ use crate::clock::Stamp;
 
 mod large;
 mod packed;
+mod recency;
 
 /// What the store has for a loop; `None` asks it to lead.
 struct Returned(Sender<Option<Batch>>, Sender<Result<(), Failure>>);

@@ -5,17 +5,21 @@
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, params};
 
 use crate::cache::{Deadline, Exptime, Failure, Outcome};
 use crate::clock::{Clock, Stamp};
-use crate::limits::{BATCH_BYTES_MAX, ITEM_HEADER_BYTES, KEY_BYTES_MAX, STRETCHES_PER_COMMIT};
+use crate::limits::{
+    BATCH_BYTES_MAX, ITEM_HEADER_BYTES, KEY_BYTES_MAX, RECENCY_READ_MS_MAX, STRETCHES_PER_COMMIT,
+};
 use crate::store::budget::{Level, More};
 use crate::store::commit::{Batch, Task, Work};
 use crate::store::eviction::{Evictor, count_pages};
 use crate::store::large::Large;
 use crate::store::packed::Packer;
+use crate::store::recency::kept::Keeper;
 use crate::store::rows::{CasBlock, Changes, Rows, reserve_cas};
 use crate::store::shared::{Shared, State};
 use crate::store::{Options, schema, sql};
@@ -25,6 +29,9 @@ thread_local! {
     /// no other way to tell.
     static WAL_FRAMES: Cell<Option<u64>> = const { Cell::new(None) };
 }
+
+/// See [`RECENCY_READ_MS_MAX`].
+const RECENCY_TIME_MAX: Duration = Duration::from_millis(RECENCY_READ_MS_MAX);
 
 /// Why a transaction did not commit.
 #[derive(Debug)]
@@ -48,6 +55,7 @@ pub(super) struct Writer {
     pub(super) evictor: Evictor,
     /// As it was last written down.
     tick: Cell<u32>,
+    pub(super) keeper: Keeper,
     packer: Packer,
 }
 
@@ -73,7 +81,9 @@ impl Writer {
         count_pages(&db, &shared)?;
         shared.budget.settle(shared.used(&Changes::default()));
         let (tick, packer) = (Cell::new(evictor.tick()), Packer::default());
-        Ok((shared, Self { db, cas, data_version, evictor, tick, packer }))
+        let mut keeper = Keeper::new();
+        keeper.read(&db, &shared.recency, shared.clock.now(), RECENCY_TIME_MAX)?;
+        Ok((shared, Self { db, cas, data_version, evictor, tick, keeper, packer }))
     }
 
     /// The cas id that the next change gets.

@@ -66,6 +66,11 @@ impl Mark {
         if age > TICK_MASK / 2 { 0 } else { age }
     }
 
+    /// Of two marks of one row the later one; this one where they are of one tick.
+    pub(crate) fn or_later(self, other: Self, now: u32) -> Self {
+        if other.age(now) < self.age(now) { other } else { self }
+    }
+
     /// The mark after a read now.
     pub(crate) fn read(self, now: u32) -> Self {
         let separate = now / TICKS_PER_READ != self.tick() / TICKS_PER_READ;

@@ -35,10 +35,11 @@ pub struct Report {
 }
 
 /// What the schema has, and the daemon or its users rely on.
-const OBJECTS: [(&str, &str); 15] = [
+const OBJECTS: [(&str, &str); 16] = [
     ("table", "item"),
     ("table", "chunk"),
     ("table", "loose"),
+    ("table", "recency"),
     ("table", "replaced"),
     ("table", "state"),
     ("index", "item_exptime"),

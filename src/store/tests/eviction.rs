@@ -8,12 +8,12 @@ use crate::limits::FILE_BYTES_FREE_OF_CHARGE;
 
 const KIB: u64 = 1 << 10;
 
-fn key(n: usize) -> String {
+pub(super) fn key(n: usize) -> String {
     format!("key{n:06}")
 }
 
 /// Sets so many items, some at a time, and expects all to be stored.
-fn fill(bench: &mut Bench, numbers: std::ops::Range<usize>, value: &str) {
+pub(super) fn fill(bench: &mut Bench, numbers: std::ops::Range<usize>, value: &str) {
     let numbers: Vec<usize> = numbers.collect();
     for some in numbers.chunks(64) {
         let names: Vec<String> = some.iter().map(|&n| key(n)).collect();
