@@ -209,8 +209,10 @@ fn a_statement_comes_from_stdin_too() {
         child.wait_with_output().expect("it ends")
     };
     assert_eq!(fed(&["--csv"], "-- how many\nSELECT 7 AS n;\n").stdout, b"n\n7\n");
-    let change = "DELETE FROM item WHERE flags = 7;\n-- and\nUPDATE item SET flags = 1;";
-    assert_eq!(fed(&["--write"], change).stdout, b"6 rows changed\n");
+    // What was flushed may be there still.
+    let change = "DELETE FROM item WHERE flags = 7;\n-- and\n\
+                  UPDATE item SET flags = 1 WHERE key <> CAST('gone' AS BLOB);";
+    assert_eq!(fed(&["--write"], change).stdout, b"5 rows changed\n");
     assert_eq!(fed(&[], &" ".repeat(1_000_001)).status.code(), Some(USAGE));
     assert_eq!(shown(database, &["sql", "--csv", "-- a comment\nSELECT 1"]), "1\n1\n");
     assert_eq!(shown(database, &["sql", "-- a comment\nSELECT 1", "--csv"]), "1\n1\n");
