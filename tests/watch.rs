@@ -351,7 +351,9 @@ fn a_full_cache_tells_what_it_removes() {
     }
     let (_, _, line) = told(&mut watcher);
     assert!(line.starts_with("type=eviction key=key"), "{line}");
-    assert!(line.ends_with(" fetch=no ttl=-1 la=0 clsid=1 size=4"), "{line}");
+    // A second may have gone by.
+    assert!(line.contains(" fetch=no ttl=-1 la="), "{line}");
+    assert!(line.ends_with(" clsid=1 size=4"), "{line}");
     until("housekeeping has evicted", PATIENCE, || {
         (daemon.client().stat("curr_items") <= 100).then_some(())
     });
