@@ -53,21 +53,23 @@ impl Bench {
     }
 
     fn with(change: impl FnOnce(&mut Options)) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let clock = Clock::manual(1_800_000_000);
-        let mut options = Options::new(directory.path().join("cache.db"));
-        change(&mut options);
-        let store = Store::open(&options, &clock).unwrap();
-        let (sender, batches) = channel();
-        let (wrote, pieces) = channel();
-        let session = store.session(Arc::new(Returned(sender, wrote)));
-        Self { directory, clock, store, session, batches, pieces }
+        Self::at(tempfile::tempdir().unwrap(), Clock::manual(1_800_000_000), change)
     }
 
     fn reopened(self) -> Self {
+        self.reopened_with(|_| {})
+    }
+
+    fn reopened_with(self, change: impl FnOnce(&mut Options)) -> Self {
         let Self { directory, clock, store, session, .. } = self;
         drop((session, store));
-        let options = Options::new(directory.path().join("cache.db"));
+        Self::at(directory, clock, change)
+    }
+
+    /// The store whose file is or comes to be in this folder.
+    fn at(directory: tempfile::TempDir, clock: Clock, change: impl FnOnce(&mut Options)) -> Self {
+        let mut options = Options::new(directory.path().join("cache.db"));
+        change(&mut options);
         let store = Store::open(&options, &clock).unwrap();
         let (sender, batches) = channel();
         let (wrote, pieces) = channel();

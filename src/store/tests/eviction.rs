@@ -144,43 +144,11 @@ fn what_was_hot_is_not_forgotten_by_a_restart() {
         (0..200).for_each(|n| assert!(bench.get(&key(n)).is_some()));
         fill(&mut bench, round * 1_000..round * 1_000 + 300, "v");
     }
-    let Bench { directory, clock, store, session, .. } = bench;
-    drop((session, store));
-    let mut options = Options::new(directory.path().join("cache.db"));
-    with(&mut options);
-    let store = Store::open(&options, &clock).unwrap();
-    let (sender, batches) = channel();
-    let (wrote, pieces) = channel();
-    let session = store.session(Arc::new(Returned(sender, wrote)));
-    let mut bench = Bench { directory, clock, store, session, batches, pieces };
+    let mut bench = bench.reopened_with(with);
     // As many as a fifth of them would push out all that look alike.
     fill(&mut bench, 9_000..9_600, "v");
     let hot = (0..200).filter(|&n| bench.get(&key(n)).is_some()).count();
     assert!(hot >= 195, "{hot} of 200 are left");
-}
-
-#[test]
-fn a_restart_does_not_turn_the_clock_back() {
-    let with = |options: &mut Options| options.items_max = 1_000;
-    let mut bench = Bench::with(with);
-    fill(&mut bench, 0..950, "v");
-    // Of one size: nothing but the clock and the marks changes.
-    (0..12).for_each(|_| fill(&mut bench, 0..450, "w"));
-    let before = bench.store.committer.with_writer(|writer| writer.evictor.tick());
-    assert!(before > 1_000, "{before}");
-    let Bench { directory, clock, store, session, .. } = bench;
-    drop((session, store));
-    let mut options = Options::new(directory.path().join("cache.db"));
-    with(&mut options);
-    let store = Store::open(&options, &clock).unwrap();
-    let (sender, batches) = channel();
-    let (wrote, pieces) = channel();
-    let session = store.session(Arc::new(Returned(sender, wrote)));
-    let mut bench = Bench { directory, clock, store, session, batches, pieces };
-    assert_eq!(bench.store.committer.with_writer(|writer| writer.evictor.tick()), before);
-    fill(&mut bench, 2_000..2_400, "v");
-    let hot = (0..450).filter(|&n| bench.get(&key(n)).is_some()).count();
-    assert!(hot >= 440, "{hot} of 450 are left");
 }
 
 #[test]

@@ -14,16 +14,6 @@ enum End {
 
 const ENDS: [End; 2] = [End::Closes, End::IsKilled];
 
-fn started(directory: tempfile::TempDir, clock: Clock, change: impl FnOnce(&mut Options)) -> Bench {
-    let mut options = Options::new(directory.path().join("cache.db"));
-    change(&mut options);
-    let store = Store::open(&options, &clock).unwrap();
-    let (sender, batches) = channel();
-    let (wrote, pieces) = channel();
-    let session = store.session(Arc::new(Returned(sender, wrote)));
-    Bench { directory, clock, store, session, batches, pieces }
-}
-
 fn restarted(bench: Bench, end: End, change: impl FnOnce(&mut Options)) -> Bench {
     let Bench { mut directory, clock, store, session, .. } = bench;
     if matches!(end, End::IsKilled) {
@@ -37,7 +27,7 @@ fn restarted(bench: Bench, end: End, change: impl FnOnce(&mut Options)) -> Bench
     } else {
         drop((session, store));
     }
-    started(directory, clock, change)
+    Bench::at(directory, clock, change)
 }
 
 #[test]
