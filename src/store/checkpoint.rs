@@ -125,18 +125,9 @@ impl Checkpointer {
     }
 
     fn checkpoint(&mut self, shared: &Shared, committer: &Committer) -> rusqlite::Result<()> {
-        let mut copied = 0;
-        for _ in 0..ROUNDS_MAX {
-            let progress = self.run("PRAGMA wal_checkpoint(PASSIVE)")?;
-            let rest = progress.frames.saturating_sub(copied);
-            copied = progress.copied;
-            if progress.busy || rest <= REST_FRAMES_MAX {
-                break;
-            }
-            self.sync()?;
-        }
+        let readers_wait = self.copy()?;
         committer.with_writer(|_writer| {
-            self.db.busy_timeout(READERS_WAIT)?;
+            self.db.busy_timeout(readers_wait)?;
             let progress = self.run("PRAGMA wal_checkpoint(RESTART)")?;
             self.db.busy_timeout(Duration::ZERO)?;
             // All copied, and no reader needs it any more: the next commit starts at the front.
@@ -150,6 +141,25 @@ impl Checkpointer {
             }
             Ok(())
         })
+    }
+
+    /// Copies the bulk. Returns how long the rest may wait for readers: not at all where one was in the way
+    /// of a whole round, as it will hardly end in that time, and all writes would wait with it.
+    pub(super) fn copy(&self) -> rusqlite::Result<Duration> {
+        let mut copied = 0;
+        for _ in 0..ROUNDS_MAX {
+            let progress = self.run("PRAGMA wal_checkpoint(PASSIVE)")?;
+            if progress.copied < progress.frames && progress.copied == copied {
+                return Ok(Duration::ZERO);
+            }
+            let rest = progress.frames.saturating_sub(copied);
+            copied = progress.copied;
+            if progress.busy || rest <= REST_FRAMES_MAX {
+                break;
+            }
+            self.sync()?;
+        }
+        Ok(READERS_WAIT)
     }
 
     /// Brings to the disk what was copied so far. SQLite does it only in a checkpoint that leaves no rest,

@@ -355,6 +355,29 @@ fn the_wal_is_bounded_even_if_somebody_reads_for_ever() {
 }
 
 #[test]
+fn a_checkpoint_waits_for_no_reader_that_stays() {
+    let mut bench = Bench::new();
+    let path = bench.directory.path().join("cache.db");
+    // It syncs another file: one of the database, closed early, would end SQLite's locks on it.
+    let other = std::fs::File::create(bench.directory.path().join("other")).unwrap();
+    let checkpointer = checkpoint::Checkpointer::connect(&path, Arc::new(other)).unwrap();
+    let mut write = |frames: usize| {
+        let value = "v".repeat(100 << 10);
+        for n in 0..frames / 50 {
+            assert!(is_stored(&bench.run(vec![(&format!("k{n}"), set(&value))])[0]));
+        }
+        bench.elsewhere()
+    };
+    let reader = write(2_000);
+    reader.execute_batch("BEGIN; SELECT count(*) FROM item").unwrap();
+    write(2_000);
+    assert_eq!(checkpointer.copy(), Ok(Duration::ZERO));
+    assert_eq!(checkpointer.copy(), Ok(Duration::ZERO), "still there");
+    reader.execute_batch("COMMIT").unwrap();
+    assert!(checkpointer.copy().unwrap() > Duration::ZERO, "ours end soon");
+}
+
+#[test]
 fn the_budget_refuses_what_it_cannot_hold() {
     let mut bench = Bench::with(|options| {
         options.disk_bytes_max = 2 * (1 + 100 + 59);
