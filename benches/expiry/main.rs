@@ -2,11 +2,12 @@
 //!
 //! Fills the real store, has a client get and set at a steady pace, and lets the rest of the items go:
 //! because they expire in one second, because each expires in another, or because the budget is halved.
+//! `large` is the first with a thousandth of the items and 500 KB each.
 //! Prints how long that took, what the client waited before and meanwhile, and what became of the file.
 //!
 //!     cargo bench --bench expiry                        a million items, some minutes
 //!     cargo bench --bench expiry -- quick               20,000, to see that it runs
-//!         --items N --value BYTES --only at-once|scattered|shrink
+//!         --items N --value BYTES --only at-once|scattered|shrink|large
 //!         --directory DIR       the file's place; a temporary folder where none is given
 
 #![allow(
@@ -31,6 +32,9 @@ use litecached::store::{Batch, Options, Owner, Session, Store, Task};
 /// Keys that the client asks for and sets; they stay.
 const LASTING: u64 = 10_000;
 
+/// A value of those that are large.
+const LARGE_BYTES: usize = 500_000;
+
 /// Gets a second, and sets by another client.
 const PACE: u64 = 1_000;
 
@@ -45,16 +49,18 @@ enum Leaving {
     AtOnce,
     Scattered,
     Shrink,
+    Large,
 }
 
 impl Leaving {
-    const ALL: [Self; 3] = [Self::AtOnce, Self::Scattered, Self::Shrink];
+    const ALL: [Self; 4] = [Self::AtOnce, Self::Scattered, Self::Shrink, Self::Large];
 
     fn name(self) -> &'static str {
         match self {
             Self::AtOnce => "at-once",
             Self::Scattered => "scattered",
             Self::Shrink => "shrink",
+            Self::Large => "large",
         }
     }
 }
@@ -102,7 +108,7 @@ fn wishes() -> Wishes {
             "quick" => {
                 wishes.items = 20_000;
                 wishes.calm = Duration::from_millis(200);
-                wishes.only = vec![Leaving::AtOnce, Leaving::Shrink];
+                wishes.only = vec![Leaving::AtOnce, Leaving::Shrink, Leaving::Large];
             }
             // Cargo's.
             "--bench" => {}
@@ -123,8 +129,12 @@ fn measure(leaving: Leaving, wishes: &Wishes) {
     let store = Store::open(&options, &clock).expect("a new database");
     let mut client = Client::new(&store);
     client.fill("lasting", LASTING, wishes.value_bytes, |_| 0);
-    client.fill("leaving", wishes.items, wishes.value_bytes, |n| match leaving {
-        Leaving::AtOnce => 100,
+    let (items, value_bytes) = match leaving {
+        Leaving::Large => (wishes.items / 1_000, LARGE_BYTES),
+        _ => (wishes.items, wishes.value_bytes),
+    };
+    client.fill("leaving", items, value_bytes, |n| match leaving {
+        Leaving::AtOnce | Leaving::Large => 100,
         Leaving::Scattered => 100 + (n % SCATTER) as i64,
         Leaving::Shrink => 0,
     });
@@ -156,7 +166,7 @@ fn measure(leaving: Leaving, wishes: &Wishes) {
                 store.set_bytes_max(stored.bytes / 2);
                 stored.items / 2
             }
-            Leaving::AtOnce | Leaving::Scattered => {
+            Leaving::AtOnce | Leaving::Scattered | Leaving::Large => {
                 clock.advance(seconds);
                 LASTING
             }
@@ -303,7 +313,7 @@ impl Client {
 
     fn fill(&mut self, kind: &str, items: u64, bytes: usize, exptime: impl Fn(u64) -> i64) {
         let numbers: Vec<u64> = (0..items).collect();
-        for some in numbers.chunks(500) {
+        for some in numbers.chunks(if bytes < LARGE_BYTES { 500 } else { 10 }) {
             some.iter().for_each(|&n| self.queue(&format!("{kind}-{n}"), bytes, exptime(n)));
             self.submit();
         }
