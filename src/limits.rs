@@ -129,9 +129,16 @@ const _: () = assert!(SENDING_BYTES_MAX < OUTPUT_BYTES_HIGH);
 /// Threads that read pieces for clients.
 pub const SENDERS: usize = 2;
 
-/// Large values that were overwritten or removed and are still in the file, as a client is being sent one,
-/// are charged nothing up to this part of the item budget: the file may be longer by as much.
+/// Old versions that clients are still being sent, all together, may take one part in so many of the budget
+/// beside it: no eviction makes room for them. Beyond it those who hold the oldest are let go.
 pub const HELD_DIVISOR: u64 = 4;
+
+/// A client that is sent an old version and takes nothing for so long is let go.
+pub const OLD_VERSION_WAIT_SECONDS: u64 = 30;
+
+/// Values in pieces that are arriving, all together, may take one part in so many of the budget, or be one
+/// item of the largest size: they cannot be evicted, and all else would be before none of them fits.
+pub const ARRIVING_DIVISOR: u64 = 2;
 
 /// Loose pieces that are removed in one transaction, which small requests may have to wait for.
 pub const SWEEP_PIECES_MAX: i64 = 4;

@@ -321,3 +321,62 @@ fn what_finds_no_room_has_it_made() {
     let file = daemon.launch().database_path().metadata().expect("it is there").len();
     assert!(file <= 26 << 20, "budget, slack, and what had not left yet: {file}");
 }
+
+#[test]
+fn uploads_that_cannot_all_fit_are_refused_before_anything_goes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let daemon = Launch::new(folder.path()).with("-I 8m --max-disk 20m").start();
+    let mut small = daemon.client();
+    for number in 0..1_000 {
+        small.set(&format!("small{number}"), "s".repeat(10_000));
+    }
+    let mut clients: Vec<Streamer> = (0..4).map(|_| Streamer::connect(&daemon)).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.say(&format!("set k{number} 0 0 {}\r\n", 7 * MEGA));
+        client.send(1, 0, MEGA);
+    }
+    for at in 1..7 {
+        for client in &mut clients {
+            client.send(1, at * MEGA, (at + 1) * MEGA);
+        }
+    }
+    let mut answers = Vec::new();
+    for client in &mut clients {
+        client.say("\r\n");
+        answers.push(client.line());
+    }
+    answers.sort();
+    let refused = "SERVER_ERROR out of memory storing object";
+    assert_eq!(answers, [refused, refused, refused, "STORED"]);
+    assert!(small.stat("curr_items") > 900, "{} items", small.stat("curr_items"));
+}
+
+#[test]
+fn who_does_not_take_old_versions_is_let_go_and_evicts_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let daemon = Launch::new(folder.path()).with("-I 8m --max-disk 20m").start();
+    let mut writer = Streamer::connect(&daemon);
+    let mut readers = Vec::new();
+    for version in 0..5 {
+        writer.set("k", version, 4 * MEGA);
+        assert_eq!(writer.line(), "STORED", "{version}");
+        let mut reader = Streamer::narrow(&daemon);
+        reader.say("get k\r\n");
+        assert_eq!(reader.line(), format!("VALUE k 0 {}", 4 * MEGA));
+        readers.push(reader);
+    }
+    let mut small = daemon.client();
+    for number in 0..1_000 {
+        small.set(&format!("small{number}"), "s".repeat(10_000));
+    }
+    assert_eq!((small.stat("curr_items"), small.stat("evictions")), (1_001, 0));
+    let mut last = readers.pop().expect("five");
+    last.take(4, 0, 4 * MEGA);
+    last.rest();
+    let mut rest = Vec::new();
+    // A connection that ends with something unread is reset.
+    let taken = readers.remove(0).0.read_to_end(&mut rest);
+    assert!(taken.is_err() || (rest.len() as u64) < 4 * MEGA, "the oldest is let go");
+    drop(readers);
+    until("nothing old is left", PATIENCE, || (pieces(&daemon) == (64, 0)).then_some(()));
+}

@@ -78,7 +78,13 @@ impl Run {
 }
 
 /// Keeps pieces from being removed while it lives.
-pub trait Hold: fmt::Debug + Send + Sync {}
+pub trait Hold: fmt::Debug + Send + Sync {
+    /// Whether no item has them any more, so that they take room for their holders alone.
+    fn is_old(&self) -> bool;
+
+    /// Whether there is no room for that any more: whoever holds them has to let go.
+    fn must_end(&self) -> bool;
+}
 
 /// A list of pieces that make up a value.
 #[derive(Clone)]
@@ -102,6 +108,11 @@ impl Pieces {
     /// Whether they are held.
     pub fn is_held(&self) -> bool {
         self.hold.is_some()
+    }
+
+    /// What keeps them.
+    pub fn hold(&self) -> Option<&dyn Hold> {
+        self.hold.as_deref()
     }
 
     /// In the order of the value.

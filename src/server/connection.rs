@@ -275,6 +275,11 @@ impl Connection {
             || self.arriving.as_ref().is_some_and(Arriving::is_full)
     }
 
+    /// Whether it is being sent a value in pieces.
+    pub(super) fn is_sending(&self) -> bool {
+        matches!(self.pending.front(), Some(Slot::Sending(_)))
+    }
+
     /// Whether a turn would get it further.
     pub(super) fn has_work(&self) -> bool {
         let waits = self.stalled && !self.pending.is_empty();
@@ -314,6 +319,11 @@ impl Connection {
         }
         if let Some(Slot::Listing(running)) = self.pending.front_mut() {
             running.left(self.output.len());
+        }
+        if sent > 0
+            && let Some(Slot::Sending(sending)) = self.pending.front_mut()
+        {
+            sending.took();
         }
         sent
     }

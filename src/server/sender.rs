@@ -8,15 +8,19 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::cache::{Pieces, Value};
-use crate::limits::SENDING_BYTES_MAX;
+use crate::cache::{Content, Hit, Item, Outcome, Pieces, Value};
+use crate::clock::Stamp;
+use crate::limits::{OLD_VERSION_WAIT_SECONDS, SENDING_BYTES_MAX};
 use crate::protocol::encode::Output as _;
 use crate::server::connection::{Connection, Ending, Slot};
 use crate::server::dispatch::Desk;
 use crate::server::inbox::{Inbox, Message};
 use crate::server::output::Hole;
 use crate::store::{PieceReader, Store};
+
+const OLD_VERSION_WAIT: Duration = Duration::from_secs(OLD_VERSION_WAIT_SECONDS);
 
 /// The threads that read pieces, and what waits for them.
 #[derive(Debug, Default)]
@@ -54,6 +58,8 @@ pub(super) struct Sending {
     coming: (usize, i64, u64),
     /// What stands behind the value.
     tail: Vec<u8>,
+    /// When the client last took something.
+    taken: Stamp,
 }
 
 impl Sender {
@@ -106,7 +112,14 @@ fn read(reader: &mut Option<PieceReader>, store: &Store, id: i64) -> Option<Valu
 impl Sending {
     pub(super) fn new(Hole { pieces, tail }: Hole) -> Self {
         let first = pieces.runs()[0];
-        Self { next: (0, 0), asked: 0, coming: (0, first.count, first.bytes), tail, pieces }
+        Self {
+            next: (0, 0),
+            asked: 0,
+            coming: (0, first.count, first.bytes),
+            tail,
+            pieces,
+            taken: Stamp::now(),
+        }
     }
 
     /// Bytes of memory that it takes, what was read of it aside.
@@ -127,6 +140,11 @@ impl Sending {
             }
         }
         ids
+    }
+
+    /// The client has taken something.
+    pub(super) fn took(&mut self) {
+        self.taken = Stamp::now();
     }
 
     /// Notes a piece that came. Whether it fits into its run, and whether it is the last.
@@ -168,6 +186,32 @@ impl Desk {
         sending.asked = ids.len();
         let (pieces, inbox) = (sending.pieces.clone(), Arc::clone(&self.inbox));
         self.context.sender.ask(Job { pieces, ids, ticket, inbox });
+    }
+
+    /// Whether a client that is being sent values in pieces has to be let go, as old versions that wait for
+    /// it take room.
+    pub(super) fn holds_too_long(connection: &Connection) -> bool {
+        let Some(Slot::Sending(sending)) = connection.pending.front() else { return false };
+        let waiting = connection.pending.iter().filter_map(|slot| match slot {
+            Slot::Sending(sending) => Some(&sending.pieces),
+            Slot::Answered(answered) => match &answered.outcome {
+                Outcome::Hit(Hit { item: Item { value: Content::Large(pieces), .. }, .. }) => {
+                    Some(pieces)
+                }
+                _ => None,
+            },
+            _ => None,
+        });
+        let is_stalled = sending.taken.elapsed() >= OLD_VERSION_WAIT;
+        let mut holds = waiting.filter_map(Pieces::hold);
+        let ends = holds.any(|hold| hold.must_end() || is_stalled && hold.is_old());
+        if ends {
+            log::info!(
+                "client {} is let go: it takes an old version of a value too slowly",
+                connection.id
+            );
+        }
+        ends
     }
 
     /// Takes a piece of a value that is being sent.

@@ -53,6 +53,8 @@ pub(super) struct Worker {
     asked_to_lead: bool,
     stopping: Option<Stamp>,
     ticked: Stamp,
+    /// A value in pieces may be on its way to a client.
+    sends: bool,
 }
 
 /// Where a connection is kept.
@@ -84,6 +86,7 @@ impl Worker {
             asked_to_lead: false,
             stopping: None,
             ticked: Stamp::now(),
+            sends: false,
         };
         Ok((worker, inbox))
     }
@@ -119,7 +122,10 @@ impl Worker {
     fn patience(&self) -> Option<Duration> {
         if !self.queue.is_empty() || self.asked_to_lead {
             Some(Duration::ZERO)
-        } else if self.stopping.is_some() || self.context.live.idle_timeout_seconds() > 0 {
+        } else if self.stopping.is_some()
+            || self.sends
+            || self.context.live.idle_timeout_seconds() > 0
+        {
             Some(TICK)
         } else {
             None
@@ -297,6 +303,7 @@ impl Worker {
             self.desk.metrics.counters.bytes_written.add(sent);
         }
         self.desk.send_on(connection, ticket);
+        self.sends |= connection.is_sending();
         connection.release_pending();
         self.desk.account(connection);
         if connection.is_finished() {
@@ -353,8 +360,16 @@ impl Worker {
             });
         }
         let idle_timeout = i64::from(self.context.live.idle_timeout_seconds());
-        if idle_timeout > 0 && self.ticked.elapsed() >= TICK {
-            self.ticked = Stamp::now();
+        if (idle_timeout == 0 && !self.sends) || self.ticked.elapsed() < TICK {
+            return;
+        }
+        self.ticked = Stamp::now();
+        if self.sends {
+            self.close_where(Reason::Error, |connection, _| Desk::holds_too_long(connection));
+            let mut connections = self.places.iter().filter_map(|place| place.connection.as_ref());
+            self.sends = connections.any(Connection::is_sending);
+        }
+        if idle_timeout > 0 {
             let kicked = self.close_where(Reason::IdleTimeout, |connection, now| {
                 let last = connection.card.last_command.load(Ordering::Relaxed);
                 let owes_nothing = connection.owes_nothing();

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::limits::{
     BUDGET_SLACK_BYTES_LEAST, BUDGET_SLACK_BYTES_MAX, BUDGET_SLACK_DIVISOR,
-    BUDGET_SLACK_ITEMS_LEAST, FILE_BYTES_FREE_OF_CHARGE, ITEM_HEADER_BYTES,
+    BUDGET_SLACK_ITEMS_LEAST, FILE_BYTES_FREE_OF_CHARGE, HELD_DIVISOR, ITEM_HEADER_BYTES,
 };
 use crate::store::Options;
 
@@ -133,6 +133,14 @@ impl Budget {
 
     pub(super) fn items_max(&self) -> u64 {
         self.items.max()
+    }
+
+    /// Bytes of old versions that clients may hold.
+    pub(super) fn held_bytes_max(&self) -> u64 {
+        match self.bytes_max() {
+            0 => u64::MAX,
+            max => max / HELD_DIVISOR,
+        }
     }
 
     pub(super) fn set_bytes_max(&self, max: u64) {

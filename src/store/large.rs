@@ -7,13 +7,18 @@
 //!
 //! - Nobody comes to hold what may be gone. A list is taken from a row, held, and then looked up again
 //!   in a snapshot that began afterwards (`Session`), or it is taken inside a transaction
-//!   (`rows`). In both cases an item had it when it was held already; whoever removes it does so in a
-//!   transaction behind the one that made it loose, and looks here inside that.
+//!   (`rows`). In both cases an item had it when it was held already; whoever removes it has seen that no
+//!   item has it, and looks here after that.
+//! - What is loose and held takes room that no eviction can free. It is not charged, but bounded: beyond
+//!   [`crate::limits::HELD_DIVISOR`] the oldest holders are told to let go, and what arrives waits until
+//!   they have.
 //! - Ids are never given out twice, so that a list in `loose` names nothing newer than itself.
 //!
 //! The memory tier keeps no item whose value is in pieces: its list would have to be looked up again.
 
-use std::collections::{HashMap, VecDeque};
+mod spans;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -25,6 +30,7 @@ use crate::cache::{Hold, Pieces, Run};
 use crate::store::commit::Owner;
 use crate::store::shared::lock;
 use crate::store::sql;
+use spans::Spans;
 
 /// Ids given out between two writes of the figure that says so.
 const ID_BLOCK: i64 = 1 << 32;
@@ -38,11 +44,12 @@ pub(super) struct Large {
     next_id: AtomicI64,
     /// The last that may be given out.
     end_id: AtomicI64,
-    /// What is held, each list in the order of ids.
-    holds: Mutex<HashMap<u64, Box<[Run]>>>,
-    next_hold: AtomicU64,
-    /// Bytes announced by those who are sending values, which no item has yet.
-    arriving_bytes: AtomicU64,
+    holds: Mutex<Holds>,
+    /// Loose values that somebody holds, as far as nobody has found that they are held no more.
+    kept: Mutex<Kept>,
+    /// Values that clients are sending, which no item has yet: their first ids and the bytes announced, and
+    /// the sum of these.
+    arriving: Mutex<(HashMap<i64, u64>, u64)>,
     /// Loose values that are still in the file: ids in `loose`, and bytes.
     leaving: Mutex<(HashMap<i64, Leaving>, Leaving)>,
     queue: Mutex<Queue>,
@@ -82,6 +89,8 @@ pub(super) struct Reserved {
     pub(super) pieces: Pieces,
     /// Nobody wants it any more: what is not written need not be.
     pub(super) given_up: AtomicBool,
+    /// Bytes of it that the file has.
+    written: Arc<AtomicU64>,
 }
 
 impl Reserved {
@@ -89,17 +98,75 @@ impl Reserved {
     pub(super) fn id(&self) -> i64 {
         self.pieces.runs()[0].first
     }
+
+    /// So much more of it is in the file.
+    pub(super) fn wrote(&self, bytes: usize) {
+        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// Who holds what.
+#[derive(Debug, Default)]
+struct Holds {
+    spans: Spans,
+    /// In the order in which they were given out.
+    grips: BTreeMap<u64, Arc<Grip>>,
+    next: u64,
+}
+
+/// What one holds.
+#[derive(Debug)]
+struct Grip {
+    runs: Arc<[Run]>,
+    /// It must be let go.
+    must_end: AtomicBool,
+}
+
+/// Loose values that are held.
+#[derive(Debug, Default)]
+struct Kept {
+    spans: Spans,
+    /// By their ids in `loose`.
+    lists: BTreeMap<i64, Arc<[Run]>>,
+}
+
+impl Kept {
+    fn insert(&mut self, runs: Arc<[Run]>) {
+        let id = runs[0].first;
+        self.remove(id);
+        self.spans.add(&runs);
+        self.lists.insert(id, runs);
+    }
+
+    fn remove(&mut self, id: i64) {
+        if let Some(runs) = self.lists.remove(&id) {
+            self.spans.remove(&runs);
+        }
+    }
+}
+
+fn bytes(runs: &[Run]) -> u64 {
+    runs.iter().map(|run| run.bytes).sum()
 }
 
 /// Somebody holds pieces.
 struct Held {
     large: Arc<Large>,
     number: u64,
-    /// Bytes that were announced: they arrive until an item has them, or nobody wants them any more.
-    arriving_bytes: u64,
+    grip: Arc<Grip>,
+    /// Of a value that is arriving, the bytes that the file has.
+    written: Option<Arc<AtomicU64>>,
 }
 
-impl Hold for Held {}
+impl Hold for Held {
+    fn is_old(&self) -> bool {
+        lock(&self.large.kept).spans.meet(&self.grip.runs)
+    }
+
+    fn must_end(&self) -> bool {
+        self.grip.must_end.load(Ordering::Relaxed)
+    }
+}
 
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,8 +176,19 @@ impl fmt::Debug for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        lock(&self.large.holds).remove(&self.number);
-        self.large.arriving_bytes.fetch_sub(self.arriving_bytes, Ordering::Relaxed);
+        if let Some(written) = &self.written
+            && self.large.arrived(self.grip.runs[0].first)
+        {
+            // No item has it.
+            let free_bytes = written.load(Ordering::Relaxed);
+            let leaving = Leaving { held_bytes: 0, free_bytes };
+            self.large.leave((free_bytes > 0).then_some(&(self.grip.runs[0].first, leaving)));
+        }
+        {
+            let mut holds = lock(&self.large.holds);
+            holds.spans.remove(&self.grip.runs);
+            holds.grips.remove(&self.number);
+        }
         self.large.request_sweep();
     }
 }
@@ -162,8 +240,8 @@ impl Large {
             next_id: AtomicI64::new(end_id - ID_BLOCK + 1),
             end_id: AtomicI64::new(end_id),
             holds: Mutex::default(),
-            next_hold: AtomicU64::new(0),
-            arriving_bytes: AtomicU64::new(0),
+            kept: Mutex::default(),
+            arriving: Mutex::default(),
             leaving: Mutex::default(),
             // What a daemon left behind that was killed.
             queue: Mutex::new(Queue { sweep: true, ..Queue::default() }),
@@ -187,33 +265,90 @@ impl Large {
         Ok(())
     }
 
-    /// A place for a value that is arriving.
-    pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Reserved {
-        self.arriving_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let pieces = self.hold_while(Pieces::new([self.ids(bytes)]), bytes);
-        Reserved { pieces, given_up: AtomicBool::new(false) }
+    /// A place for a value that is arriving, unless more than `most` bytes were announced then.
+    pub(super) fn reserve(self: &Arc<Self>, bytes: u64, most: u64) -> Option<Reserved> {
+        let ids = self.ids(bytes);
+        {
+            let (arriving, sum) = &mut *lock(&self.arriving);
+            if sum.saturating_add(bytes) > most {
+                return None;
+            }
+            arriving.insert(ids.first, bytes);
+            *sum += bytes;
+        }
+        let written = Arc::new(AtomicU64::new(0));
+        let pieces = self.hold_with(Pieces::new([ids]), Some(Arc::clone(&written)));
+        Some(Reserved { pieces, given_up: AtomicBool::new(false), written })
+    }
+
+    /// A value is no longer charged for as one that is arriving. Whether it was.
+    pub(super) fn arrived(&self, id: i64) -> bool {
+        let (arriving, sum) = &mut *lock(&self.arriving);
+        let bytes = arriving.remove(&id);
+        *sum -= bytes.unwrap_or(0);
+        bytes.is_some()
     }
 
     /// Keeps pieces from being removed for as long as this or a clone of it lives.
     pub(super) fn hold(self: &Arc<Self>, pieces: Pieces) -> Pieces {
-        self.hold_while(pieces, 0)
+        self.hold_with(pieces, None)
     }
 
-    fn hold_while(self: &Arc<Self>, pieces: Pieces, arriving_bytes: u64) -> Pieces {
-        let number = self.next_hold.fetch_add(1, Ordering::Relaxed);
-        lock(&self.holds).insert(number, in_order(pieces.runs()));
-        pieces.held(Arc::new(Held { large: Arc::clone(self), number, arriving_bytes }))
+    fn hold_with(self: &Arc<Self>, pieces: Pieces, written: Option<Arc<AtomicU64>>) -> Pieces {
+        let grip = Arc::new(Grip { runs: pieces.shared_runs(), must_end: AtomicBool::new(false) });
+        let number = {
+            let mut holds = lock(&self.holds);
+            holds.spans.add(&grip.runs);
+            holds.next += 1;
+            let number = holds.next;
+            holds.grips.insert(number, Arc::clone(&grip));
+            number
+        };
+        pieces.held(Arc::new(Held { large: Arc::clone(self), number, grip, written }))
     }
 
-    /// Whether somebody holds one of these. Takes a moment for each list that is held.
+    /// Whether somebody holds one of these.
     pub(super) fn is_held(&self, runs: &[Run]) -> bool {
-        let runs = in_order(runs);
-        lock(&self.holds).values().any(|held| meet(held, &runs))
+        lock(&self.holds).spans.meet(runs)
     }
 
     /// Bytes announced by those who are sending values.
     pub(super) fn arriving_bytes(&self) -> i64 {
-        self.arriving_bytes.load(Ordering::Relaxed).cast_signed()
+        lock(&self.arriving).1.cast_signed()
+    }
+
+    /// These are loose, and held.
+    pub(super) fn keep(&self, lists: &[Arc<[Run]>]) {
+        let mut kept = lock(&self.kept);
+        lists.iter().for_each(|runs| kept.insert(Arc::clone(runs)));
+    }
+
+    /// Sees to it that loose values of at most so many bytes are held: tells the holders of the oldest to
+    /// let go. Whether there are more until they have.
+    pub(super) fn let_go_beyond(&self, most: u64) -> bool {
+        let lists: Vec<Arc<[Run]>> = lock(&self.kept).lists.values().cloned().collect();
+        let (held, unheld): (Vec<_>, Vec<_>) =
+            lists.into_iter().partition(|runs| self.is_held(runs));
+        for runs in unheld {
+            lock(&self.kept).remove(runs[0].first);
+        }
+        let mut left: u64 = held.iter().map(|runs| bytes(runs)).sum();
+        if left <= most {
+            return false;
+        }
+        let grips: Vec<Arc<Grip>> = lock(&self.holds).grips.values().cloned().collect();
+        for runs in held {
+            if left <= most {
+                break;
+            }
+            left -= bytes(&runs);
+            let mut spans = Spans::default();
+            spans.add(&runs);
+            for grip in grips.iter().filter(|grip| spans.meet(&grip.runs)) {
+                grip.must_end.store(true, Ordering::Relaxed);
+            }
+        }
+        true
     }
 
     /// Loose values: the file will have room for as much, soon or when clients have taken them.
@@ -223,7 +358,7 @@ impl Large {
 
     /// What these pieces are, as they become loose.
     pub(super) fn leaving_of(&self, runs: &[Run]) -> Leaving {
-        let bytes = runs.iter().map(|run| run.bytes).sum();
+        let bytes = bytes(runs);
         if self.is_held(runs) {
             Leaving { held_bytes: bytes, free_bytes: 0 }
         } else {
@@ -232,7 +367,7 @@ impl Large {
     }
 
     /// These are to leave the file.
-    pub(super) fn leave(&self, values: &[(i64, Leaving)]) {
+    pub(super) fn leave<'a>(&self, values: impl IntoIterator<Item = &'a (i64, Leaving)>) {
         let (leaving, sum) = &mut *lock(&self.leaving);
         for &(id, value) in values {
             if let Some(before) = leaving.insert(id, value) {
@@ -245,6 +380,7 @@ impl Large {
     /// All of them have.
     pub(super) fn all_left(&self) {
         *lock(&self.leaving) = Default::default();
+        *lock(&self.kept) = Kept::default();
     }
 
     /// This one has left it.
@@ -253,6 +389,7 @@ impl Large {
         if let Some(value) = leaving.remove(&id) {
             sum.take(value);
         }
+        lock(&self.kept).remove(id);
     }
 
     /// Has a piece written. Its owner hears of it.
@@ -307,27 +444,6 @@ impl Large {
     pub(super) fn is_checkpointing(&self) -> bool {
         self.checkpointing.load(Ordering::Relaxed)
     }
-}
-
-fn in_order(runs: &[Run]) -> Box<[Run]> {
-    let mut runs: Box<[Run]> = runs.into();
-    runs.sort_unstable_by_key(|run| run.first);
-    runs
-}
-
-/// Whether two lists in order have a piece in common. The runs of one list do not.
-fn meet(mut some: &[Run], mut others: &[Run]) -> bool {
-    while let (Some(one), Some(other)) = (some.first(), others.first()) {
-        if one.meets(other) {
-            return true;
-        }
-        if one.first < other.first {
-            some = &some[1..];
-        } else {
-            others = &others[1..];
-        }
-    }
-    false
 }
 
 /// The last id of a new block. Only the one daemon reserves, so blocks follow each other.

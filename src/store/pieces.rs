@@ -96,7 +96,13 @@ impl Thread {
         let since = Stamp::now();
         loop {
             self.await_checkpoint();
-            let trouble = match self.gently(PIECE_REST, |writer| write(writer, shared, piece)) {
+            let written = if shared.large.let_go_beyond(shared.budget.held_bytes_max()) {
+                // Nothing that could be evicted makes room for what is held.
+                Err(Trouble::Busy)
+            } else {
+                self.gently(PIECE_REST, |writer| write(writer, shared, piece))
+            };
+            let trouble = match written {
                 Ok(()) => return Ok(()),
                 Err(trouble) => trouble,
             };
@@ -126,6 +132,7 @@ impl Thread {
     /// Removes some loose pieces. Whether there may be more.
     fn sweep(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
+        shared.large.let_go_beyond(shared.budget.held_bytes_max());
         if shared.wal_is_full() {
             shared.request_housework();
             return shared.large.pause(REFUSED_PAUSE);
@@ -199,7 +206,9 @@ fn write(writer: &mut Writer, shared: &Shared, piece: &Piece) -> Result<(), Trou
         Ok(())
     };
     insert().map_err(|error| writer.roll_back(&error))?;
-    writer.end(shared, &changes)
+    writer.end(shared, &changes)?;
+    piece.upload.wrote(piece.data.len());
+    Ok(())
 }
 
 /// Evicts what a piece needs. Where nothing is evicted, room was promised when its value was announced.
@@ -221,7 +230,7 @@ fn make_room(
 
 /// Where the removal of loose pieces has come to.
 #[derive(Debug, Default)]
-struct Sweep {
+pub(super) struct Sweep {
     /// Everything in `loose` up to this id has been looked at.
     after: i64,
     /// What is being removed: its id in `loose`, its pieces, and how many runs of them are gone.
@@ -231,7 +240,7 @@ struct Sweep {
 }
 
 impl Sweep {
-    fn step(&mut self, writer: &mut Writer, shared: &Shared) -> Result<bool, Trouble> {
+    pub(super) fn step(&mut self, writer: &mut Writer, shared: &Shared) -> Result<bool, Trouble> {
         let more = if self.current.is_none() {
             self.find(writer, shared).map_err(|error| writer.roll_back(&error))?
         } else {

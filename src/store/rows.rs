@@ -5,11 +5,13 @@
 
 mod join;
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::cache::{
     Absence, Content, Context, Deadline, Decision, Effect, Existing, Failure, Head, Item, Key,
-    KeyBuf, Marks, Mode, Op, Outcome, Pieces, Store, decide,
+    KeyBuf, Marks, Mode, Op, Outcome, Pieces, Run, Store, decide,
 };
 use crate::clock::Seconds;
 use crate::limits::{ACCESSED_VALUE_BYTES_MAX, ITEM_HEADER_BYTES, KEYS_PER_BUCKET};
@@ -70,6 +72,11 @@ pub(super) struct Changes {
     pub(super) packing: Packing,
     /// Values whose pieces have become loose: the id in `loose`, and bytes.
     pub(super) leaving: Vec<(i64, Leaving)>,
+    /// Those of them that somebody holds.
+    pub(super) kept: Vec<Arc<[Run]>>,
+    /// Values that arrived in pieces and that an item has now: their first ids, and their bytes.
+    pub(super) arrived: Vec<i64>,
+    pub(super) arrived_bytes: i64,
     /// Pieces have become loose.
     pub(super) loosened: bool,
     /// Each changed key once, with its new row.
@@ -161,7 +168,7 @@ impl Rows<'_> {
             let stored_bytes =
                 packed.as_ref().map_or(head.value_bytes, |packed| packed.len() as u64);
             let mut refusal = self.refusal(key, stored_bytes, op, &found, changes)?;
-            if refusal.is_none() && !self.take_in(op)? {
+            if refusal.is_none() && !self.take_in(op, changes)? {
                 log::error!("the pieces of a value that arrived are not in loose any more");
                 refusal = Some(Outcome::Failed(Failure::Unavailable));
             }

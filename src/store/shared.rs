@@ -11,7 +11,6 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::cache::{Key, KeyBuf};
 use crate::clock::{Clock, Seconds};
-use crate::limits::HELD_DIVISOR;
 use crate::metrics::Storage;
 use crate::store::budget::{Amount, Budget, Level, More};
 use crate::store::eviction::Evicted;
@@ -228,8 +227,8 @@ impl Shared {
     }
 
     /// The same with more. What is arriving has been promised room where nothing is evicted. What is
-    /// about to leave the file is charged nothing, and what clients are still being sent nothing up to a
-    /// part of the budget: to remove other items would not make it leave sooner.
+    /// about to leave the file is charged nothing, nor what clients are still being sent of it: to remove
+    /// other items would not make it leave sooner.
     pub(super) fn used_with(&self, changes: &Changes, more: More) -> Amount {
         self.amount(changes, more, 0)
     }
@@ -239,15 +238,14 @@ impl Shared {
         let arriving = if self.budget.evicts() {
             0
         } else {
-            // What this one brings is among it.
-            (self.large.arriving_bytes() - more.written).max(0)
+            // What this one brings is among it, and what those before it in the transaction did.
+            (self.large.arriving_bytes() - more.written - changes.arrived_bytes).max(0)
         };
         let bytes = self.bytes.load(Ordering::Relaxed) + changes.bytes + more.bytes + arriving;
         let items = self.items.load(Ordering::Relaxed) + changes.items + more.items;
         let mut leaving = self.large.leaving();
         changes.leaving.iter().for_each(|&(_, value)| leaving.add(value));
-        let held = leaving.held_bytes.min(self.budget.bytes_max() / HELD_DIVISOR);
-        let leaving = (leaving.free_bytes + held).cast_signed();
+        let leaving = leaving.sum().cast_signed();
         self.budget.charged(bytes, items, more.bytes - more.written - leaving + pages)
     }
 

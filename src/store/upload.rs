@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::cache::{Content, Failure, Key};
-use crate::limits::ITEM_HEADER_BYTES;
+use crate::limits::{ARRIVING_DIVISOR, ITEM_HEADER_BYTES};
 use crate::store::Session;
 use crate::store::budget::{Level, More};
 use crate::store::commit::Owner;
@@ -60,22 +60,23 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// There is no room for it.
+    /// There is no room for it, or none beside what others are sending: what is arriving cannot be evicted,
+    /// and would push out everything else before none of it fits.
     pub fn upload(&mut self, ticket: u64, key: Key<'_>, bytes: u64) -> Result<Upload, Failure> {
         let shared = Arc::clone(&self.store().shared);
         if shared.refuses_writes() {
             return Err(Failure::WalFull);
         }
         let item = key.bytes().len() as u64 + bytes + ITEM_HEADER_BYTES as u64;
+        let mut most = u64::MAX;
         if shared.budget.evicts() {
-            // What is arriving cannot be evicted: more than this at once, and all of them would fail.
-            let limit = (shared.budget.bytes_max() / 2).max(shared.item_bytes_max());
-            let arriving = shared.large.arriving_bytes().cast_unsigned() + bytes;
-            let more = More { bytes: item.cast_signed(), ..More::default() };
-            let is_limited = shared.budget.bytes_max() > 0;
-            let fits = !shared.budget.exceeds(shared.budget.alone(more), Level::Budget);
-            if is_limited && (arriving > limit || !fits) {
+            let more = More { bytes: item.cast_signed(), items: 1, ..More::default() };
+            if shared.budget.exceeds(shared.budget.alone(more), Level::Budget) {
                 return Err(Failure::NoMemory);
+            }
+            if shared.budget.bytes_max() > 0 {
+                most = shared.budget.bytes_max() / ARRIVING_DIVISOR;
+                most = most.max(shared.item_bytes_max());
             }
         } else {
             let refuses = |old: u64| {
@@ -88,7 +89,7 @@ impl Session {
                 return Err(Failure::NoMemory);
             }
         }
-        let reserved = Arc::new(shared.large.reserve(bytes));
+        let reserved = Arc::new(shared.large.reserve(bytes, most).ok_or(Failure::NoMemory)?);
         Ok(Upload { shared, reserved, owner: Arc::clone(self.owner()), ticket, next: 0 })
     }
 }

@@ -264,10 +264,14 @@ impl Writer {
         }
         if changes.loosened {
             shared.large.leave(&changes.leaving);
+            shared.large.keep(&changes.kept);
             shared.large.request_sweep();
         }
         shared.items.fetch_add(changes.items, Ordering::Relaxed);
         shared.bytes.fetch_add(changes.bytes, Ordering::Relaxed);
+        for &id in &changes.arrived {
+            shared.large.arrived(id);
+        }
         if changes.replaced > 0 {
             shared.metrics.reclaimed_replaced.add(changes.replaced);
         }

@@ -11,9 +11,12 @@ use crate::store::sql;
 
 impl Rows<'_> {
     /// Pieces that an operation brings are loose no more. Whether they were.
-    pub(super) fn take_in(&self, op: &Op) -> rusqlite::Result<bool> {
+    pub(super) fn take_in(&self, op: &Op, changes: &mut Changes) -> rusqlite::Result<bool> {
         let Op::Store(_, Content::Large(pieces)) = op else { return Ok(true) };
-        let taken = self.db.prepare_cached(sql::NOT_LOOSE)?.execute([pieces.runs()[0].first])?;
+        let id = pieces.runs()[0].first;
+        let taken = self.db.prepare_cached(sql::NOT_LOOSE)?.execute([id])?;
+        changes.arrived.push(id);
+        changes.arrived_bytes += pieces.bytes().cast_signed();
         Ok(taken == 1)
     }
 
@@ -117,6 +120,10 @@ pub(super) fn loosen(
     let loose = params![runs[0].first, list::write(runs)];
     db.prepare_cached(sql::LOOSEN)?.execute(loose)?;
     changes.loosened = true;
-    changes.leaving.push((runs[0].first, shared.large.leaving_of(runs)));
+    let leaving = shared.large.leaving_of(runs);
+    changes.leaving.push((runs[0].first, leaving));
+    if leaving.held_bytes > 0 {
+        changes.kept.push(runs.into());
+    }
     Ok(())
 }

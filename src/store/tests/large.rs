@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::store::large::Leaving;
+use crate::store::pieces::Sweep;
+use crate::store::writer::Trouble;
 
 /// A store whose values over 20 bytes are in pieces of 7.
 fn in_pieces() -> Bench {
@@ -207,38 +209,6 @@ fn a_full_disk_during_an_upload_refuses_it() {
 }
 
 #[test]
-fn whatever_order_they_become_loose_in_all_go() {
-    let mut bench = in_pieces();
-    let texts = ["a".repeat(2_000), "b".repeat(20_000)];
-    bench.run(vec![("a", set(&texts[0])), ("b", set(&texts[1]))]);
-    // The sweep of the second is under way when the first, which has lower ids, comes after it.
-    bench.run(vec![("b", Op::Delete(Delete::default()))]);
-    bench.until("some of it went", |bench| bench.count("chunk") < 2_900);
-    bench.run(vec![("a", Op::Delete(Delete::default()))]);
-    bench.until("all went", |bench| (bench.count("chunk"), bench.count("loose")) == (0, 0));
-    bench.until("all has left", |bench| bench.store.shared.large.leaving() == Leaving::default());
-}
-
-#[test]
-fn a_sweep_that_was_refused_is_tried_again() {
-    let mut bench = in_pieces();
-    let text = "a".repeat(5_000);
-    bench.run(vec![("a", set(&text)), ("b", set(&text)), ("c", set(&text))]);
-    let delete = |key| vec![(key, Op::Delete(Delete::default()))];
-    bench.run(delete("a"));
-    let elsewhere = bench.elsewhere();
-    elsewhere.busy_timeout(Duration::from_secs(20)).unwrap();
-    elsewhere.execute_batch("BEGIN IMMEDIATE").unwrap();
-    // Long enough for a step to find the lock taken; what is tested does not depend on it.
-    bench.until("a read is answered meanwhile", |bench| bench.read("b").is_some());
-    elsewhere.execute_batch("COMMIT").unwrap();
-    bench.until("all of it goes", |bench| bench.count("loose") == 0);
-    bench.run(delete("b"));
-    bench.run(delete("c"));
-    bench.until("all went", |bench| (bench.count("chunk"), bench.count("loose")) == (0, 0));
-}
-
-#[test]
 fn what_cannot_fit_evicts_nothing() {
     let mut bench = Bench::with(|options| {
         options.disk_bytes_max = 8 << 20;
@@ -286,4 +256,184 @@ fn nothing_is_evicted_for_what_a_client_is_still_being_sent() {
     assert_eq!(bench.store.metrics().totals().counted.evicted, 0);
     drop(held);
     bench.until("it leaves", |bench| bench.store.shared.large.leaving() == Leaving::default());
+}
+
+fn delete() -> Op {
+    Op::Delete(Delete::default())
+}
+
+#[test]
+fn what_is_let_go_during_a_removal_goes_too() {
+    let mut bench = in_pieces();
+    let (short, long) = ("s".repeat(40), "l".repeat(7_000));
+    bench.run(vec![("removed", set(&short))]);
+    bench.run(vec![("read", set(&short))]);
+    bench.run(vec![("long", set(&long))]);
+    let key = Key::new(b"read").unwrap();
+    let (hit, _) = bench.session.fetch(key, Fetch::default(), bench.clock.now()).unwrap();
+    bench.session.end_reads();
+    bench.run(vec![("read", delete())]);
+    bench.run(vec![("long", delete())]);
+    // Both have lower ids than what is being removed.
+    bench.until("the removal has begun", |bench| bench.count("chunk") < 6 + 6 + 1_000);
+    bench.run(vec![("removed", delete())]);
+    drop(hit);
+    bench.until("all is gone", |bench| (bench.count("chunk"), bench.count("loose")) == (0, 0));
+    assert_eq!(bench.store.shared.large.leaving().sum(), 0);
+}
+
+#[test]
+fn a_removal_that_fails_is_taken_up_again() {
+    let mut bench = in_pieces();
+    // The thread ends: its steps are made here.
+    bench.store.shared.large.stop();
+    bench.run(vec![("k", set(&"v".repeat(100)))]);
+    bench.run(vec![("k", delete())]);
+    assert_eq!(bench.store.shared.large.leaving().sum(), 100);
+    let store = Arc::clone(&bench.store);
+    let mut sweep = Sweep::default();
+    let mut step = || store.committer.with_writer(|writer| sweep.step(writer, &store.shared));
+    let other = bench.elsewhere();
+    let begin = || other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut steps = 0;
+    loop {
+        begin();
+        let refused = step();
+        other.execute_batch("ROLLBACK").unwrap();
+        match refused {
+            // To look needs no lock.
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(trouble) => {
+                assert!(matches!(trouble, Trouble::Busy), "{trouble:?}");
+                assert!(step().unwrap());
+                steps += 1;
+            }
+        }
+    }
+    assert_eq!(steps, 4);
+    assert_eq!((bench.count("chunk"), bench.count("loose")), (0, 0));
+    assert_eq!(bench.store.shared.large.leaving().sum(), 0);
+}
+
+#[test]
+fn what_leaves_without_the_sweeper_is_not_waited_for() {
+    let mut bench = in_pieces();
+    bench.store.shared.large.stop();
+    bench.run(vec![("k", set(&"v".repeat(100)))]);
+    bench.run(vec![("k", delete())]);
+    bench.elsewhere().execute_batch("DELETE FROM loose; DELETE FROM chunk;").unwrap();
+    let store = Arc::clone(&bench.store);
+    let mut sweep = Sweep::default();
+    let more = store.committer.with_writer(|writer| sweep.step(writer, &store.shared)).unwrap();
+    assert!(!more);
+    assert_eq!(store.shared.large.leaving().sum(), 0);
+}
+
+/// A store with a budget whose values over 1 KiB are in pieces of 16.
+fn with_budget(bytes: u64, change: impl FnOnce(&mut Options)) -> Bench {
+    Bench::with(|options| {
+        options.disk_bytes_max = bytes;
+        options.large_value_bytes = 1 << 10;
+        options.piece_bytes = 16 << 10;
+        change(options);
+    })
+}
+
+impl Bench {
+    fn begin_upload(&mut self, bytes: u64) -> Result<Upload, Failure> {
+        let upload = self.session.upload(0, Key::new(b"k").unwrap(), bytes);
+        self.session.end_reads();
+        upload
+    }
+
+    fn evicted(&self) -> u64 {
+        self.store.metrics().totals().counted.evicted
+    }
+}
+
+#[test]
+fn what_arrives_together_is_bounded_before_anything_goes() {
+    const MIB: u64 = 1 << 20;
+    for (item_bytes_max, bytes, together) in [(1, 1, 4), (6, 5, 1)] {
+        let mut bench =
+            with_budget(8 * MIB, |options| options.item_bytes_max = item_bytes_max * MIB);
+        let mut uploads: Vec<Upload> =
+            (0..together).map(|_| bench.begin_upload(bytes * MIB).unwrap()).collect();
+        assert_eq!(bench.begin_upload(bytes * MIB).map(drop), Err(Failure::NoMemory));
+        drop(uploads.pop());
+        uploads.push(bench.begin_upload(bytes * MIB).unwrap());
+        drop(uploads);
+        assert_eq!((bench.store.shared.large.arriving_bytes(), bench.evicted()), (0, 0));
+    }
+    let mut bench = with_budget(0, |_| {});
+    let uploads: Vec<Upload> = (0..9).map(|_| bench.begin_upload(9 * MIB).unwrap()).collect();
+    assert_eq!(uploads.len(), 9, "where there is no budget there is no bound");
+}
+
+#[test]
+fn what_is_promised_to_an_upload_is_its_own_until_it_is_stored() {
+    let mut bench = with_budget(1 << 20, |options| options.evicts = false);
+    let upload = bench.upload("k", &"v".repeat(600 << 10));
+    let op = Op::Store(cache::Store::default(), upload.content());
+    drop(upload);
+    let between = set(&"b".repeat(600 << 10));
+    assert_eq!(bench.run(vec![("between", between.clone())]), [Outcome::Failed(Failure::NoMemory)]);
+    assert!(is_stored(&bench.run(vec![("k", op)])[0]));
+    assert_eq!(bench.run(vec![("between", between)]), [Outcome::Failed(Failure::NoMemory)]);
+    assert_eq!(bench.store.shared.large.arriving_bytes(), 0);
+    let small = set(&"s".repeat(300 << 10));
+    assert!(is_stored(&bench.run(vec![("small", small)])[0]), "it is charged once");
+}
+
+#[test]
+fn an_upload_that_came_to_nothing_is_on_its_way_out() {
+    let mut bench = in_pieces();
+    // Nobody removes it.
+    let upload = bench.upload("k", &"v".repeat(70));
+    bench.store.shared.large.stop();
+    drop(upload);
+    bench.until("it is", |bench| bench.store.shared.large.leaving().sum() == 70);
+    assert_eq!(bench.store.shared.large.arriving_bytes(), 0);
+}
+
+#[test]
+fn nothing_is_evicted_for_what_clients_hold_and_the_oldest_is_let_go() {
+    const KIB: usize = 1 << 10;
+    let mut bench = with_budget(4 << 20, |_| {});
+    let small = "s".repeat(900);
+    for n in 0..1_000 {
+        bench.run(vec![(&format!("small{n}"), set(&small))]);
+    }
+    let mut held = Vec::new();
+    for turn in 0..4 {
+        let upload = bench.upload("k", &"v".repeat(400 * KIB));
+        let op = Op::Store(cache::Store::default(), upload.content());
+        drop(upload);
+        assert!(is_stored(&bench.run(vec![("k", op)])[0]), "{turn}");
+        let key = Key::new(b"k").unwrap();
+        let (outcome, _) = bench.session.fetch(key, Fetch::default(), bench.clock.now()).unwrap();
+        bench.session.end_reads();
+        let Outcome::Hit(hit) = outcome else { panic!("it is there") };
+        held.push(hit);
+    }
+    // Three old versions are beyond a quarter of the budget, and one less is not.
+    let must_end = |hit: &cache::Hit| {
+        let cache::Content::Large(pieces) = &hit.item.value else { panic!("in pieces") };
+        pieces.hold().unwrap().must_end()
+    };
+    bench.until("the oldest is to go", |_| must_end(&held[0]));
+    assert_eq!(held.iter().map(must_end).collect::<Vec<_>>(), [true, false, false, false]);
+    let mut upload = bench.begin_upload(400 << 10).unwrap();
+    upload.write(vec![b'n'; 16 * KIB]);
+    assert!(bench.pieces.try_recv().is_err(), "what arrives waits");
+    held.remove(0);
+    assert_eq!(bench.pieces.recv_timeout(Duration::from_secs(20)).unwrap(), Ok(()));
+    assert_eq!(bench.evicted(), 0);
+    bench.run(vec![("k", delete())]);
+    for n in 0..2_000 {
+        bench.run(vec![(&format!("more{n}"), set(&small))]);
+    }
+    // Beside a million bytes held there is room for all of them.
+    assert_eq!(bench.evicted(), 0);
 }
