@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use common::daemon::{Launch, open_database};
-use common::ground::read_but_marks;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -40,15 +39,17 @@ const WRITERS: [&[&str]; 3] = [
 ];
 
 /// Every tool, down to what takes no further subcommand.
-const TOOLS: [&[&str]; 22] = [
+const TOOLS: [&[&str]; 24] = [
     &["client"],
     &["check"],
+    &["bench"],
     &["inspect"],
     &["inspect", "summary"],
     &["inspect", "keys"],
     &["inspect", "get"],
     &["inspect", "sql"],
     &["inspect", "check"],
+    &["inspect", "evict"],
     &["import"],
     &["export"],
     &["backup"],
@@ -91,7 +92,10 @@ fn left_behind() -> (TempDir, PathBuf) {
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(folder).expect("the folder can be read");
     let paths = entries.map(|entry| entry.expect("the folder can be read").path());
-    paths.filter(|path| path.is_file()).map(|path| (path.clone(), read_but_marks(&path))).collect()
+    paths
+        .filter(|path| path.is_file())
+        .map(|path| (path.clone(), fs::read(&path).expect("it can be read")))
+        .collect()
 }
 
 /// A wrong file, by name: how it is made of a good one, and what is said of it.
@@ -203,7 +207,9 @@ fn a_database_in_use_is_read_and_not_taken() {
         assert_eq!(output.status.code(), Some(expected), "{reader:?}: {complaint}");
     }
     for writer in &WRITERS[1..] {
+        let frozen = daemon.freeze();
         let line = refuses(folder.path(), &words(writer), TEMPORARY, "served");
+        drop(frozen);
         assert!(line.contains("in use by"), "{writer:?}: {line}");
     }
     assert_eq!(daemon.client().ask("get key-1\r\n"), "VALUE key-1 0 100");
@@ -277,7 +283,9 @@ fn no_tool_writes_over_a_part_of_a_database() {
             &["export", "--to", "jsonl", "--db", "other.db", &part],
         ];
         for words in uses {
+            let frozen = daemon.freeze();
             let line = refuses(folder.path(), words, CANNOT_CREATE, &part);
+            drop(frozen);
             assert!(line.contains("belongs to"), "{words:?}: {line}");
         }
         let into = client(folder.path(), &address, &format!("get kept > {part}\n"));

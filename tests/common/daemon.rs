@@ -253,6 +253,23 @@ impl Daemon {
         signal::kill(self.pid(), signal).expect("a child can be signalled until it is waited for");
     }
 
+    /// Holds it still until the guard is dropped: what changes meanwhile in its files, another did.
+    #[must_use]
+    pub fn freeze(&self) -> Frozen {
+        self.signal(Signal::SIGSTOP);
+        until("every thread stands still", PATIENCE, || self.stands_still().then_some(()));
+        Frozen(self.pid())
+    }
+
+    fn stands_still(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        tasks.expect("it runs").all(|task| {
+            let status = task.and_then(|task| fs::read_to_string(task.path().join("status")));
+            // A thread that ended meanwhile has none.
+            status.map_or(true, |status| status.contains("\nState:\tT"))
+        })
+    }
+
     /// Ends it with SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().expect("a child can be killed");
@@ -299,6 +316,17 @@ impl Daemon {
         let kilobytes = line.expect("the status has the resident size").trim();
         let kilobytes = kilobytes.strip_suffix(" kB").expect("the kernel counts in kB");
         kilobytes.trim().parse::<u64>().expect("the kernel writes a number") * 1024
+    }
+}
+
+/// A daemon that stands still; it goes on when this is dropped.
+#[derive(Debug)]
+pub struct Frozen(Pid);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // The daemon may have been killed.
+        let _ = signal::kill(self.0, Signal::SIGCONT);
     }
 }
 

@@ -25,19 +25,6 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Where the -shm has what each reading connection has read up to, five numbers (SQLite's file format,
-/// section 2.3): who reads a served file, as its daemon does, notes it there.
-const READ_MARKS: std::ops::Range<usize> = 100..120;
-
-/// What is in a file that belongs to a database, as far as readers do not change it.
-pub fn read_but_marks(path: &Path) -> Vec<u8> {
-    let mut bytes = std::fs::read(path).expect("the file can be read");
-    if path.to_string_lossy().ends_with("-shm") && bytes.len() >= READ_MARKS.end {
-        bytes[READ_MARKS].fill(0);
-    }
-    bytes
-}
-
 /// Asks `probe` again and again until it has an answer. Panics when `patience` is over.
 pub fn until<T>(what: &str, patience: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let start = now();
