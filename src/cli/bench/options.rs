@@ -82,13 +82,14 @@ Examples:
   litecached bench --fill                              10 gets to a set, on 127.0.0.1:60000
   litecached bench cache:11211 --mix 1:0 --pipeline 50 --threads 2
   litecached bench --fill --vs :11211 --plot latency.svg
-  litecached bench --fill --rate 20000 --duration 60s  open loop: latency from when a request was due
+  litecached bench --fill --rate 20000 --duration 60s  open loop: latency since a request was due
   litecached bench --trace requests.txt                lines 'key size': get, and set upon a miss
   litecached bench --vs :6379 --vs-protocol redis --mix 0:1
 
 A value testifies for its key and length, and each answer is judged. Exit codes: 0; 1 when an answer
-was wrong, an error or never came; 64 for a wrong command line; 69 when no server is there, or it speaks
-something else; 74 when a connection was lost; 130 when Ctrl-C ended it, with the results so far.";
+was wrong, an error or never came; 64 for a wrong command line; 69 when no server is there, or it
+speaks something else; 74 when a connection was lost; 130 when Ctrl-C ended it, with the results so
+far.";
 
 fn text(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help)
@@ -152,7 +153,7 @@ pub(super) fn command() -> Command {
                 .default_value("uniform"),
         )
         .arg(
-            text("size", "SIZES", "Bytes of values: 100, 50..2000, or by weight 100:70,1k:30")
+            text("size", "SIZES", "Bytes: 100, 50..2000, or by weight 100:70,1k:30")
                 .short('s')
                 .default_value("100"),
         )
