@@ -284,7 +284,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand bench" -s r -l rat
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -s k -l keys -d 'How many keys there are' -r
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l prefix -d 'How keys begin; ten digits follow' -r
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -s d -l distribution -d 'uniform, zipf[:EXPONENT] or sequential' -r
-complete -c litecached -n "__fish_litecached_using_subcommand bench" -s s -l size -d 'Bytes of values: 100, 50..2000, or by weight 100:70,1k:30' -r
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -s s -l size -d 'Bytes: 100, 50..2000, or by weight 100:70,1k:30' -r
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l ttl -d 'How long values live' -r
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l trace -d 'Ask for what its lines \'key size\' say, and set upon a miss' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l seed -d 'For every choice' -r

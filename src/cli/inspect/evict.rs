@@ -17,13 +17,13 @@ pub(super) fn command() -> Command {
     Command::new("evict")
         .about("Show which items would be removed next to make room, and why")
         .after_help(
-            "Eviction goes round the table: of the next 128 items it removes those with the greatest \
-             SCORE, an eighth of them, then it takes the next 128. Expired and flushed items go before \
-             living ones. The list is in that order.\n\
-             AGE says how much was stored since an item was last read or stored: 1.00 is as much as the \
-             budget holds. READS is at how many separate times it was read. SCORE is the age divided by \
-             1 + 3 x READS.\n\
-             Only the file is read: of reads that were not written down yet only the daemon knows.",
+            "\
+Eviction goes round the table: of the next 128 items it removes those with the greatest SCORE, an
+eighth of them, then it takes the next 128. Expired and flushed items go before living ones. The
+list is in that order.
+AGE says how much was stored since an item was last read or stored: 1.00 is as much as the budget
+holds. READS is at how many separate times it was read. SCORE is the age divided by 1 + 3 x READS.
+Only the file is read: of reads that were not written down yet only the daemon knows.",
         )
         .arg(
             Arg::new("dry-run")
