@@ -204,7 +204,18 @@ fn lints_are_set() {
     for section in ["[lints.rust]", "[lints.clippy]"] {
         assert!(manifest.lines().any(|line| line == section), "Cargo.toml has no {section}");
     }
-    assert!(manifest.contains("unsafe_code = "), "Cargo.toml says nothing about unsafe code");
+    assert!(manifest.contains("unsafe_code = \"deny\""), "Cargo.toml allows unsafe code");
+}
+
+/// Where unsafe code may be: each with its reason there, and with tests.
+const UNSAFE: [&str; 1] = ["src/store/vfs.rs"];
+
+#[test]
+fn unsafe_code_is_where_it_may_be() {
+    let mut allowing = sources();
+    allowing.retain(|file| read(file).contains("(unsafe_code"));
+    let names: Vec<String> = allowing.iter().map(|file| shown(file)).collect();
+    assert_eq!(names, UNSAFE);
 }
 
 #[test]

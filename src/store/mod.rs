@@ -46,6 +46,7 @@ mod sql;
 mod sync;
 mod upload;
 mod vacuum;
+mod vfs;
 mod view;
 mod writer;
 

@@ -7,7 +7,7 @@ mod join;
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Statement, params};
 
 use crate::cache::{
     Absence, Content, Context, Deadline, Decision, Effect, Existing, Failure, Head, Item, Key,
@@ -108,12 +108,35 @@ struct Found {
 /// The rows, as one transaction sees them.
 pub(super) struct Rows<'a> {
     pub(super) db: &'a Connection,
+    pub(super) statements: Statements<'a>,
     pub(super) shared: &'a Shared,
     pub(super) evictor: &'a mut Evictor,
     pub(super) packer: &'a mut Packer,
     pub(super) now: Seconds,
     /// Stretches of the table that may be looked at to make room.
     pub(super) stretches_left: usize,
+}
+
+/// The statements that nearly every operation needs. A connection finds one by comparing its text, which
+/// is long: here once in a transaction.
+#[derive(Default)]
+pub(super) struct Statements<'a> {
+    find: Option<CachedStatement<'a>>,
+    find_whole: Option<CachedStatement<'a>>,
+    insert: Option<CachedStatement<'a>>,
+    update: Option<CachedStatement<'a>>,
+}
+
+/// The statement in this place, which is put there first if need be.
+fn kept<'k, 'a>(
+    place: &'k mut Option<CachedStatement<'a>>,
+    db: &'a Connection,
+    sql: &str,
+) -> rusqlite::Result<&'k mut CachedStatement<'a>> {
+    match place {
+        Some(statement) => Ok(statement),
+        None => Ok(place.insert(db.prepare_cached(sql)?)),
+    }
 }
 
 impl Rows<'_> {
@@ -191,10 +214,13 @@ impl Rows<'_> {
     }
 
     /// Looks at the rows that share the key's hash.
-    fn find(&self, hash: u64, key: Key<'_>, whole: bool) -> rusqlite::Result<Found> {
+    fn find(&mut self, hash: u64, key: Key<'_>, whole: bool) -> rusqlite::Result<Found> {
         let (first, last) = bucket(hash);
-        let mut statement =
-            self.db.prepare_cached(if whole { sql::FIND_WHOLE } else { sql::FIND })?;
+        let statement = if whole {
+            kept(&mut self.statements.find_whole, self.db, sql::FIND_WHOLE)?
+        } else {
+            kept(&mut self.statements.find, self.db, sql::FIND)?
+        };
         let mut rows = statement.query([first, last])?;
         let mut found = Found {
             id: None,
@@ -334,12 +360,14 @@ impl Rows<'_> {
                 }
                 let entry = Entry { generation, mark, item };
                 if let Some(id) = found.id {
-                    write(self.db, sql::UPDATE, id, &entry, packed, None)?;
+                    let update = kept(&mut self.statements.update, self.db, sql::UPDATE)?;
+                    write(update, id, &entry, packed, None)?;
                     changes.bytes += bytes - found.item_bytes;
                     changes.replaced += u64::from(found.existing.is_none());
                 } else {
                     let id = found.free.expect("refusal() sees to full buckets");
-                    write(self.db, sql::INSERT, id, &entry, packed, Some(key))?;
+                    let insert = kept(&mut self.statements.insert, self.db, sql::INSERT)?;
+                    write(insert, id, &entry, packed, Some(key))?;
                     changes.items += 1;
                     changes.bytes += bytes;
                 }
@@ -381,14 +409,12 @@ impl Rows<'_> {
 
 /// Writes a row.
 fn write(
-    db: &Connection,
-    statement: &str,
+    statement: &mut Statement<'_>,
     id: i64,
     Entry { generation, mark, item }: &Entry,
     packed: Option<&[u8]>,
     key: Option<Key<'_>>,
 ) -> rusqlite::Result<()> {
-    let mut statement = db.prepare_cached(statement)?;
     let head = &item.head;
     statement.raw_bind_parameter(1, id)?;
     statement.raw_bind_parameter(2, generation)?;

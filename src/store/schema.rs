@@ -12,6 +12,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use rusqlite_migration::{HookResult, M, Migrations};
 
+use crate::store::vfs;
+
 /// Marks a database as ours: `lite` in ASCII.
 pub const APPLICATION_ID: i32 = 0x6c69_7465;
 
@@ -63,9 +65,16 @@ pub(super) enum Role {
 
 /// Makes connections of one role. The file must exist.
 pub(super) fn manager(path: &Path, role: Role) -> SqliteConnectionManager {
-    SqliteConnectionManager::file(path)
-        .with_flags(READ_WRITE)
-        .with_init(move |connection| prepare(connection, role))
+    let manager = match role {
+        Role::Writer => {
+            vfs::register();
+            let vfs = format!("vfs={}", vfs::NAME.to_string_lossy());
+            SqliteConnectionManager::file(uri(path, &vfs))
+                .with_flags(READ_WRITE | OpenFlags::SQLITE_OPEN_URI)
+        }
+        _ => SqliteConnectionManager::file(path).with_flags(READ_WRITE),
+    };
+    manager.with_init(move |connection| prepare(connection, role))
 }
 
 const READ_WRITE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE

@@ -19,6 +19,7 @@ use crate::clock::Stamp;
 mod large;
 mod packed;
 mod recency;
+mod vfs;
 
 /// What the store has for a loop; `None` asks it to lead.
 struct Returned(Sender<Option<Batch>>, Sender<Result<(), Failure>>);

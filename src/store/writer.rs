@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, params};
 
-use crate::cache::{Deadline, Exptime, Failure, Outcome};
+use crate::cache::{Absence, Deadline, Exptime, Failure, Head, Outcome};
 use crate::clock::{Clock, Stamp};
 use crate::limits::{
     BATCH_BYTES_MAX, ITEM_HEADER_BYTES, KEY_BYTES_MAX, RECENCY_READ_MS_MAX, STRETCHES_PER_COMMIT,
@@ -20,7 +20,7 @@ use crate::store::eviction::{Evictor, count_pages};
 use crate::store::large::Large;
 use crate::store::packed::Packer;
 use crate::store::recency::kept::Keeper;
-use crate::store::rows::{CasBlock, Changes, Rows, reserve_cas};
+use crate::store::rows::{CasBlock, Changes, Rows, Statements, reserve_cas};
 use crate::store::shared::{Shared, State};
 use crate::store::{Options, schema, sql};
 
@@ -44,6 +44,18 @@ pub(super) enum Trouble {
     TooMuch,
     /// Whether it was committed, or what the database holds, cannot be judged.
     Fatal(String),
+}
+
+/// What an operation came to, and what it found before.
+type Done = (Option<Outcome>, Option<Result<Head, Absence>>);
+
+/// How far the operations of a transaction went.
+enum Ran {
+    Whole,
+    /// The one operation has made some of the room that it needs.
+    MadeRoom,
+    /// They are too many for one transaction.
+    TooMuch,
 }
 
 /// The one writing connection.
@@ -178,38 +190,25 @@ impl Writer {
         }
         let began = Stamp::now();
         self.begin()?;
-        let mut rows = Rows {
-            db: &self.db,
-            shared,
-            evictor: &mut self.evictor,
-            packer: &mut self.packer,
-            now: shared.clock.now(),
-            stretches_left: STRETCHES_PER_COMMIT + work.len() / 8,
-        };
         let mut changes = Changes::default();
         let mut cas = self.cas;
         let mut outcomes = vec![(None, None); work.len()];
-        for (done, index) in order(shared, work).into_iter().enumerate() {
-            let Task::Operate { hash, key, op } = &work[index].task else { continue };
-            let (outcome, before) =
-                match rows.operate(*hash, key.as_key(), op, &mut cas, &mut changes) {
-                    Ok(done) => done,
-                    Err(error) => {
-                        shared.budget.count_again();
-                        return Err(self.roll_back(&error));
-                    }
-                };
-            outcomes[index] = (Some(outcome), before);
-            if changes.is_short && work.len() == 1 {
+        match self.operate(shared, work, &mut outcomes, &mut cas, &mut changes) {
+            Ok(Ran::Whole) => {}
+            Ok(Ran::MadeRoom) => {
                 self.end(shared, &changes)?;
                 self.evictor.sweep.reclaimed(&changes);
                 return Ok(None);
             }
-            if changes.is_short || changes.moved > BATCH_BYTES_MAX && done + 1 < work.len() {
+            Ok(Ran::TooMuch) => {
                 shared.budget.count_again();
                 self.run("ROLLBACK")
                     .map_err(|error| Trouble::Fatal(format!("a rollback failed: {error}")))?;
                 return Err(Trouble::TooMuch);
+            }
+            Err(error) => {
+                shared.budget.count_again();
+                return Err(self.roll_back(&error));
             }
         }
         self.end(shared, &changes)?;
@@ -220,6 +219,38 @@ impl Writer {
             (work.outcome, work.before) = outcome;
         }
         Ok(Some(changes.moved))
+    }
+
+    /// Does the operations, neighbours in the table after each other.
+    fn operate(
+        &mut self,
+        shared: &Shared,
+        work: &[&mut Work],
+        outcomes: &mut [Done],
+        cas: &mut CasBlock,
+        changes: &mut Changes,
+    ) -> rusqlite::Result<Ran> {
+        let mut rows = Rows {
+            db: &self.db,
+            statements: Statements::default(),
+            shared,
+            evictor: &mut self.evictor,
+            packer: &mut self.packer,
+            now: shared.clock.now(),
+            stretches_left: STRETCHES_PER_COMMIT + work.len() / 8,
+        };
+        for (done, index) in order(shared, work).into_iter().enumerate() {
+            let Task::Operate { hash, key, op } = &work[index].task else { continue };
+            let (outcome, before) = rows.operate(*hash, key.as_key(), op, cas, changes)?;
+            outcomes[index] = (Some(outcome), before);
+            if changes.is_short && work.len() == 1 {
+                return Ok(Ran::MadeRoom);
+            }
+            if changes.is_short || changes.moved > BATCH_BYTES_MAX && done + 1 < work.len() {
+                return Ok(Ran::TooMuch);
+            }
+        }
+        Ok(Ran::Whole)
     }
 
     pub(super) fn begin(&self) -> Result<(), Trouble> {

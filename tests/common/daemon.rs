@@ -325,8 +325,7 @@ pub struct Frozen(Pid);
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        // The daemon may have been killed.
-        let _ = signal::kill(self.0, Signal::SIGCONT);
+        signal::kill(self.0, Signal::SIGCONT).expect("it is waited for later than this");
     }
 }
 
