@@ -5,6 +5,8 @@
 //! The budget is charged with the sizes of the trace alone, or with items where all sizes are 1.
 //!
 //!     cargo bench --bench hitratio                             a generated trace, about a minute
+//!         --requests N      of the generated trace, 1,000,000 where it is not given: with 20,000,000 the tables
+//!                           in memory remember a part of the items in the budget only
 //!     cargo bench --bench hitratio -- quick                    seconds, to see that it runs
 //!     cargo bench --bench hitratio -- --trace FILE --trace ... lines `key size`; FILE.zst by zstdcat
 //!         --size PERCENT    of the unique bytes; 1 and 10 where none is given
@@ -46,14 +48,13 @@ struct Wishes {
     percents: Vec<f64>,
     memory_bytes: u64,
     restarts: bool,
-    is_quick: bool,
+    requests: usize,
 }
 
 fn main() {
     let wishes = wishes();
     let traces: Box<dyn Iterator<Item = Trace>> = if wishes.traces.is_empty() {
-        let requests = if wishes.is_quick { 20_000 } else { 1_000_000 };
-        Box::new(std::iter::once(generated(requests)))
+        Box::new(std::iter::once(generated(wishes.requests)))
     } else {
         Box::new(wishes.traces.iter().map(|path| read(path)))
     };
@@ -89,7 +90,7 @@ fn wishes() -> Wishes {
         percents: Vec::new(),
         memory_bytes: 1 << 20,
         restarts: false,
-        is_quick: false,
+        requests: 1_000_000,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -99,7 +100,8 @@ fn wishes() -> Wishes {
             "--size" => wishes.percents.push(next().parse().expect("a percentage")),
             "-m" => wishes.memory_bytes = next().parse::<u64>().expect("a number") << 20,
             "--restart" => wishes.restarts = true,
-            "quick" => wishes.is_quick = true,
+            "--requests" => wishes.requests = next().parse().expect("a number"),
+            "quick" => wishes.requests = 20_000,
             // Cargo's.
             "--bench" => {}
             _ => panic!("{word} is no option; see the head of benches/hitratio/main.rs"),
