@@ -1,4 +1,5 @@
-//! The daemon that is measured, and what can be seen of it from outside: files, memory, `stats`.
+//! The daemon that is measured, or memcached in its place, and what can be seen of it from outside: files,
+//! memory, `stats`.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -31,12 +32,24 @@ impl Daemon {
         directory: &Path,
         arguments: &[String],
     ) -> Result<Self, String> {
+        let mut command = Command::new(program);
+        command.args(["serve", "--db", "soak.db"]).args(arguments);
+        Self::run(command, directory)
+    }
+
+    /// Starts memcached, which has no files.
+    pub(crate) fn start_memcached(directory: &Path, arguments: &[String]) -> Result<Self, String> {
+        let mut command = Command::new("memcached");
+        command.args(["-u", "root", "-U", "0"]).args(arguments);
+        Self::run(command, directory)
+    }
+
+    fn run(mut command: Command, directory: &Path) -> Result<Self, String> {
         let what = |error: std::io::Error| format!("cannot start the daemon: {error}");
         let port_file = directory.join("port");
         let log = File::create(directory.join("log")).map_err(what)?;
-        let child = Command::new(program)
-            .args(["serve", "-l", "127.0.0.1", "-p", "-1", "--db", "soak.db"])
-            .args(arguments)
+        let child = command
+            .args(["-l", "127.0.0.1", "-p", "-1"])
             .current_dir(directory)
             .env("MEMCACHED_PORT_FILENAME", &port_file)
             .stdin(Stdio::null())

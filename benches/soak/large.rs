@@ -1,5 +1,5 @@
 //! Small requests at a steady pace: alone, beside a large value that comes in, beside one that goes out,
-//! and beside its removal.
+//! and beside its removal. memcached, which keeps nothing, shows what the machine can do.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::sync::Mutex;
@@ -45,11 +45,19 @@ impl Waits {
 
 pub(crate) fn measure(arguments: &Arguments) -> Result<bool, String> {
     let folder = folder(arguments)?;
-    let options = format!("-I 1g --max-disk 16g -m {}", arguments.memory_mib);
+    let (name, options) = if arguments.peer {
+        ("memcached", "-I 1024m -m 3072 -t 2".to_owned())
+    } else {
+        ("litecached", format!("-I 1g --max-disk 16g -m {}", arguments.memory_mib))
+    };
     let words: Vec<String> = options.split(' ').map(str::to_owned).collect();
-    let daemon = Daemon::start(&arguments.daemon, folder.path(), &words)?;
+    let daemon = if arguments.peer {
+        Daemon::start_memcached(folder.path(), &words)?
+    } else {
+        Daemon::start(&arguments.daemon, folder.path(), &words)?
+    };
     println!(
-        "litecached {options}; {CLIENTS} clients, {PACE} requests a second; a value of {} MiB\n",
+        "{name} {options}; {CLIENTS} clients, {PACE} requests a second; a value of {} MiB\n",
         arguments.large_mib
     );
     println!(
@@ -76,7 +84,13 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<bool, String> {
         ),
         ("upload", Box::new(|| upload(&daemon, head, bytes))),
         ("download", Box::new(|| download(&daemon, head, bytes))),
-        ("removal", Box::new(|| remove(&daemon))),
+        (
+            "removal",
+            Box::new(|| {
+                remove(&daemon)?;
+                if arguments.peer { Ok(()) } else { await_removal(&daemon) }
+            }),
+        ),
     ];
     for (name, step) in steps {
         daemon.forget_peak()?;
@@ -216,7 +230,6 @@ fn download(daemon: &Daemon, head: Head, bytes: u64) -> Result<(), String> {
     }
 }
 
-/// Until nothing of it is in the file.
 fn remove(daemon: &Daemon) -> Result<(), String> {
     let mut stream = connect(daemon.address)?;
     let failed = |error: std::io::Error| format!("the removal: {error}");
@@ -226,6 +239,11 @@ fn remove(daemon: &Daemon) -> Result<(), String> {
     if line != "DELETED\r\n" {
         return Err(format!("the removal: {line:?}"));
     }
+    Ok(())
+}
+
+/// Until nothing of it is in the file.
+fn await_removal(daemon: &Daemon) -> Result<(), String> {
     let since = Instant::now();
     let left = || -> rusqlite::Result<i64> {
         let db = Connection::open_with_flags(&daemon.database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;

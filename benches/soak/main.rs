@@ -10,6 +10,7 @@
 //!     cargo bench --bench soak -- quick                   two seconds, to see that it runs
 //!     cargo bench --bench soak -- --minutes 60 --chart soak.svg
 //!     cargo bench --bench soak -- --large                 small requests beside a value of 1 GiB
+//!     cargo bench --bench soak -- --large --peer          the same with memcached, if it is installed
 //!
 //! Further arguments: `--max-disk MIB --memory MIB --wal-max MIB --connections N --pace REQUESTS_A_SECOND
 //! --directory DIR` (a temporary folder in it), `--daemon FILE` (another build, to compare); with `--large`
@@ -63,6 +64,8 @@ struct Arguments {
     /// The other mode.
     large: bool,
     large_mib: u64,
+    /// Of memcached instead.
+    peer: bool,
     alone_seconds: u64,
 }
 
@@ -80,6 +83,7 @@ impl Arguments {
             daemon: PathBuf::from(env!("CARGO_BIN_EXE_litecached")),
             large: false,
             large_mib: 1_024,
+            peer: false,
             alone_seconds: 10,
         };
         while let Some(word) = words.next() {
@@ -95,6 +99,7 @@ impl Arguments {
                 "--directory" => arguments.directory = next()?.into(),
                 "--daemon" => arguments.daemon = next()?.into(),
                 "--large" => arguments.large = true,
+                "--peer" => arguments.peer = true,
                 "--mib" => arguments.large_mib = number(&word, &next()?)?,
                 "--seconds" => arguments.alone_seconds = number(&word, &next()?)?,
                 "quick" => {

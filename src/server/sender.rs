@@ -18,7 +18,7 @@ use crate::server::connection::{Connection, Ending, Slot};
 use crate::server::dispatch::Desk;
 use crate::server::inbox::{Inbox, Message};
 use crate::server::output::Hole;
-use crate::store::{PieceReader, Store};
+use crate::store::{PieceReader, Store, give_way};
 
 const OLD_VERSION_WAIT: Duration = Duration::from_secs(OLD_VERSION_WAIT_SECONDS);
 
@@ -65,6 +65,7 @@ pub(super) struct Sending {
 impl Sender {
     /// What each thread does until the end.
     pub(super) fn run(&self, store: &Store) {
+        give_way();
         let mut reader = None;
         while let Some(Job { pieces, ids, ticket, inbox }) = self.next() {
             for id in ids {

@@ -16,7 +16,8 @@
 //! - `look`: opening a file, served or not, without changing anything; every tool that reads one does
 //! - `view`, `inspect`: what is in it, for the tools that move items and for people
 //! - `backup`, `restore`, `migrate`: whole files, for tools and before a schema changes
-//! - `sync`, `checkpoint`, `expiry`, `vacuum`, `housekeeping`: what happens beside requests
+//! - `sync`, `checkpoint`, `expiry`, `vacuum`, `housekeeping`: what happens beside requests; `priority`: who
+//!   of those that do it gives way
 
 mod backup;
 mod budget;
@@ -36,6 +37,7 @@ mod open;
 mod options;
 mod packed;
 mod pieces;
+mod priority;
 mod recency;
 mod restore;
 mod rows;
@@ -77,6 +79,7 @@ pub use migrate::{Schema, bytes_to_change, migrate, schema_of};
 pub use open::{OpenError, belongs_to_database, check_place, owner, refuse_served};
 pub use options::{Durability, Options};
 pub use pieces::PieceReader;
+pub(crate) use priority::give_way;
 pub use restore::{Restored, restore};
 pub use session::{Session, Source};
 pub use upload::Upload;

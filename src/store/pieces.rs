@@ -24,6 +24,7 @@ use crate::store::eviction::{Bounds, Turn};
 use crate::store::large::{Job, Piece};
 use crate::store::list;
 use crate::store::packed::{self, PACKED};
+use crate::store::priority::give_way;
 use crate::store::rows::Changes;
 use crate::store::schema::{self, Role};
 use crate::store::session::unreadable;
@@ -61,7 +62,10 @@ struct Thread {
 pub(super) fn spawn(shared: Arc<Shared>, committer: Arc<Committer>) -> JoinHandle<()> {
     let sweep = Sweep::default();
     let mut thread = Thread { shared, committer, sweep, commits: Cell::new(0) };
-    super::spawn("pieces", move || thread.run())
+    super::spawn("pieces", move || {
+        give_way();
+        thread.run();
+    })
 }
 
 impl Thread {

@@ -55,6 +55,9 @@ impl Vacuum {
         let failed = |error: rusqlite::Error, writer: &Writer| writer.roll_back(&error);
         let (pages, free) = writer.pages().map_err(|error| failed(error, writer))?;
         self.is_running = is_wanted(shared, self.is_running, pages, free);
+        if self.is_running && waits_for_removal(shared, pages) {
+            return Ok(false);
+        }
         // What it moves goes through the WAL: a checkpoint comes first.
         let is_due = shared.wal_frames.load(std::sync::atomic::Ordering::Relaxed)
             >= shared.checkpoint_frames();
@@ -104,6 +107,14 @@ fn is_wanted(shared: &Shared, is_running: bool, pages: u64, free: u64) -> bool {
         pages * shared.page_bytes > max - spare
     });
     free > (pages / part).max(least) || is_beyond && free > 0
+}
+
+/// Whether a value in pieces is being removed, and the file may be so long meanwhile: the two would hold the
+/// writer in turns, and what the removal still frees need not be moved.
+fn waits_for_removal(shared: &Shared, pages: u64) -> bool {
+    let is_beyond =
+        shared.budget.file_bytes_max().is_some_and(|(max, _)| pages * shared.page_bytes > max);
+    shared.large.leaving().free_bytes > 0 && !is_beyond
 }
 
 /// A step of a transaction. Returns by how many pages the file will be shorter.

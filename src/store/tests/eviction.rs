@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicU64;
 
 use super::*;
 use crate::limits::FILE_BYTES_FREE_OF_CHARGE;
+use crate::store::large::Leaving;
+use crate::store::writer::Writer;
 
 const KIB: u64 = 1 << 10;
 
@@ -338,6 +340,33 @@ fn space_is_given_back_when_most_of_the_file_is_free() {
     fill(&mut bench, 0..10, &large);
     bench.store.close();
     assert!(file_bytes(&bench) < 11 << 20);
+}
+
+#[test]
+fn a_vacuum_waits_while_a_value_in_pieces_is_removed() {
+    let mut bench = Bench::new();
+    fill(&mut bench, 0..400, &"x".repeat(100_000));
+    let shared = Arc::clone(&bench.store.shared);
+    let mut vacuum = vacuum::Vacuum::default();
+    // The sweeper and housekeeping need the writer: nobody is in between.
+    bench.store.committer.with_writer(|writer| {
+        writer.db.execute_batch("BEGIN; DELETE FROM item; COMMIT").unwrap();
+        shared.large.leave([&(1, Leaving { held_bytes: 0, free_bytes: 1 })]);
+        let mut shortens = |writer: &mut Writer| {
+            shared.wal_frames.store(0, Ordering::Relaxed);
+            let before = writer.pages().unwrap();
+            let stepped = vacuum.step(writer, &shared).unwrap();
+            assert_eq!(stepped, writer.pages().unwrap() < before);
+            stepped
+        };
+        assert!(!shortens(writer));
+        shared.budget.set_bytes_max(1 << 20);
+        assert!(shortens(writer), "the file is longer than it may be");
+        shared.budget.set_bytes_max(10 << 30);
+        assert!(!shortens(writer));
+        shared.large.left(1);
+        assert!(shortens(writer));
+    });
 }
 
 #[test]
