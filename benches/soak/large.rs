@@ -82,8 +82,8 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<bool, String> {
                 Ok(())
             }),
         ),
-        ("upload", Box::new(|| upload(&daemon, head, bytes))),
-        ("download", Box::new(|| download(&daemon, head, bytes))),
+        ("upload", Box::new(|| elsewhere(|| upload(&daemon, head, bytes)))),
+        ("download", Box::new(|| elsewhere(|| download(&daemon, head, bytes)))),
         (
             "removal",
             Box::new(|| {
@@ -194,6 +194,19 @@ fn ask_steadily(daemon: &Daemon, number: u64, ends: &AtomicBool) -> Result<Waits
         to.record(nanos).expect("a histogram takes any number");
     }
     Ok(waits)
+}
+
+/// As on a machine of its own: whoever makes or looks at the large value takes no core from those that are
+/// measured, as far as the system can see to it.
+fn elsewhere(transfer: impl FnOnce() -> Result<(), String> + Send) -> Result<(), String> {
+    thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            #[cfg(target_os = "linux")]
+            rustix::process::nice(19).map_err(|error| format!("a lower priority: {error}"))?;
+            transfer()
+        });
+        client.join().map_err(|_| "the client of the large value panicked".to_owned())?
+    })
 }
 
 fn upload(daemon: &Daemon, head: Head, bytes: u64) -> Result<(), String> {
