@@ -19,6 +19,8 @@
 )]
 
 mod check;
+#[path = "../common/machine.rs"]
+mod machine;
 mod measure;
 mod peers;
 mod report;
@@ -96,7 +98,7 @@ fn compare(wishes: &Wishes) -> Result<bool, String> {
     if rows.is_empty() {
         return Err(format!("--only {}: there is no such row", wishes.only));
     }
-    println!("{}", report::machine(parent));
+    println!("{}", machine::machine(parent));
     let mut missing = Vec::new();
     for peer in [Peer::Litecached, Peer::Memcached, Peer::RedisEverysec] {
         let name = peer.program_name();

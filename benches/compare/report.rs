@@ -1,30 +1,7 @@
-//! What was measured, as Markdown: the machine, and a line for each row.
-
-use std::fs;
-use std::path::Path;
-use std::process::Command;
-use std::thread;
+//! What was measured, as Markdown: a line for each row.
 
 use crate::measure::Outcome;
 use crate::rows::Row;
-
-/// Cores, kernel, processor, file system.
-pub(crate) fn machine(directory: &Path) -> String {
-    let cores = thread::available_parallelism().map_or(0, usize::from);
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name))
-        .unwrap_or("unknown processor");
-    let file_system = Command::new("stat")
-        .args(["-f", "-c", "%T"])
-        .arg(directory)
-        .output()
-        .map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        .unwrap_or_default();
-    format!("{cores} cores, {model}, Linux {}, files on {file_system}", kernel.trim())
-}
 
 pub(crate) const HEAD: &str = "\
 | load | beside | requests/s | | ratio | server CPU us | | ratio | p99 | | longest | |\n\

@@ -25,6 +25,7 @@
 )]
 
 mod chart;
+#[path = "../common/daemon.rs"]
 mod daemon;
 mod large;
 mod steady;

@@ -431,7 +431,7 @@ mod tests {
     fn value(key: u32) -> String {
         let (mut name, mut bytes) = (Vec::new(), Vec::new());
         NAMES.write(key, &mut name);
-        value::append(&name, 30, &mut bytes);
+        value::append(&name, 30, 0, &mut bytes);
         String::from_utf8(bytes).expect("it is text")
     }
 

@@ -63,6 +63,8 @@ pub(super) struct Scribe<'n> {
     /// Seconds that a value is to live; 0 is for ever.
     ttl: u32,
     key: Vec<u8>,
+    /// Sets so far: each has another version of its value.
+    sets: usize,
 }
 
 /// Into memory, which takes everything.
@@ -72,7 +74,7 @@ macro_rules! put {
 
 impl<'n> Scribe<'n> {
     pub(super) fn new(protocol: Protocol, names: &'n Names, ttl: u32) -> Self {
-        Self { protocol, names, ttl, key: Vec::new() }
+        Self { protocol, names, ttl, key: Vec::new(), sets: 0 }
     }
 
     pub(super) fn set(&mut self, asked: Asked, out: &mut Vec<u8>) {
@@ -113,7 +115,8 @@ impl<'n> Scribe<'n> {
                 put!(out, "\r\n${bytes}\r\n");
             }
         }
-        value::append(key, bytes, out);
+        value::append(key, bytes, self.sets, out);
+        self.sets = self.sets.wrapping_add(1);
         match self.protocol {
             Protocol::Binary => {}
             Protocol::Redis if ttl > 0 => {
@@ -201,7 +204,7 @@ mod tests {
             text(protocol, ttl, |scribe, out| scribe.set(Asked { key: 1, bytes: 3 }, out))
         };
         let mut value = Vec::new();
-        value::append(b"k0000000001", 3, &mut value);
+        value::append(b"k0000000001", 3, 0, &mut value);
         let value = value.escape_ascii();
         let cases = [
             (Protocol::Classic, 0, format!("set k0000000001 0 0 3|{value}|")),

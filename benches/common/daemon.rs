@@ -1,6 +1,8 @@
 //! The daemon that is measured, or memcached in its place, and what can be seen of it from outside: files,
 //! memory, `stats`.
 
+#![allow(dead_code, reason = "each benchmark uses a part")]
+
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -10,8 +12,14 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 /// A daemon that does not listen after this long has failed to start.
 const START_MAX: Duration = Duration::from_secs(10);
+
+/// One that has not ended so long after SIGTERM hangs.
+const STOP_MAX: Duration = Duration::from_mins(1);
 
 /// One that answers nothing for this long has failed.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -32,7 +40,15 @@ impl Daemon {
         directory: &Path,
         arguments: &[String],
     ) -> Result<Self, String> {
-        let mut command = Command::new(program);
+        Self::start_by(Command::new(program), directory, arguments)
+    }
+
+    /// Starts it by a command that becomes the program. The directory may have the files of an earlier one.
+    pub(crate) fn start_by(
+        mut command: Command,
+        directory: &Path,
+        arguments: &[String],
+    ) -> Result<Self, String> {
         command.args(["serve", "--db", "soak.db"]).args(arguments);
         Self::run(command, directory)
     }
@@ -47,6 +63,9 @@ impl Daemon {
     fn run(mut command: Command, directory: &Path) -> Result<Self, String> {
         let what = |error: std::io::Error| format!("cannot start the daemon: {error}");
         let port_file = directory.join("port");
+        if port_file.exists() {
+            fs::remove_file(&port_file).map_err(what)?;
+        }
         let log = File::create(directory.join("log")).map_err(what)?;
         let child = command
             .args(["-l", "127.0.0.1", "-p", "-1"])
@@ -75,8 +94,33 @@ impl Daemon {
             if since.elapsed() > START_MAX {
                 return Err(format!("it does not listen after {START_MAX:?}: {}", daemon.log()));
             }
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as an operator does, and waits until it has closed its file.
+    pub(crate) fn stop(mut self) -> Result<(), String> {
+        let pid = i32::try_from(self.pid()).map_err(|error| error.to_string())?;
+        kill(Pid::from_raw(pid), Signal::SIGTERM)
+            .map_err(|error| format!("cannot end the daemon: {error}"))?;
+        let since = Instant::now();
+        while self.child.try_wait().map_err(|error| error.to_string())?.is_none() {
+            if since.elapsed() > STOP_MAX {
+                return Err(format!("it has not ended after {STOP_MAX:?}: {}", self.log()));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Ends it in the middle of whatever it does.
+    pub(crate) fn kill(mut self) -> Result<(), String> {
+        let ended = self.child.kill().and_then(|()| self.child.wait());
+        ended.map(drop).map_err(|error| format!("cannot kill the daemon: {error}"))
     }
 
     /// An error with its last words if it has ended.
