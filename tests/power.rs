@@ -20,7 +20,7 @@ fn traced(folder: &Path, arguments: &[&str]) -> (Launch, PathBuf) {
     let trace = folder.join("trace");
     let path = trace.to_string_lossy();
     // -D: the daemon stays our child. -yy: files by path, sockets by address.
-    let mut words = vec!["strace", "-D", "-f", "-q", "-yy", "-s", "9000", "-o", &path];
+    let mut words = vec!["strace", "-D", "-f", "-q", "-yy", "-s", "200000", "-o", &path];
     words.extend(arguments);
     let launch = Launch::new(folder).with("--durability power -t 2").through(words);
     (launch, trace)

@@ -7,9 +7,9 @@
 //!
 //! What must stay true: when the write of a commit's last frame returns, all of the transaction is in
 //! the file, or SQLite has been told that it is not; for it is then that SQLite shows the commit to others.
-//! Whatever else is asked of the file, what waits is written before. Bytes that could not be
-//! written go on waiting: an error is never followed by a success that lacks them. But the last frame of a commit
-//! that failed is never written.
+//! What waits is read from where it waits, so that only a write can fail for it. After a write of a transaction
+//! has failed SQLite does nothing with it but roll it back (`pager_error`, and the error of `COMMIT`): what
+//! waited is dropped then. Whatever else is asked of the file, what waits is written before.
 
 #![allow(unsafe_code, reason = "SQLite asks for a VFS in C's terms")]
 
@@ -43,13 +43,13 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// Takes a write. `write` brings bytes to their place in the file.
-    fn write<E>(
+    /// Takes a write. `write` brings bytes to their place in the file, or says why it cannot.
+    fn write(
         &mut self,
         bytes: &[u8],
         offset: u64,
-        mut write: impl FnMut(&[u8], u64) -> Result<(), E>,
-    ) -> Result<(), E> {
+        mut write: impl FnMut(&[u8], u64) -> Result<(), c_int>,
+    ) -> Result<(), c_int> {
         if self.end != Some(offset) || self.bytes.len() + bytes.len() > GATHERED_BYTES_MAX {
             self.flush(&mut write)?;
         }
@@ -63,24 +63,27 @@ impl Gathered {
         }
         self.end = Some(offset + bytes.len() as u64);
         let was_last = std::mem::replace(&mut self.is_last, ends_transaction(bytes));
-        if !was_last || self.is_last {
-            return Ok(());
-        }
-        self.flush(write).inspect_err(|_| {
-            // SQLite rolls the transaction back: what ends it must not come to the file later.
-            let frame_bytes = bytes.len() as u64 + FRAME_HEADER_BYTES;
-            let kept = (self.bytes.len() as u64).saturating_sub(frame_bytes);
-            self.bytes.truncate(usize::try_from(kept).unwrap_or(0));
-        })
+        if was_last && !self.is_last { self.flush(write) } else { Ok(()) }
     }
 
-    /// Writes what waits.
-    fn flush<E>(&mut self, mut write: impl FnMut(&[u8], u64) -> Result<(), E>) -> Result<(), E> {
-        if !self.bytes.is_empty() {
-            write(&self.bytes, self.offset)?;
-            self.bytes.clear();
+    /// Writes what waits, or drops it.
+    fn flush(
+        &mut self,
+        mut write: impl FnMut(&[u8], u64) -> Result<(), c_int>,
+    ) -> Result<(), c_int> {
+        if self.bytes.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let written = write(&self.bytes, self.offset);
+        self.bytes.clear();
+        written
+    }
+
+    /// Reads what waits, if all of it does.
+    fn read(&self, bytes: &mut [u8], offset: u64) -> bool {
+        let from = offset.checked_sub(self.offset).and_then(|from| usize::try_from(from).ok());
+        let waiting = from.and_then(|from| self.bytes.get(from..from.checked_add(bytes.len())?));
+        waiting.inspect(|waiting| bytes.copy_from_slice(waiting)).is_some()
     }
 }
 
@@ -264,6 +267,28 @@ unsafe extern "C" fn write(
     }
 }
 
+unsafe extern "C" fn read(
+    file: *mut ffi::sqlite3_file,
+    bytes: *mut c_void,
+    length: c_int,
+    offset: ffi::sqlite3_int64,
+) -> c_int {
+    let (Ok(room), Ok(from)) = (usize::try_from(length), u64::try_from(offset)) else {
+        return ffi::SQLITE_IOERR_READ;
+    };
+    // SAFETY: SQLite gives room for so many bytes, and uses a file by one thread at a time.
+    unsafe {
+        let room = std::slice::from_raw_parts_mut(bytes.cast::<u8>(), room);
+        if (*(*file.cast::<LogFile>()).gathered).read(room, from) {
+            return ffi::SQLITE_OK;
+        }
+        match flush(file) {
+            ffi::SQLITE_OK => real!(file, xRead, bytes, length, offset),
+            code => code,
+        }
+    }
+}
+
 /// A method that needs the file as SQLite believes it to be.
 macro_rules! after_flush {
     ($($name:ident => $method:ident($($argument:ident: $type:ty),*);)*) => {$(
@@ -280,7 +305,6 @@ macro_rules! after_flush {
 }
 
 after_flush! {
-    read => xRead(bytes: *mut c_void, length: c_int, offset: ffi::sqlite3_int64);
     truncate => xTruncate(length: ffi::sqlite3_int64);
     sync => xSync(flags: c_int);
     file_size => xFileSize(length: *mut ffi::sqlite3_int64);
@@ -313,9 +337,9 @@ mod tests {
     }
 
     impl Disk {
-        fn write(&mut self, bytes: &[u8], offset: u64) -> Result<(), &'static str> {
+        fn write(&mut self, bytes: &[u8], offset: u64) -> Result<(), c_int> {
             if self.is_full {
-                return Err("full");
+                return Err(ffi::SQLITE_FULL);
             }
             self.calls += 1;
             let from = usize::try_from(offset).expect("it is small");
@@ -343,7 +367,7 @@ mod tests {
         at: &mut u64,
         pages: &[u8],
         size: u8,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), c_int> {
         for (index, page) in pages.iter().enumerate() {
             let size = if index + 1 == pages.len() { size } else { 0 };
             log.write(&header(size), *at, |bytes, offset| disk.write(bytes, offset))?;
@@ -392,17 +416,31 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_written_is_not_lost_and_a_failed_commit_never_comes() {
+    fn what_waits_can_be_read() {
+        let (mut log, mut disk, mut at) = (Gathered::default(), Disk::default(), 0);
+        frames(&mut log, &mut disk, &mut at, &[1, 2, 3], 0).expect("room");
+        let mut page = [0; PAGE];
+        assert!(log.read(&mut page, (FRAME + HEADER) as u64) && page == [2; PAGE]);
+        assert!(!log.read(&mut page, 0), "it is in the file");
+        assert!(!log.read(&mut page, at - 1), "a part of it waits");
+        assert!(!log.read(&mut page, at));
+        assert!(disk.bytes.len() < FRAME, "nobody had to write it");
+    }
+
+    #[test]
+    fn after_a_failed_write_the_log_goes_on_where_sqlite_has_rolled_back_to() {
         let (mut log, mut disk, mut at) = (Gathered::default(), Disk::default(), 0);
         frames(&mut log, &mut disk, &mut at, &[1], 9).expect("room");
+        let committed = at;
+        frames(&mut log, &mut disk, &mut at, &[2], 0).expect("it waits");
         disk.is_full = true;
-        assert_eq!(frames(&mut log, &mut disk, &mut at, &[2, 3], 9), Err("full"));
-        assert_eq!(log.flush(|bytes, offset| disk.write(bytes, offset)), Err("full"));
+        assert_eq!(frames(&mut log, &mut disk, &mut at, &[3], 9), Err(ffi::SQLITE_FULL));
         disk.is_full = false;
-        log.flush(|bytes, offset| disk.write(bytes, offset)).expect("room");
-        assert_eq!(disk.bytes.len(), 2 * FRAME, "the frame that ends it has not come");
-        at = FRAME as u64;
-        frames(&mut log, &mut disk, &mut at, &[4], 9).expect("room");
-        assert!(disk.bytes[FRAME + 24..].iter().all(|&byte| byte == 4));
+        log.flush(|bytes, offset| disk.write(bytes, offset)).expect("nothing waits");
+        assert_eq!(disk.bytes.len(), FRAME, "nothing of what failed comes later");
+        at = committed;
+        frames(&mut log, &mut disk, &mut at, &[5], 9).expect("room");
+        assert_eq!(disk.bytes.len(), 2 * FRAME);
+        assert!(disk.bytes[FRAME + HEADER..].iter().all(|&byte| byte == 5));
     }
 }
