@@ -317,10 +317,12 @@ impl Large {
         lock(&self.arriving).1.cast_signed()
     }
 
-    /// These are loose, and held.
-    pub(super) fn keep(&self, lists: &[Arc<[Run]>]) {
-        let mut kept = lock(&self.kept);
-        lists.iter().for_each(|runs| kept.insert(Arc::clone(runs)));
+    /// These are loose from this commit on. Nobody comes to hold one any more: those that are held are the old
+    /// versions that clients are still being sent.
+    pub(super) fn keep_held(&self, lists: &[Arc<[Run]>]) {
+        for runs in lists.iter().filter(|runs| self.is_held(runs)) {
+            lock(&self.kept).insert(Arc::clone(runs));
+        }
     }
 
     /// Sees to it that loose values of at most so many bytes are held: tells the holders of the oldest to

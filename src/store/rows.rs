@@ -72,8 +72,8 @@ pub(super) struct Changes {
     pub(super) packing: Packing,
     /// Values whose pieces have become loose: the id in `loose`, and bytes.
     pub(super) leaving: Vec<(i64, Leaving)>,
-    /// Those of them that somebody holds.
-    pub(super) kept: Vec<Arc<[Run]>>,
+    /// Their lists. Until the commit somebody may still come to hold one.
+    pub(super) loose: Vec<Arc<[Run]>>,
     /// Values that arrived in pieces and that an item has now: their first ids, and their bytes.
     pub(super) arrived: Vec<i64>,
     pub(super) arrived_bytes: i64,

@@ -159,6 +159,10 @@ fn prepare(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {
          PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -{cache_kib};"
     ))?;
+    if role == Role::Writer {
+        // What its VFS relies on. A transaction is bounded, so its pages need no bound beside that.
+        connection.execute_batch("PRAGMA cache_spill = OFF;")?;
+    }
     if matches!(role, Role::Reader | Role::Lister) {
         connection.execute_batch("PRAGMA query_only = ON;")?;
     }

@@ -7,9 +7,10 @@
 //!
 //! What must stay true: when the write of a commit's last frame returns, all of the transaction is in
 //! the file, or SQLite has been told that it is not; for it is then that SQLite shows the commit to others.
-//! What waits is read from where it waits, so that only a write can fail for it. After a write of a transaction
-//! has failed SQLite does nothing with it but roll it back (`pager_error`, and the error of `COMMIT`): what
-//! waited is dropped then. Whatever else is asked of the file, what waits is written before.
+//! And nothing waits when no commit is at work: whoever has given up the write lock must not write, for
+//! another program's frames may be there by then. So the connection never spills pages before its commit
+//! (`PRAGMA cache_spill`, off in `schema.rs`): SQLite then writes frames in one go, at the commit. What could not be
+//! written is dropped, as SQLite rolls the transaction back.
 
 #![allow(unsafe_code, reason = "SQLite asks for a VFS in C's terms")]
 
@@ -77,13 +78,6 @@ impl Gathered {
         let written = write(&self.bytes, self.offset);
         self.bytes.clear();
         written
-    }
-
-    /// Reads what waits, if all of it does.
-    fn read(&self, bytes: &mut [u8], offset: u64) -> bool {
-        let from = offset.checked_sub(self.offset).and_then(|from| usize::try_from(from).ok());
-        let waiting = from.and_then(|from| self.bytes.get(from..from.checked_add(bytes.len())?));
-        waiting.inspect(|waiting| bytes.copy_from_slice(waiting)).is_some()
     }
 }
 
@@ -267,28 +261,6 @@ unsafe extern "C" fn write(
     }
 }
 
-unsafe extern "C" fn read(
-    file: *mut ffi::sqlite3_file,
-    bytes: *mut c_void,
-    length: c_int,
-    offset: ffi::sqlite3_int64,
-) -> c_int {
-    let (Ok(room), Ok(from)) = (usize::try_from(length), u64::try_from(offset)) else {
-        return ffi::SQLITE_IOERR_READ;
-    };
-    // SAFETY: SQLite gives room for so many bytes, and uses a file by one thread at a time.
-    unsafe {
-        let room = std::slice::from_raw_parts_mut(bytes.cast::<u8>(), room);
-        if (*(*file.cast::<LogFile>()).gathered).read(room, from) {
-            return ffi::SQLITE_OK;
-        }
-        match flush(file) {
-            ffi::SQLITE_OK => real!(file, xRead, bytes, length, offset),
-            code => code,
-        }
-    }
-}
-
 /// A method that needs the file as SQLite believes it to be.
 macro_rules! after_flush {
     ($($name:ident => $method:ident($($argument:ident: $type:ty),*);)*) => {$(
@@ -305,6 +277,7 @@ macro_rules! after_flush {
 }
 
 after_flush! {
+    read => xRead(bytes: *mut c_void, length: c_int, offset: ffi::sqlite3_int64);
     truncate => xTruncate(length: ffi::sqlite3_int64);
     sync => xSync(flags: c_int);
     file_size => xFileSize(length: *mut ffi::sqlite3_int64);
@@ -413,18 +386,6 @@ mod tests {
         at = 0;
         frames(&mut log, &mut disk, &mut at, &[9], 9).expect("room");
         assert!(disk.bytes[24..FRAME].iter().all(|&byte| byte == 9));
-    }
-
-    #[test]
-    fn what_waits_can_be_read() {
-        let (mut log, mut disk, mut at) = (Gathered::default(), Disk::default(), 0);
-        frames(&mut log, &mut disk, &mut at, &[1, 2, 3], 0).expect("room");
-        let mut page = [0; PAGE];
-        assert!(log.read(&mut page, (FRAME + HEADER) as u64) && page == [2; PAGE]);
-        assert!(!log.read(&mut page, 0), "it is in the file");
-        assert!(!log.read(&mut page, at - 1), "a part of it waits");
-        assert!(!log.read(&mut page, at));
-        assert!(disk.bytes.len() < FRAME, "nobody had to write it");
     }
 
     #[test]

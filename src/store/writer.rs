@@ -295,7 +295,7 @@ impl Writer {
         }
         if changes.loosened {
             shared.large.leave(&changes.leaving);
-            shared.large.keep(&changes.kept);
+            shared.large.keep_held(&changes.loose);
             shared.large.request_sweep();
         }
         shared.items.fetch_add(changes.items, Ordering::Relaxed);

@@ -122,8 +122,6 @@ pub(super) fn loosen(
     changes.loosened = true;
     let leaving = shared.large.leaving_of(runs);
     changes.leaving.push((runs[0].first, leaving));
-    if leaving.held_bytes > 0 {
-        changes.kept.push(runs.into());
-    }
+    changes.loose.push(runs.into());
     Ok(())
 }

@@ -398,6 +398,30 @@ fn an_upload_that_came_to_nothing_is_on_its_way_out() {
 }
 
 #[test]
+fn who_comes_to_hold_a_value_that_is_just_removed_holds_an_old_one() {
+    let mut bench = in_pieces();
+    bench.run(vec![("k", set(&"v".repeat(60)))]);
+    let shared = Arc::clone(&bench.store.shared);
+    let mut changes = rows::Changes::default();
+    let hit = bench.store.committer.with_writer(|writer| {
+        writer.begin().unwrap();
+        let id = writer.db.query_row("SELECT id FROM item", [], |row| row.get(0)).unwrap();
+        rows::delete(&writer.db, &shared, id, 0, &mut changes).unwrap();
+        let key = Key::new(b"k").unwrap();
+        let (outcome, _) = bench.session.fetch(key, Fetch::default(), bench.clock.now()).unwrap();
+        bench.session.end_reads();
+        writer.end(&shared, &changes).unwrap();
+        let Outcome::Hit(hit) = outcome else { panic!("its removal is not committed") };
+        hit
+    });
+    let cache::Content::Large(pieces) = &hit.item.value else { panic!("in pieces") };
+    assert!(pieces.hold().unwrap().is_old());
+    assert_eq!(bench.text(&hit.item.value), "v".repeat(60));
+    drop(hit);
+    bench.until("then it goes", |bench| bench.count("loose") == 0);
+}
+
+#[test]
 fn nothing_is_evicted_for_what_clients_hold_and_the_oldest_is_let_go() {
     const KIB: usize = 1 << 10;
     let mut bench = with_budget(4 << 20, |_| {});
