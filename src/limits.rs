@@ -63,6 +63,19 @@ pub const COMPRESS_FROM_LEAST: u64 = 64;
 /// Default of `-c`.
 pub const CONNECTIONS_DEFAULT: usize = 1_024;
 
+/// Default of `--request-timeout`, in seconds: ample for a person who types a request in two lines, and for a
+/// client that was held up; no client leaves a request unfinished.
+pub const REQUEST_SECONDS_DEFAULT: u32 = 60;
+
+/// A client that sends or takes so many bytes in that time may go on with a longer request or reply: with the
+/// default a kilobyte a second, slower than any line.
+pub const PROGRESS_BYTES: u64 = 64 << 10;
+
+/// A client whose request has come in part keeps no more than so many bytes of it beside a whole read buffer,
+/// from the next look on.
+pub const SHRUNK_BYTES_MAX: usize = 2 << 10;
+const _: () = assert!(SHRUNK_BYTES_MAX < READ_BUFFER_BYTES);
+
 /// Default of `-t`, lowered to the number of cores.
 pub const THREADS_DEFAULT: usize = 4;
 /// Greatest `-t`: beyond it threads only wait for each other.

@@ -34,6 +34,10 @@ const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// How often a loop looks at its clients for the idle time-out, and at its own end.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How often it looks whom it has awaited for too long: they may be thousands, and a look at all of them takes
+/// others' time.
+const LATE_TICK: Duration = Duration::from_secs(1);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -55,6 +59,9 @@ pub(super) struct Worker {
     ticked: Stamp,
     /// A value in pieces may be on its way to a client.
     sends: bool,
+    /// Clients may be awaited in the midst of something.
+    awaits: bool,
+    looked: Stamp,
 }
 
 /// Where a connection is kept.
@@ -87,6 +94,8 @@ impl Worker {
             stopping: None,
             ticked: Stamp::now(),
             sends: false,
+            awaits: false,
+            looked: Stamp::now(),
         };
         Ok((worker, inbox))
     }
@@ -128,7 +137,7 @@ impl Worker {
         {
             Some(TICK)
         } else {
-            None
+            self.awaits.then_some(LATE_TICK)
         }
     }
 
@@ -186,7 +195,7 @@ impl Worker {
     }
 
     fn connect(&mut self, mut stream: Stream, peer: Peer) {
-        let (id, card) = self.context.connections.enter(peer, self.desk.now);
+        let (id, card) = self.context.connections.enter(peer, self.desk.steady);
         let place = self.vacant.pop().unwrap_or_else(|| {
             self.places.push(Place { tenancy: 0, connection: None });
             self.places.len() - 1
@@ -262,6 +271,7 @@ impl Worker {
             if let Some(connection) = &mut self.places[place].connection {
                 connection.queued = false;
                 let read = connection.fill(&mut self.spare);
+                connection.asking.moved(read, self.desk.steady);
                 self.desk.metrics.counters.bytes_read.add(read);
             }
         }
@@ -301,9 +311,11 @@ impl Worker {
         if !connection.output.is_empty() {
             let sent = connection.send();
             self.desk.metrics.counters.bytes_written.add(sent);
+            connection.note_taking(sent, self.desk.steady);
         }
         self.desk.send_on(connection, ticket);
         self.sends |= connection.is_sending();
+        self.awaits |= connection.is_awaited();
         connection.release_pending();
         self.desk.account(connection);
         if connection.is_finished() {
@@ -359,6 +371,10 @@ impl Worker {
                 owes_nothing && connection.hungry && !connection.readable
             });
         }
+        if self.awaits && self.looked.elapsed() >= LATE_TICK {
+            self.looked = Stamp::now();
+            self.end_late();
+        }
         let idle_timeout = i64::from(self.context.live.idle_timeout_seconds());
         if (idle_timeout == 0 && !self.sends) || self.ticked.elapsed() < TICK {
             return;
@@ -379,13 +395,33 @@ impl Worker {
         }
     }
 
+    /// Lets go of clients that do not get on with what they have begun.
+    fn end_late(&mut self) {
+        let (seconds, now) = (self.context.live.request_timeout_seconds(), self.desk.steady);
+        self.awaits = false;
+        let mut late = Vec::new();
+        for (place, Place { connection, .. }) in self.places.iter_mut().enumerate() {
+            let Some(connection) = connection.as_mut().filter(|one| one.is_awaited()) else {
+                continue;
+            };
+            self.awaits = true;
+            connection.shrink_input(&mut self.spare, READ_BUFFERS_KEPT_MAX);
+            if connection.is_late(seconds, now) {
+                log::debug!("client {} has not ended what it began and is let go", connection.id);
+                late.push(place);
+            }
+        }
+        self.desk.metrics.counters.request_kicks.add(late.len() as u64);
+        late.into_iter().for_each(|place| self.close(place, Reason::IdleTimeout));
+    }
+
     fn close_where(&mut self, why: Reason, ends: impl Fn(&Connection, i64) -> bool) -> u64 {
         let mut closed = 0;
         for place in 0..self.places.len() {
             if self.places[place]
                 .connection
                 .as_ref()
-                .is_some_and(|connection| ends(connection, self.desk.now.0))
+                .is_some_and(|connection| ends(connection, self.desk.steady.0))
             {
                 self.close(place, why);
                 closed += 1;
