@@ -84,6 +84,9 @@ pub const THREADS_MAX: usize = 64;
 /// Default of `-b`: connections that wait to be accepted.
 pub const BACKLOG_DEFAULT: u32 = 1_024;
 
+/// Clients that are accepted, or turned away, at one listener before the next has its turn.
+pub const ACCEPTS_PER_TURN_MAX: usize = 64;
+
 /// Default port. The Python server that came before listened there.
 pub const PORT_DEFAULT: u16 = 60_000;
 
