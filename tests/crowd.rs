@@ -3,7 +3,12 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -148,6 +153,104 @@ fn one_too_many() {
             served.is_ok_and(|line| line.starts_with("VERSION ")).then_some(client)
         });
         clients.push(next);
+    }
+}
+
+/// Numbers of the daemon's clients in the order in which they came in, by their own addresses.
+fn numbers(client: &mut Client) -> BTreeMap<String, u64> {
+    client.send("stats conns\r\n");
+    let mut numbers = BTreeMap::new();
+    loop {
+        let line = client.line();
+        if line == "END" {
+            return numbers;
+        }
+        if let Some((number, address)) =
+            line.strip_prefix("STAT ").and_then(|rest| rest.split_once(":addr "))
+        {
+            numbers.insert(address.to_owned(), number.parse().expect("a number"));
+        }
+    }
+}
+
+#[test]
+fn who_connects_without_end_keeps_no_other_door_shut() {
+    const FLOOD: usize = 500;
+    let (_folder, daemon) = started("-t 1 -l 127.0.0.2");
+    let mut witness = daemon.client();
+    let doors: Vec<(String, u64)> = numbers(&mut witness).into_iter().collect();
+    let second = doors.iter().find(|(address, _)| address.starts_with("tcp:127.0.0.2:"));
+    let (address, number) = second.expect("it listens there, too");
+    assert_eq!(*number, 2, "looked at after the one that is flooded");
+    let address: SocketAddr = address["tcp:".len()..].parse().expect("an address");
+    // All of them wait before the daemon looks.
+    let frozen = daemon.freeze();
+    let flood: Vec<Client> = (0..FLOOD).map(|_| daemon.client()).collect();
+    let last = TcpStream::connect(address).expect("the system lets it wait");
+    drop(frozen);
+    let own = format!("tcp:{}", last.local_addr().expect("an address"));
+    let number = until("all are in", PATIENCE, || {
+        let numbers = numbers(&mut witness);
+        (numbers.len() == 2 + 1 + FLOOD + 1).then(|| numbers[&own])
+    });
+    println!("the other door's client is number {number}");
+    assert!(number < 2 + 1 + 100, "{number}: all {FLOOD} came in before");
+    drop(flood);
+}
+
+/// Processor time that the accepting thread has used, in the kernel's ticks of 10 ms, and how often it has waited.
+fn accepting(daemon: &Daemon) -> (u64, u64) {
+    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).expect("it runs");
+    let accepts = |task: &PathBuf| {
+        fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "accept\n")
+    };
+    let task = tasks.map(|task| task.expect("a thread").path()).find(accepts);
+    let task = task.expect("there is one that accepts");
+    let read = |name: &str| fs::read_to_string(task.join(name)).expect("a thread that runs");
+    let stat = read("stat");
+    let (_, behind) = stat.rsplit_once(')').expect("a name stands in brackets");
+    let words: Vec<&str> = behind.split_whitespace().collect();
+    let ticks = [words[11], words[12]].map(|word| word.parse::<u64>().expect("a number"));
+    let status = read("status");
+    let waits = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    (ticks[0] + ticks[1], waits.expect("the kernel counts").trim().parse().expect("a number"))
+}
+
+#[test]
+fn without_descriptors_those_inside_are_served_and_nobody_spins() {
+    let (_folder, daemon) = started("-c 300 --wal-max 16m -m 1 --max-disk 1g");
+    let mut inside: Vec<Client> = (0..10).map(|_| daemon.client()).collect();
+    let mut witness = daemon.client();
+    round_trips(&mut witness, "witness", 10);
+    until("all are in", PATIENCE, || (witness.stat("curr_connections") == 11).then_some(()));
+    let open = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("it runs").count();
+    let limit = |soft: usize, hard: usize| {
+        let limit = format!("--nofile={soft}:{hard}");
+        let mut prlimit = Command::new("prlimit");
+        let done = prlimit.args(["--pid", &daemon.pid().to_string(), &limit]).status();
+        assert!(done.expect("prlimit runs").success());
+    };
+    // The directory that was being read is not among them any more.
+    limit(open - 1, 4_096);
+    let mut outside: Vec<Client> = (0..20).map(|_| daemon.client()).collect();
+    until("it finds out", PATIENCE, || (witness.stat("accepting_conns") == 0).then_some(()));
+    let (before, waits) = accepting(&daemon);
+    // A loop that spun would not wait, or would take all the time in between.
+    until("it has waited ten times", PATIENCE, || (accepting(&daemon).1 >= waits + 10).then_some(()));
+    let spent = accepting(&daemon).0 - before;
+    assert!(spent <= 5, "{spent} ticks of the processor to look ten times");
+    assert_eq!(witness.stat("listen_disabled_num"), 1, "said once");
+    // Reads and writes that need the file go on, a checkpoint among them.
+    let value = vec![b'x'; 200_000];
+    for round in 0..100 {
+        let client = &mut inside[round % 10];
+        client.set(&format!("key-{round}"), &value);
+        assert_eq!(client.get(&format!("key-{}", round / 2)).map(|found| found.len()), Some(200_000));
+    }
+    assert!(daemon.log().contains("those that are connected are served on"), "{}", daemon.log());
+    limit(1_024, 4_096);
+    for client in &mut outside {
+        assert!(client.ask("version\r\n").starts_with("VERSION "), "they have only waited");
     }
 }
 
