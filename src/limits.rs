@@ -103,6 +103,16 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
 /// turn.
 pub const REQUESTS_PER_TURN_DEFAULT: usize = 64;
 
+/// A connection that had more requests than this in its last turn, or more bytes of replies than the next, waits
+/// behind those that had fewer: who asks one thing at a time is not to wait for who asks a thousand.
+pub const LIGHT_REQUESTS_MAX: usize = 8;
+/// See above.
+pub const LIGHT_REPLY_BYTES_MAX: usize = 64 << 10;
+
+/// Such connections that are served together while there are others: with the default `-R` some hundred requests,
+/// so that those who come meanwhile wait for a millisecond or so.
+pub const HEAVY_PER_ROUND_MAX: usize = 4;
+
 /// A connection's read buffer, taken from the loop's pool while bytes are pending and given back.
 pub const READ_BUFFER_BYTES: usize = 16 << 10;
 

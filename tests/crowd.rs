@@ -131,6 +131,37 @@ fn requests_without_end() {
 }
 
 #[test]
+fn who_asks_for_little_waits_for_nobody_who_asks_for_much() {
+    const HOGS: u64 = 200;
+    let (_folder, daemon) = started("-t 1");
+    let mut neighbour = daemon.client();
+    neighbour.set("counter", "0");
+    let mut hogs: Vec<Client> = (0..HOGS).map(|_| daemon.client()).collect();
+    for hog in &mut hogs {
+        // It is known for what it is from here on.
+        hog.send("get missing\r\n".repeat(100));
+        (0..100).for_each(|_| assert_eq!(hog.line(), "END"));
+    }
+    let frozen = daemon.freeze();
+    for hog in &mut hogs {
+        hog.send("incr counter 1\r\n".repeat(200));
+    }
+    // The last that is heard of when it goes on.
+    neighbour.send("get counter\r\n");
+    drop(frozen);
+    let found = neighbour.try_value().expect("get answers").expect("it is there");
+    let before: u64 =
+        String::from_utf8(found.value).expect("a number").trim().parse().expect("one");
+    println!("{before} of {} requests were before it", HOGS * 200);
+    assert!(before < 2_000, "{before}");
+    for hog in &mut hogs {
+        (0..200).for_each(|_| drop(hog.line()));
+    }
+    let end = (HOGS * 200).to_string();
+    assert_eq!(neighbour.get("counter").as_deref(), Some(end.as_bytes()), "nobody starves");
+}
+
+#[test]
 fn one_too_many() {
     let (_folder, daemon) = started("-c 4");
     let mut clients: Vec<Client> = (0..4).map(|_| daemon.client()).collect();
@@ -201,9 +232,8 @@ fn who_connects_without_end_keeps_no_other_door_shut() {
 /// Processor time that the accepting thread has used, in the kernel's ticks of 10 ms, and how often it has waited.
 fn accepting(daemon: &Daemon) -> (u64, u64) {
     let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).expect("it runs");
-    let accepts = |task: &PathBuf| {
-        fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "accept\n")
-    };
+    let accepts =
+        |task: &PathBuf| fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "accept\n");
     let task = tasks.map(|task| task.expect("a thread").path()).find(accepts);
     let task = task.expect("there is one that accepts");
     let read = |name: &str| fs::read_to_string(task.join(name)).expect("a thread that runs");
@@ -236,7 +266,9 @@ fn without_descriptors_those_inside_are_served_and_nobody_spins() {
     until("it finds out", PATIENCE, || (witness.stat("accepting_conns") == 0).then_some(()));
     let (before, waits) = accepting(&daemon);
     // A loop that spun would not wait, or would take all the time in between.
-    until("it has waited ten times", PATIENCE, || (accepting(&daemon).1 >= waits + 10).then_some(()));
+    until("it has waited ten times", PATIENCE, || {
+        (accepting(&daemon).1 >= waits + 10).then_some(())
+    });
     let spent = accepting(&daemon).0 - before;
     assert!(spent <= 5, "{spent} ticks of the processor to look ten times");
     assert_eq!(witness.stat("listen_disabled_num"), 1, "said once");
@@ -245,7 +277,10 @@ fn without_descriptors_those_inside_are_served_and_nobody_spins() {
     for round in 0..100 {
         let client = &mut inside[round % 10];
         client.set(&format!("key-{round}"), &value);
-        assert_eq!(client.get(&format!("key-{}", round / 2)).map(|found| found.len()), Some(200_000));
+        assert_eq!(
+            client.get(&format!("key-{}", round / 2)).map(|found| found.len()),
+            Some(200_000)
+        );
     }
     assert!(daemon.log().contains("those that are connected are served on"), "{}", daemon.log());
     limit(1_024, 4_096);

@@ -114,10 +114,16 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<bool, String> {
             with.value_at_quantile(0.99) as f64 / alone.value_at_quantile(0.99) as f64
         });
         worst = times.into_iter().fold(worst, f64::max);
-        let [gets, sets] = [(&with.gets, &alone.gets), (&with.sets, &alone.sets)].map(|(with, alone)| {
-            let at = |part: f64| millis(with.value_at_quantile(part));
-            format!("{:.2} | {:.2} | {:.2}", at(0.5), at(0.99), millis(alone.value_at_quantile(0.99)))
-        });
+        let [gets, sets] =
+            [(&with.gets, &alone.gets), (&with.sets, &alone.sets)].map(|(with, alone)| {
+                let at = |part: f64| millis(with.value_at_quantile(part));
+                format!(
+                    "{:.2} | {:.2} | {:.2}",
+                    at(0.5),
+                    at(0.99),
+                    millis(alone.value_at_quantile(0.99))
+                )
+            });
         println!(
             "| {} | {gets} | {:.1} | {sets} | {:.1} | {:.1} | {percent:.0} | {} |",
             kind.name(),

@@ -198,7 +198,9 @@ fn ask_steadily(daemon: &Daemon, number: u64, ends: &AtomicBool) -> Result<Waits
 
 /// As on a machine of its own: whoever makes or looks at the large value takes no core from those that are
 /// measured, as far as the system can see to it.
-pub(crate) fn elsewhere(transfer: impl FnOnce() -> Result<(), String> + Send) -> Result<(), String> {
+pub(crate) fn elsewhere(
+    transfer: impl FnOnce() -> Result<(), String> + Send,
+) -> Result<(), String> {
     thread::scope(|scope| {
         let client = scope.spawn(|| {
             #[cfg(target_os = "linux")]

@@ -207,6 +207,8 @@ pub(super) struct Connection {
     pub(super) hungry: bool,
     /// It stands in the loop's queue.
     pub(super) queued: bool,
+    /// It asked for much in its last turn: in the next it waits behind those that did not.
+    pub(super) is_heavy: bool,
     /// A request has ended in its turn.
     pub(super) ended_one: bool,
     /// What the server's account of held bytes has for it.
@@ -241,6 +243,7 @@ impl Connection {
             half_closed: false,
             hungry: true,
             queued: false,
+            is_heavy: false,
             ended_one: false,
             held_bytes: 0,
             asking: Wait::default(),

@@ -12,6 +12,7 @@ use crate::cache::{
     Arithmetic, Delete, Direction, Exptime, Fetch, Key, KeyBuf, Op, Outcome, Store,
 };
 use crate::clock::{Seconds, Stamp};
+use crate::limits::{LIGHT_REPLY_BYTES_MAX, LIGHT_REQUESTS_MAX};
 use crate::logging::{self, Client};
 use crate::metrics::{Kind, Thread};
 use crate::protocol::encode::{self, Output as _};
@@ -106,6 +107,10 @@ impl Desk {
         // As in memcached: who dribbles a command line is as idle as who is silent.
         if ended || requests > 0 && in_value {
             connection.card.last_command.store(self.steady.0, Ordering::Relaxed);
+        }
+        if requests > 0 {
+            let bytes = connection.output.len();
+            connection.is_heavy = requests > LIGHT_REQUESTS_MAX || bytes > LIGHT_REPLY_BYTES_MAX;
         }
         connection.note_asking(ended, self.steady);
         self.account(connection);

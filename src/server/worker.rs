@@ -2,7 +2,8 @@
 //!
 //! A round takes some connections that have something to do, reads from all their sockets, answers
 //! what can be answered, commits what was gathered, and sends. A connection that has more to do goes to
-//! the end of the queue. A connection's place is reused under a new number, so an outcome for one that
+//! the end of the queue, and one that asks for much to that of the heavy ones, of whom a few have their turn
+//! when all others had theirs. A connection's place is reused under a new number, so an outcome for one that
 //! is gone reaches nobody else.
 
 use std::collections::VecDeque;
@@ -15,7 +16,7 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::Stamp;
-use crate::limits::{CONNECTIONS_PER_ROUND_MAX, READ_BUFFERS_KEPT_MAX};
+use crate::limits::{CONNECTIONS_PER_ROUND_MAX, HEAVY_PER_ROUND_MAX, READ_BUFFERS_KEPT_MAX};
 use crate::server::connection::{Connection, Ending, Input, Peer};
 use crate::server::context::Context;
 use crate::server::dispatch::Desk;
@@ -38,6 +39,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// others' time.
 const LATE_TICK: Duration = Duration::from_secs(1);
 
+/// While a light connection was served so lately, heavy ones are served a few at a time.
+const LIGHT_LATELY: Duration = Duration::from_millis(100);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -50,6 +54,10 @@ pub(super) struct Worker {
     open: usize,
     /// Places of connections that have something to do, each once.
     queue: VecDeque<usize>,
+    /// The same of those that asked for much in their last turn.
+    heavy: VecDeque<usize>,
+    /// When one that did not was last served.
+    light_at: Stamp,
     /// Places of connections that were answered by a commit and have bytes to send.
     answered: Vec<usize>,
     spare: Vec<Input>,
@@ -88,6 +96,8 @@ impl Worker {
             vacant: Vec::new(),
             open: 0,
             queue: VecDeque::new(),
+            heavy: VecDeque::new(),
+            light_at: Stamp::now(),
             answered: Vec::new(),
             spare: Vec::new(),
             asked_to_lead: false,
@@ -129,7 +139,7 @@ impl Worker {
 
     /// How long to wait for events.
     fn patience(&self) -> Option<Duration> {
-        if !self.queue.is_empty() || self.asked_to_lead {
+        if !self.queue.is_empty() || !self.heavy.is_empty() || self.asked_to_lead {
             Some(Duration::ZERO)
         } else if self.stopping.is_some()
             || self.sends
@@ -161,7 +171,8 @@ impl Worker {
             && !connection.queued
         {
             connection.queued = true;
-            self.queue.push_back(place);
+            let queue = if connection.is_heavy { &mut self.heavy } else { &mut self.queue };
+            queue.push_back(place);
         }
     }
 
@@ -255,13 +266,25 @@ impl Worker {
         }
     }
 
-    /// Serves the connections that stood in the queue when it began, group by group.
+    /// Serves the connections that stood in the queue when it began, group by group, and then heavy ones: a group
+    /// of them, or few while there are light ones, who may have come meanwhile and are to be looked for.
     fn round(&mut self) {
         let mut left = self.queue.len();
         while left > 0 {
             let count = left.min(CONNECTIONS_PER_ROUND_MAX);
             left -= count;
             let group: Vec<usize> = self.queue.drain(..count).collect();
+            self.serve(&group);
+            let mut served = group.iter().filter_map(|at| self.places[*at].connection.as_ref());
+            if served.any(|connection| !connection.is_heavy) {
+                self.light_at = self.desk.round;
+            }
+        }
+        let among_light = self.desk.round.since(self.light_at) < LIGHT_LATELY;
+        let most = if among_light { HEAVY_PER_ROUND_MAX } else { CONNECTIONS_PER_ROUND_MAX };
+        let count = self.heavy.len().min(most);
+        if count > 0 {
+            let group: Vec<usize> = self.heavy.drain(..count).collect();
             self.serve(&group);
         }
     }
