@@ -222,18 +222,17 @@ impl Attack {
                 }
             }
             Kind::TooMany => {
-                // All places but those of the clients that are measured, who have one each and come first.
-                thread::sleep(Duration::from_millis(100));
+                // All places but those of the clients that are measured, who come first.
+                ready.store(true, Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(200));
                 let mut clients = self.clients()?;
                 clients.extend((0..PLACES).filter_map(|_| TcpStream::connect(self.address).ok()));
-                ready.store(true, Ordering::Relaxed);
                 while goes_on() {
                     let Ok(client) = TcpStream::connect(self.address) else { continue };
                     client.set_read_timeout(Some(Duration::from_millis(100))).ok();
-                    // The refusal, and the end behind it.
-                    (&client).read(&mut [0; 64]).ok();
+                    let told = (&client).read(&mut [0; 64]).unwrap_or(0);
                     vanish(&client);
-                    self.done.fetch_add(1, Ordering::Relaxed);
+                    self.done.fetch_add(u64::from(told > 0), Ordering::Relaxed);
                 }
             }
         }

@@ -43,6 +43,8 @@ pub(super) struct Desk {
     pub(super) inbox: Arc<Inbox>,
     pub(super) metrics: Arc<Thread>,
     pub(super) lane: Lane,
+    /// Operations that wait for their commit.
+    pub(super) waiting: usize,
     /// The time of day, looked at once a round.
     pub(super) now: Seconds,
     /// The same by the steady clock, for what is waited for.
@@ -68,6 +70,7 @@ impl Desk {
             inbox,
             metrics,
             lane,
+            waiting: 0,
             now,
             steady,
             round,
@@ -109,8 +112,9 @@ impl Desk {
             connection.card.last_command.store(self.steady.0, Ordering::Relaxed);
         }
         if requests > 0 {
-            let bytes = connection.output.len();
-            connection.is_heavy = requests > LIGHT_REQUESTS_MAX || bytes > LIGHT_REPLY_BYTES_MAX;
+            connection.is_heavy = requests > LIGHT_REQUESTS_MAX
+                || connection.pending.len() > 2 * LIGHT_REQUESTS_MAX
+                || connection.output.len() > LIGHT_REPLY_BYTES_MAX;
         }
         connection.note_asking(ended, self.steady);
         self.account(connection);
@@ -354,6 +358,7 @@ impl Desk {
         let pending = Pending { form, kind, bytes, counted, began, logged };
         connection.pending.push_back(Slot::Task(pending));
         self.session.queue(ticket, task);
+        self.waiting += 1;
     }
 
     /// Takes what became of a connection's oldest waiting operation, and writes it and what waited behind

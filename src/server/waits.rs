@@ -46,6 +46,11 @@ impl Wait {
         self.since.is_some()
     }
 
+    /// Whether it did not begin just now.
+    pub(super) fn lasts(&self, now: Seconds) -> bool {
+        self.since.is_some_and(|since| since < now)
+    }
+
     /// Whether it has taken longer than so many seconds; 0 is for ever.
     pub(super) fn is_over(&self, seconds: u32, now: Seconds) -> bool {
         seconds > 0 && self.since.is_some_and(|since| now.0 - since.0 > i64::from(seconds))

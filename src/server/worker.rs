@@ -16,7 +16,10 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::Stamp;
-use crate::limits::{CONNECTIONS_PER_ROUND_MAX, HEAVY_PER_ROUND_MAX, READ_BUFFERS_KEPT_MAX};
+use crate::limits::{
+    CONNECTIONS_PER_ROUND_MAX, HEAVY_PER_ROUND_MAX, HEAVY_WAITING_AMONG_LIGHT_MAX,
+    HEAVY_WAITING_MAX, READ_BUFFERS_KEPT_MAX,
+};
 use crate::server::connection::{Connection, Ending, Input, Peer};
 use crate::server::context::Context;
 use crate::server::dispatch::Desk;
@@ -139,7 +142,7 @@ impl Worker {
 
     /// How long to wait for events.
     fn patience(&self) -> Option<Duration> {
-        if !self.queue.is_empty() || !self.heavy.is_empty() || self.asked_to_lead {
+        if !self.queue.is_empty() || self.heavy_turns() > 0 || self.asked_to_lead {
             Some(Duration::ZERO)
         } else if self.stopping.is_some()
             || self.sends
@@ -231,6 +234,7 @@ impl Worker {
 
     /// Answers the operations of a batch that is committed.
     fn completed(&mut self, batch: Batch) {
+        self.desk.waiting -= batch.work.len();
         for work in &batch.work {
             let (place, tenancy) = unpack(work.ticket);
             let Some(at) = self.places.get_mut(place).filter(|at| at.tenancy == tenancy) else {
@@ -280,13 +284,22 @@ impl Worker {
                 self.light_at = self.desk.round;
             }
         }
-        let among_light = self.desk.round.since(self.light_at) < LIGHT_LATELY;
-        let most = if among_light { HEAVY_PER_ROUND_MAX } else { CONNECTIONS_PER_ROUND_MAX };
-        let count = self.heavy.len().min(most);
+        let count = self.heavy_turns();
         if count > 0 {
             let group: Vec<usize> = self.heavy.drain(..count).collect();
             self.serve(&group);
         }
+    }
+
+    /// How many heavy connections may have their turn. None while much waits for a commit, which wakes the loop.
+    fn heavy_turns(&self) -> usize {
+        let among_light = self.desk.round.since(self.light_at) < LIGHT_LATELY;
+        let (most, waiting_max) = if among_light {
+            (HEAVY_PER_ROUND_MAX, HEAVY_WAITING_AMONG_LIGHT_MAX)
+        } else {
+            (CONNECTIONS_PER_ROUND_MAX, HEAVY_WAITING_MAX)
+        };
+        if self.desk.waiting < waiting_max { self.heavy.len().min(most) } else { 0 }
     }
 
     fn serve(&mut self, group: &[usize]) {
@@ -304,6 +317,9 @@ impl Worker {
             if let Some(connection) = connection {
                 self.desk.turn(connection, pack(place, *tenancy));
                 connection.release_input(&mut self.spare, READ_BUFFERS_KEPT_MAX);
+                if connection.asking.lasts(self.desk.steady) {
+                    connection.shrink_input(&mut self.spare, READ_BUFFERS_KEPT_MAX);
+                }
             }
         }
         self.desk.session.end_reads();
