@@ -109,6 +109,9 @@ pub const LIGHT_REQUESTS_MAX: usize = 8;
 /// See above.
 pub const LIGHT_REPLY_BYTES_MAX: usize = 64 << 10;
 
+/// It has to ask for less so many times before it is one of them again.
+pub const LIGHT_TURNS: usize = 8;
+
 /// Such connections that are served together while there are others: with the default `-R` a hundred requests or
 /// so, for those who come meanwhile wait as long.
 pub const HEAVY_PER_ROUND_MAX: usize = 2;

@@ -15,8 +15,8 @@ use std::sync::atomic::Ordering;
 use crate::cache::{KeyBuf, Outcome};
 use crate::clock::Stamp;
 use crate::limits::{
-    OUTPUT_BYTES_HIGH, PENDING_BYTES_MAX, PENDING_REPLIES_MAX, PENDING_VALUES_MAX,
-    READ_BUFFER_BYTES, SHRUNK_BYTES_MAX,
+    LIGHT_REPLY_BYTES_MAX, LIGHT_REQUESTS_MAX, LIGHT_TURNS, OUTPUT_BYTES_HIGH, PENDING_BYTES_MAX,
+    PENDING_REPLIES_MAX, PENDING_VALUES_MAX, READ_BUFFER_BYTES, SHRUNK_BYTES_MAX,
 };
 use crate::metrics::Kind;
 use crate::protocol::login::Login;
@@ -207,8 +207,10 @@ pub(super) struct Connection {
     pub(super) hungry: bool,
     /// It stands in the loop's queue.
     pub(super) queued: bool,
-    /// It asked for much in its last turn: in the next it waits behind those that did not.
+    /// It asked for much lately, and waits behind those that did not.
     pub(super) is_heavy: bool,
+    /// Turns since then.
+    light_turns: usize,
     /// A request has ended in its turn.
     pub(super) ended_one: bool,
     /// What the server's account of held bytes has for it.
@@ -244,6 +246,7 @@ impl Connection {
             hungry: true,
             queued: false,
             is_heavy: false,
+            light_turns: 0,
             ended_one: false,
             held_bytes: 0,
             asking: Wait::default(),
@@ -356,6 +359,16 @@ impl Connection {
     /// Why it has ended.
     pub(super) fn end_reason(&self) -> Reason {
         if self.ending == Ending::Open { Reason::Normal } else { self.reason }
+    }
+
+    /// Notes how much it asked for in a turn.
+    pub(super) fn weigh(&mut self, requests: usize) {
+        let much = requests > LIGHT_REQUESTS_MAX
+            || self.pending.len() > 2 * LIGHT_REQUESTS_MAX
+            || self.output.len() > LIGHT_REPLY_BYTES_MAX;
+        self.light_turns = if much { 0 } else { self.light_turns + 1 };
+        // The rest of what it sent at once may come in a turn of its own.
+        self.is_heavy = much || self.is_heavy && self.light_turns < LIGHT_TURNS;
     }
 
     /// Sends what the client takes.

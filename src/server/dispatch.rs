@@ -12,7 +12,6 @@ use crate::cache::{
     Arithmetic, Delete, Direction, Exptime, Fetch, Key, KeyBuf, Op, Outcome, Store,
 };
 use crate::clock::{Seconds, Stamp};
-use crate::limits::{LIGHT_REPLY_BYTES_MAX, LIGHT_REQUESTS_MAX};
 use crate::logging::{self, Client};
 use crate::metrics::{Kind, Thread};
 use crate::protocol::encode::{self, Output as _};
@@ -112,9 +111,7 @@ impl Desk {
             connection.card.last_command.store(self.steady.0, Ordering::Relaxed);
         }
         if requests > 0 {
-            connection.is_heavy = requests > LIGHT_REQUESTS_MAX
-                || connection.pending.len() > 2 * LIGHT_REQUESTS_MAX
-                || connection.output.len() > LIGHT_REPLY_BYTES_MAX;
+            connection.weigh(requests);
         }
         connection.note_asking(ended, self.steady);
         self.account(connection);
