@@ -6,6 +6,8 @@
 mod common;
 #[path = "crash/large.rs"]
 mod large;
+#[path = "crash/mixed.rs"]
+mod mixed;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
