@@ -3,6 +3,8 @@
 //! Does not test power loss: the kernel keeps what the dead process wrote. `power_cut.rs` does that.
 //! More rounds: `LITECACHED_CRASH_ROUNDS=1000 cargo test --release --test crash`.
 
+#[path = "crash/calls.rs"]
+mod calls;
 mod common;
 #[path = "crash/large.rs"]
 mod large;

@@ -21,7 +21,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::common::daemon::{Daemon, Launch, check_integrity};
+use crate::common::daemon::{Daemon, Launch, check_integrity, open_database};
 use crate::common::ground::{now, on_ci, rounds, seed};
 use crate::common::ledger::Ledger;
 use crate::common::tools::{command, done};
@@ -198,7 +198,15 @@ impl Bed {
                         item.key, item.lives
                     );
                 }
-                None => assert!(!(is_young && all_stay), "{} went after {asked:?}", item.key),
+                None if is_young && all_stay => {
+                    let (key, path) = (&item.key, self.daemon.launch().database_path());
+                    panic!(
+                        "{key} of {:?} went after {asked:?}; row: {}",
+                        item.lives,
+                        row(path, key)
+                    );
+                }
+                None => {}
             }
             figures.expired += u64::from(is_old);
             !is_old
@@ -231,6 +239,15 @@ impl Bed {
             }
         }
     }
+}
+
+/// What the file has of a key, for who wonders.
+fn row(path: &Path, key: &str) -> String {
+    let sql = "SELECT (SELECT 'expires ' || exptime || ', generation ' || generation FROM item
+                        WHERE key = CAST(?1 AS BLOB))
+                   || '; generation ' || (SELECT generation FROM state) || ', now ' || unixepoch('subsec')";
+    let row = open_database(path).query_row(sql, [key], |row| row.get::<_, Option<String>>(0));
+    row.map_or_else(|error| error.to_string(), |row| row.unwrap_or("none".to_owned()))
 }
 
 fn backup_name(round: u64) -> String {
