@@ -29,7 +29,7 @@ const WORKERS: usize = 4;
 /// What a power cut may lose with `--durability process`: about a second, and what a busy machine adds.
 const WINDOW_MAX: Duration = Duration::from_secs(4);
 
-/// What is on the disk. Both know FS_IOC_SHUTDOWN by the same number.
+/// What is on the disk. Both know `FS_IOC_SHUTDOWN` by the same number.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Ext4,

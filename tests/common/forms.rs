@@ -202,7 +202,7 @@ fn write_binary(op: &Op, worker: usize, out: &mut Vec<u8>) {
             frame.extras = time(*expiry).to_be_bytes().to_vec();
         }
         Op::Read { verb, .. } => {
-            let touch = verb.strip_prefix("gat ").map(|time| time.parse::<u32>());
+            let touch = verb.strip_prefix("gat ").map(str::parse::<u32>);
             frame.opcode = if touch.is_some() { 0x1d } else { 0x00 };
             let time = touch.map(|time| time.expect("a time").to_be_bytes());
             frame.extras = time.map_or(Vec::new(), |time| time.to_vec());

@@ -114,7 +114,7 @@ impl Bed {
     }
 
     fn round(&mut self, round: u64, figures: &mut Figures) {
-        let (flushes, _) = self.ledger.flushes();
+        let (before, _) = self.ledger.flushes();
         self.leave_brief(round);
         let import = Import::start(self.folder.path(), self.daemon.port(), round);
         let mut backup = self.back_up(round);
@@ -129,9 +129,9 @@ impl Bed {
         assert!(client.ask("version\r\n").starts_with("VERSION "));
         figures.slowest = figures.slowest.max(start.elapsed());
 
-        let (flushed, in_flight) = self.ledger.flushes();
-        figures.flushes += flushed - flushes;
-        let all_stay = !self.evicts && flushed == flushes && !in_flight;
+        let (flushes, in_flight) = self.ledger.flushes();
+        figures.flushes += flushes - before;
+        let all_stay = !self.evicts && flushes == before && !in_flight;
         // First what depends on the time.
         self.check_brief(&mut client, all_stay, figures);
         self.ledger.settle(&mut client);
@@ -311,9 +311,11 @@ fn base64(bytes: &[u8]) -> String {
     let digits = |three: &[u8]| {
         let number =
             three.iter().chain(&[0, 0]).take(3).fold(0, |sum, &it| sum << 8 | usize::from(it));
-        let digit = |place: usize| match place <= three.len() {
-            true => char::from(DIGITS[number >> (18 - 6 * place) & 63]),
-            false => '=',
+        let digit = |place: usize| {
+            if place > three.len() {
+                return '=';
+            }
+            char::from(DIGITS[number >> (18 - 6 * place) & 63])
         };
         [0, 1, 2, 3].map(digit)
     };
