@@ -1,11 +1,16 @@
 //! `kill -9` at any moment loses nothing that was acknowledged.
 //!
 //! Does not test power loss: the kernel keeps what the dead process wrote. `power_cut.rs` does that.
-//! More rounds: `LITECACHED_CRASH_ROUNDS=1000 cargo test --release --test crash`.
+//! `crash/mixed.rs` has everything at once, `crash/large.rs` values of megabytes, `crash/calls.rs` lets
+//! system calls fail instead. More rounds: `LITECACHED_CRASH_ROUNDS=1000 cargo test --release --test crash`.
 
+#[path = "crash/calls.rs"]
+mod calls;
 mod common;
 #[path = "crash/large.rs"]
 mod large;
+#[path = "crash/mixed.rs"]
+mod mixed;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;

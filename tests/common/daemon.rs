@@ -165,6 +165,11 @@ impl Starting {
         }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        self.daemon.pid()
+    }
+
     /// Whether it neither listens nor has given up.
     pub fn is_trying(&mut self) -> bool {
         self.port().is_none() && self.daemon.ended().is_none()

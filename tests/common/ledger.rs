@@ -15,7 +15,8 @@ use std::thread;
 
 use fastrand::Rng;
 
-use super::owned::{Model, Op, Reply};
+use super::forms::Form;
+use super::owned::{Model, Op, Perhaps, Reply};
 use super::wire::{Client, is_timeout};
 
 /// Counters that all workers share.
@@ -47,6 +48,8 @@ struct Shared {
     /// A worker has lost its connection.
     ended: AtomicBool,
     unique_max: AtomicU64,
+    /// Items may go at any moment, for there is no room.
+    evicts: bool,
 }
 
 /// A shared counter: where it stood when nothing was in flight, and the results since.
@@ -60,6 +63,7 @@ struct Counter {
 #[derive(Debug)]
 struct Worker {
     number: usize,
+    form: Form,
     rng: Rng,
     /// What is there once everything that was answered has happened.
     settled: Model,
@@ -77,6 +81,7 @@ impl Ledger {
     pub fn new(seed: u64, workers: usize) -> Self {
         let workers = (0..workers).map(|number| Worker {
             number,
+            form: Form::Classic,
             rng: Rng::with_seed(seed.wrapping_add(number as u64)),
             settled: Model::default(),
             ahead: Model::default(),
@@ -94,8 +99,29 @@ impl Ledger {
                 goes_dark: false,
                 ended: AtomicBool::new(false),
                 unique_max: AtomicU64::new(0),
+                evicts: false,
             },
         }
+    }
+
+    /// The same with connections that speak each form in turn.
+    pub fn in_all_forms(mut self) -> Self {
+        for (worker, form) in self.workers.iter_mut().zip(Form::ALL.into_iter().cycle()) {
+            worker.form = form;
+        }
+        self
+    }
+
+    /// From now on items may be evicted, or not any more. What is silent and rests on what is there
+    /// is not sent meanwhile, nor are shared counters used.
+    pub fn evicts(&mut self, evicts: bool) {
+        self.shared.evicts = evicts;
+    }
+
+    /// How often `flush_all` was answered so far, and whether one is in flight.
+    pub fn flushes(&self) -> (u64, bool) {
+        let in_flight = self.workers.iter().any(|worker| worker.sent.contains(&Op::Flush));
+        (self.shared.flushes.load(Ordering::SeqCst), in_flight)
     }
 
     /// Works until the daemon is gone; the ledger was settled before. `blow` is called once, right after
@@ -140,7 +166,7 @@ impl Ledger {
                 .workers
                 .iter()
                 .zip(&found)
-                .map(|(worker, found)| worker.describe(found))
+                .map(|(worker, found)| worker.describe(found, self.shared.evicts))
                 .collect();
             panic!(
                 "what is there cannot have come from what was sent\n{}\ncounters {counters:?} of {:?}",
@@ -161,7 +187,7 @@ impl Ledger {
         let mut surely = [0; COUNTERS];
         let mut perhaps = [0; COUNTERS];
         for (worker, found) in self.workers.iter().zip(found) {
-            let mut points = worker.points(found);
+            let mut points = worker.points(found, self.shared.evicts);
             if flusher == Some(worker.number) {
                 points.retain(|&point| !worker.sent.range(..point).any(|op| *op == Op::Flush));
             }
@@ -173,19 +199,20 @@ impl Ledger {
                 perhaps[counter] += worker.counted(last, counter);
             }
         }
-        counters.iter().enumerate().all(|(number, &value)| {
-            let counter = self.shared.counters[number].lock().expect("no worker failed");
-            let acknowledged = counter.results.len() as u64;
-            match (counter.base, value) {
-                (None, None) => true,
-                (None, Some(0)) => self.begins(number),
-                (Some(base), Some(value)) => {
-                    let least = base + acknowledged + surely[number];
-                    (least..=base + acknowledged + perhaps[number]).contains(&value)
+        self.shared.evicts
+            || counters.iter().enumerate().all(|(number, &value)| {
+                let counter = self.shared.counters[number].lock().expect("no worker failed");
+                let acknowledged = counter.results.len() as u64;
+                match (counter.base, value) {
+                    (None, None) => true,
+                    (None, Some(0)) => self.begins(number),
+                    (Some(base), Some(value)) => {
+                        let least = base + acknowledged + surely[number];
+                        (least..=base + acknowledged + perhaps[number]).contains(&value)
+                    }
+                    _ => false,
                 }
-                _ => false,
-            }
-        })
+            })
     }
 
     /// Whether the creation of this shared counter is in flight.
@@ -196,11 +223,13 @@ impl Ledger {
     /// Whether everything is explained by the flush in flight having happened.
     fn explain_flushed(&self, flusher: usize, found: &[Model], counters: &[Option<u64>]) -> bool {
         let worker = &self.workers[flusher];
-        let points = worker.points(&found[flusher]).into_iter().filter(|&point| {
+        let evicts = self.shared.evicts;
+        let points = worker.points(&found[flusher], evicts).into_iter().filter(|&point| {
             let done: Vec<&Op> = worker.sent.range(..point).collect();
             done.contains(&&Op::Flush)
                 && counters.iter().enumerate().all(|(counter, &value)| {
-                    let begun = done.contains(&&Op::Begin { counter });
+                    let begun =
+                        !(evicts && value.is_none()) && done.contains(&&Op::Begin { counter });
                     value == begun.then_some(0)
                 })
         });
@@ -274,6 +303,9 @@ impl Worker {
             return Err(ErrorKind::ConnectionAborted.into());
         }
         self.catch_up(shared);
+        if shared.evicts {
+            self.ahead = self.settled.clone();
+        }
         let count = if self.rng.bool() { 1 } else { self.rng.usize(2..40) };
         let mut request = Vec::new();
         for _ in 0..count {
@@ -306,12 +338,16 @@ impl Worker {
     fn reply(&mut self, client: &mut Client, shared: &Shared) -> io::Result<()> {
         let answered = self.sent.iter().position(|op| !op.is_silent());
         let answered = answered.expect("a batch ends with something that is answered");
-        let reply = self.sent[answered].read_reply(client)?;
+        let reply = self.form.read_reply(&self.sent[answered], client)?;
         if shared.goes_dark && shared.blown.load(Ordering::SeqCst) {
             return Err(ErrorKind::ConnectionAborted.into());
         }
         for op in self.sent.drain(..=answered) {
-            let (expected, _) = self.settled.apply(&op);
+            let expected = if shared.evicts && !op.is_silent() {
+                self.settled.apply_answered(&op, &reply.seen())
+            } else {
+                self.settled.apply(&op).0
+            };
             if op.is_silent() {
                 continue;
             }
@@ -343,7 +379,8 @@ impl Worker {
     /// Chooses an operation, foretells its effect and writes it down.
     fn add(&mut self, shared: &Shared, request: &mut Vec<u8>, flushes: bool) {
         // A worker that flushes leaves the counters alone, so that what it left of them is clear.
-        let counts = !flushes && self.rng.u8(..10) == 0 && shared.counters_begun();
+        let counts =
+            !flushes && !shared.evicts && self.rng.u8(..10) == 0 && shared.counters_begun();
         if counts {
             let counter = self.rng.usize(..COUNTERS);
             self.write(Op::Count { counter }, false, request);
@@ -353,13 +390,14 @@ impl Worker {
         if !request.is_empty() && request.len() + op.data_bytes() > PIPELINE_BYTES_MAX {
             return;
         }
-        let silent = op.can_be_silent() && self.rng.u8(..5) == 0;
+        let can_be_silent = op.can_be_silent() && self.form.can_be_silent(&op);
+        let silent = can_be_silent && !shared.evicts && self.rng.u8(..5) == 0;
         self.write(op, silent, request);
     }
 
     fn write(&mut self, op: Op, silent: bool, request: &mut Vec<u8>) {
         let op = if silent { Op::Silent(Box::new(op)) } else { op };
-        op.write(self.number, request);
+        self.form.write(&op, self.number, request);
         self.ahead.apply(&op);
         self.sent.push_back(op);
     }
@@ -378,7 +416,10 @@ impl Worker {
 
     /// How many of the operations in flight may have happened, given what is there: each number that
     /// explains it.
-    fn points(&self, found: &Model) -> Vec<usize> {
+    fn points(&self, found: &Model, evicts: bool) -> Vec<usize> {
+        if evicts {
+            return self.points_evicting(found);
+        }
         let mut model = self.settled.clone();
         let mut points = Vec::new();
         for point in 0..=self.sent.len() {
@@ -392,16 +433,31 @@ impl Worker {
         points
     }
 
+    /// The same where any item may be gone.
+    fn points_evicting(&self, found: &Model) -> Vec<usize> {
+        let mut perhaps = Perhaps::from(&self.settled);
+        let mut points = Vec::new();
+        for point in 0..=self.sent.len() {
+            if perhaps.allows(found) {
+                points.push(point);
+            }
+            if let Some(op) = self.sent.get(point) {
+                perhaps.apply(op);
+            }
+        }
+        points
+    }
+
     /// Increments of one shared counter among the first operations in flight.
     fn counted(&self, point: usize, counter: usize) -> u64 {
         self.sent.range(..point).filter(|op| **op == Op::Count { counter }).count() as u64
     }
 
-    fn describe(&self, found: &Model) -> String {
+    fn describe(&self, found: &Model, evicts: bool) -> String {
         format!(
             "worker {}: points {:?}, acknowledged and found otherwise: {:?}\n  in flight: {:?}",
             self.number,
-            self.points(found),
+            self.points(found, evicts),
             self.settled.differences(found),
             self.sent
         )

@@ -4,6 +4,7 @@
 
 pub mod daemon;
 pub mod foreign;
+pub mod forms;
 pub mod frames;
 pub mod ground;
 pub mod in_process;

@@ -4,6 +4,7 @@
 //! needs: arithmetic meets plain numbers or words that begin with a letter, nothing in between.
 
 use std::io;
+use std::mem;
 
 use fastrand::Rng;
 
@@ -81,6 +82,13 @@ pub struct Token {
     version: u64,
 }
 
+impl Token {
+    /// The cas id.
+    pub fn unique(self) -> u64 {
+        self.unique
+    }
+}
+
 /// What came back.
 #[derive(Debug)]
 pub enum Reply {
@@ -140,7 +148,7 @@ impl Op {
     }
 
     fn write_with(&self, noreply: &str, worker: usize, out: &mut Vec<u8>) {
-        let name = |key: &usize| format!("worker-{worker}-key-{key}");
+        let name = |key: &usize| key_name(worker, *key);
         let (line, data) = match self {
             Self::Store { verb, key, flags, expiry, value } => {
                 let length = value.len();
@@ -194,6 +202,14 @@ impl Op {
         }
     }
 
+    /// What its key is called.
+    pub fn key_name(&self, worker: usize) -> Option<String> {
+        match self {
+            Self::Begin { counter } | Self::Count { counter } => Some(counter_key(*counter)),
+            _ => self.key().map(|key| key_name(worker, key)),
+        }
+    }
+
     /// The key it may change.
     fn key(&self) -> Option<usize> {
         match self {
@@ -224,7 +240,7 @@ impl Model {
     pub fn read(client: &mut Client, worker: usize) -> Self {
         let mut model = Self::default();
         for (number, slot) in model.keys.iter_mut().enumerate() {
-            client.send(format!("get worker-{worker}-key-{number}\r\n"));
+            client.send(format!("get {}\r\n", key_name(worker, number)));
             let found = client.try_value().expect("get answers");
             slot.item = found.as_ref().map(item);
         }
@@ -278,6 +294,18 @@ impl Model {
             self.keys[key].version += 1;
         }
         (Seen::Line(reply.to_owned()), changed)
+    }
+
+    /// Carries out what was answered so, where an item may have been evicted before.
+    pub fn apply_answered(&mut self, op: &Op, seen: &Seen) -> Seen {
+        let Some(key) = op.key() else { return self.apply(op).0 };
+        let before = self.keys[key].clone();
+        let (expected, _) = self.apply(op);
+        if expected == *seen || before.item.is_none() {
+            return expected;
+        }
+        self.keys[key] = before.evicted();
+        self.apply(op).0
     }
 
     /// Forgets all items.
@@ -363,7 +391,54 @@ impl Model {
     }
 }
 
+/// What a worker's keys may hold where any item may be evicted at any moment.
+#[derive(Debug)]
+pub struct Perhaps(Vec<Vec<Slot>>);
+
+impl Perhaps {
+    /// All of this is there, or was evicted.
+    pub fn from(model: &Model) -> Self {
+        Self(model.keys.iter().map(|slot| vec![slot.clone(), slot.evicted()]).collect())
+    }
+
+    /// Carries an operation out.
+    pub fn apply(&mut self, op: &Op) {
+        let keys = op.key().map_or(0..KEYS, |key| key..key + 1);
+        let mut scratch = Model::default();
+        for key in keys {
+            let mut after: Vec<Slot> = Vec::new();
+            for slot in mem::take(&mut self.0[key]) {
+                scratch.keys[key] = slot;
+                scratch.apply(op);
+                let slot = mem::take(&mut scratch.keys[key]);
+                for slot in [slot.evicted(), slot] {
+                    let same = |it: &Slot| it.item == slot.item && it.version == slot.version;
+                    if !after.iter().any(same) {
+                        after.push(slot);
+                    }
+                }
+            }
+            self.0[key] = after;
+        }
+    }
+
+    /// Whether it may be this that is there.
+    pub fn allows(&self, found: &Model) -> bool {
+        let mut both = self.0.iter().zip(&found.keys);
+        both.all(|(perhaps, found)| perhaps.iter().any(|slot| slot.item == found.item))
+    }
+}
+
+/// What a worker's key is called.
+pub fn key_name(worker: usize, key: usize) -> String {
+    format!("worker-{worker}-key-{key}")
+}
+
 impl Slot {
+    fn evicted(&self) -> Self {
+        Self { item: None, version: self.version + 1, token: self.token }
+    }
+
     fn store(&mut self, verb: Verb, flags: u32, expiry: i64, value: &[u8]) -> (&'static str, bool) {
         let is_there = self.item.is_some();
         match (verb, &mut self.item) {

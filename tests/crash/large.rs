@@ -86,14 +86,20 @@ impl Known {
 }
 
 /// Ends a load at its so many-th acknowledgement.
-struct Blow {
+#[derive(Debug)]
+pub(super) struct Blow {
     at: u64,
-    acknowledged: AtomicU64,
+    pub(super) acknowledged: AtomicU64,
     spins: u32,
     pid: Pid,
 }
 
 impl Blow {
+    /// Counts alone: another one kills.
+    pub(super) fn never(pid: Pid) -> Self {
+        Self { at: 0, acknowledged: AtomicU64::new(0), spins: 0, pid }
+    }
+
     fn count(&self) {
         if self.acknowledged.fetch_add(1, Ordering::SeqCst) + 1 == self.at {
             (0..self.spins).for_each(|_| std::hint::spin_loop());
@@ -102,7 +108,8 @@ impl Blow {
     }
 }
 
-struct Worker {
+#[derive(Debug)]
+pub(super) struct Worker {
     number: u64,
     rng: Rng,
     /// Of what it sent last.
@@ -111,6 +118,10 @@ struct Worker {
 }
 
 impl Worker {
+    pub(super) fn new(number: u64, keys: u64, rng: Rng) -> Self {
+        Self { number, rng, part: number, keys: (0..keys).map(|_| Known::default()).collect() }
+    }
+
     fn key(&self, index: usize) -> String {
         format!("large-{}-{index}", self.number)
     }
@@ -126,7 +137,7 @@ impl Worker {
     }
 
     /// Works until the daemon is gone.
-    fn work(&mut self, port: u16, blow: &Blow) -> io::Result<()> {
+    pub(super) fn work(&mut self, port: u16, blow: &Blow) -> io::Result<()> {
         let mut client = Client::try_connect(port)?;
         loop {
             let index = self.rng.usize(..self.keys.len());
@@ -187,7 +198,7 @@ impl Worker {
         Ok(())
     }
 
-    fn settle(&mut self, client: &mut Client) {
+    pub(super) fn settle(&mut self, client: &mut Client) {
         for index in 0..self.keys.len() {
             let key = self.key(index);
             let found = client.get(&key);
@@ -215,13 +226,8 @@ fn killed_amid_large_values_keeps_them_whole() {
     let mut rng = Rng::with_seed(seed);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut daemon = Launch::new(folder.path()).with("-I 8m --max-disk 20m -m 2").start();
-    let worker = |number| Worker {
-        number,
-        rng: rng.fork(),
-        part: number,
-        keys: (0..KEYS).map(|_| Known::default()).collect(),
-    };
-    let mut workers: Vec<Worker> = (0..WORKERS).map(worker).collect();
+    let mut workers: Vec<Worker> =
+        (0..WORKERS).map(|number| Worker::new(number, KEYS, rng.fork())).collect();
     let (mut replies, mut left_loose) = (0, 0);
     let rounds = rounds("LITECACHED_CRASH_ROUNDS", 4);
     for _ in 0..rounds {
