@@ -124,7 +124,7 @@ fn as_json(all: &[Shown]) -> String {
 
 /// What JSON writes for a text, a number, a truth value or a list of texts, TOML reads. What nobody
 /// wrote is switched off.
-fn as_toml(all: &[Shown]) -> String {
+pub(super) fn as_toml(all: &[Shown]) -> String {
     let mut text = String::new();
     for Shown { row, value, from } in all.iter().filter(|shown| shown.row.in_file) {
         let line = match value {
