@@ -3,6 +3,9 @@
 //! First of all the import table: lower rows know nothing of higher rows. A new row or a new arrow is
 //! a commit of its own that says why; `src/ARCHITECTURE.md` shows the same table to readers.
 
+#[path = "tidy/supply.rs"]
+mod supply;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

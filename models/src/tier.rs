@@ -175,6 +175,27 @@ fn who_saw_the_new_row_does_not_find_the_old_one() {
     explore(missed_before(|world| world.set([2, 2])));
 }
 
+/// One that has read the old row long ago fills while the new one is being committed.
+#[test]
+fn a_late_reader_does_not_fill_while_others_see_the_new_row() {
+    explore(|| {
+        let world = World::new();
+        let (epoch, row) = (world.guards.epoch(), world.committed()[A]);
+        let late = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.guards.fill(0, epoch, || world.put(A, Some(row))))
+        };
+        let writer = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.set([2, 2]))
+        };
+        let first = world.committed()[A];
+        assert!(world.get(A) >= first, "it went back");
+        [late, writer].into_iter().for_each(|thread| thread.join().expect("it ends"));
+        world.at_the_end();
+    });
+}
+
 /// Guards that are closed after the commit.
 #[test]
 #[should_panic(expected = "it went back")]
