@@ -84,7 +84,7 @@ pub(super) fn hold(data: &[u8]) {
             choice => {
                 let op = walk.op(choice);
                 let silent = !matches!(op, Op::Get { .. } | Op::GetAndTouch { .. })
-                    && walk.input.next() % 8 == 0;
+                    && walk.input.next().is_multiple_of(8);
                 walk.burst.push((op, silent));
                 if walk.burst.len() == BURST_MAX {
                     walk.converse();
@@ -101,7 +101,7 @@ pub(super) fn hold(data: &[u8]) {
 const KEYS: u8 = 5;
 
 fn key(number: u8) -> String {
-    if number % KEYS == 0 { "k".repeat(250) } else { format!("key-{}", number % KEYS) }
+    if number.is_multiple_of(KEYS) { "k".repeat(250) } else { format!("key-{}", number % KEYS) }
 }
 
 impl Walk<'_> {

@@ -23,7 +23,7 @@ pub(super) struct Epoch(u64);
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Guards {
-    guards: Box<[Mutex<Guard>]>,
+    classes: Box<[Mutex<Guard>]>,
     /// Finished commits.
     commits: AtomicU64,
     /// Snapshots older than this fill nothing: another program may have changed any row.
@@ -40,7 +40,7 @@ impl Guards {
     pub(super) fn new(count: usize) -> Self {
         let guard = || Mutex::new(Guard { closed: false, changed_at: 0 });
         Self {
-            guards: (0..count).map(|_| guard()).collect(),
+            classes: (0..count).map(|_| guard()).collect(),
             commits: AtomicU64::new(0),
             floor: AtomicU64::new(0),
         }
@@ -93,7 +93,7 @@ impl Guards {
     pub(super) fn distrust(&self, clear: impl FnOnce()) {
         self.floor.store(self.committed().0, Ordering::Release);
         // Whoever looked at the floor before it rose has filled by the time its guard is free.
-        for guard in &self.guards {
+        for guard in &self.classes {
             drop(lock(guard));
         }
         clear();
@@ -101,8 +101,8 @@ impl Guards {
 
     fn guard(&self, hash: u64) -> MutexGuard<'_, Guard> {
         #[allow(clippy::cast_possible_truncation, reason = "some bits of the hash are enough")]
-        let index = (hash >> 16) as usize % self.guards.len();
-        lock(&self.guards[index])
+        let index = (hash >> 16) as usize % self.classes.len();
+        lock(&self.classes[index])
     }
 }
 

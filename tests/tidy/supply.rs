@@ -1,5 +1,5 @@
 //! What the daemon is built from: the rules of `deny.toml`, held without cargo-deny and without a network, and
-//! the list of parts that goes into the package, in CycloneDX's form.
+//! the list of parts that goes into the package, in `CycloneDX`'s form.
 //!
 //! `LITECACHED_BLESS=1 cargo test --test tidy supply` writes the list anew.
 
@@ -195,7 +195,7 @@ fn supply_is_listed_in_the_package() {
     assert!(read(&root().join("Cargo.toml")).contains(PARTS), "the package has {PARTS}");
 }
 
-/// CycloneDX 1.5, without a time or a number of its own: the same source gives the same list.
+/// `CycloneDX` 1.5, without a time or a number of its own: the same source gives the same list.
 fn parts_list(graph: &Graph) -> Value {
     let sums = checksums();
     let reference = |id: &str| {
