@@ -14,17 +14,18 @@ pub struct Seconds(pub i64);
 #[derive(Debug, Clone)]
 pub struct Clock {
     manual: Option<Arc<AtomicI64>>,
+    made: Stamp,
 }
 
 impl Clock {
     /// The system's wall clock.
     pub fn system() -> Self {
-        Self { manual: None }
+        Self { manual: None, made: Stamp::now() }
     }
 
     /// A clock that stands at `unix` seconds until somebody moves it.
     pub fn manual(unix: i64) -> Self {
-        Self { manual: Some(Arc::new(AtomicI64::new(unix))) }
+        Self { manual: Some(Arc::new(AtomicI64::new(unix))), made: Stamp::now() }
     }
 
     /// Moves a manual clock. A system clock stays as it is.
@@ -42,6 +43,20 @@ impl Clock {
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Seconds(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    }
+
+    /// Seconds that pass evenly, whatever becomes of the time of day: of use only for their differences. A
+    /// manual clock tells the seconds it stands at.
+    pub fn steady(&self) -> Seconds {
+        self.steady_at(Stamp::now())
+    }
+
+    /// The same at a moment since it was made.
+    pub fn steady_at(&self, moment: Stamp) -> Seconds {
+        if self.manual.is_some() {
+            return self.now();
+        }
+        Seconds(i64::try_from(moment.since(self.made).as_secs()).unwrap_or(i64::MAX))
     }
 
     /// The time of day in microseconds, for who tells what happened when.

@@ -63,6 +63,19 @@ pub const COMPRESS_FROM_LEAST: u64 = 64;
 /// Default of `-c`.
 pub const CONNECTIONS_DEFAULT: usize = 1_024;
 
+/// Default of `--request-timeout`, in seconds: ample for a person who types a request in two lines, and for a
+/// client that was held up; no client leaves a request unfinished.
+pub const REQUEST_SECONDS_DEFAULT: u32 = 60;
+
+/// A client that sends or takes so many bytes in that time may go on with a longer request or reply: with the
+/// default a kilobyte a second, slower than any line.
+pub const PROGRESS_BYTES: u64 = 64 << 10;
+
+/// A client whose request has come in part keeps no more than so many bytes of it beside a whole read buffer,
+/// from the next look on.
+pub const SHRUNK_BYTES_MAX: usize = 2 << 10;
+const _: () = assert!(SHRUNK_BYTES_MAX < READ_BUFFER_BYTES);
+
 /// Default of `-t`, lowered to the number of cores.
 pub const THREADS_DEFAULT: usize = 4;
 /// Greatest `-t`: beyond it threads only wait for each other.
@@ -70,6 +83,9 @@ pub const THREADS_MAX: usize = 64;
 
 /// Default of `-b`: connections that wait to be accepted.
 pub const BACKLOG_DEFAULT: u32 = 1_024;
+
+/// Clients that are accepted, or turned away, at one listener before the next has its turn.
+pub const ACCEPTS_PER_TURN_MAX: usize = 64;
 
 /// Default port. The Python server that came before listened there.
 pub const PORT_DEFAULT: u16 = 60_000;
@@ -86,6 +102,22 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
 /// Default of `-R`: requests of one connection that are answered before its neighbours have their
 /// turn.
 pub const REQUESTS_PER_TURN_DEFAULT: usize = 64;
+
+/// A connection that had more requests than this in its last turn, or more bytes of replies than the next, waits
+/// behind those that had fewer: who asks one thing at a time is not to wait for who asks a thousand.
+pub const LIGHT_REQUESTS_MAX: usize = 8;
+/// See above.
+pub const LIGHT_REPLY_BYTES_MAX: usize = 64 << 10;
+
+/// Such connections that are served together while there are others: with the default `-R` a hundred requests or
+/// so, for those who come meanwhile wait as long.
+pub const HEAVY_PER_ROUND_MAX: usize = 2;
+
+/// While so many operations of a loop wait for their commit, no heavy connection has its turn: what comes behind
+/// waits for all of them, and each is half a kilobyte.
+pub const HEAVY_WAITING_MAX: usize = 8 * BATCH_OPS_MAX;
+/// The same while there are others.
+pub const HEAVY_WAITING_AMONG_LIGHT_MAX: usize = 128;
 
 /// A connection's read buffer, taken from the loop's pool while bytes are pending and given back.
 pub const READ_BUFFER_BYTES: usize = 16 << 10;

@@ -189,6 +189,9 @@ pub fn general(figures: &Figures, shown: Shown) -> Lines {
         lines.line("direct_reclaims", storage.counted.direct_reclaims);
         lines.zeros(&["lru_bumps_dropped"]);
     }
+    if totals.request_kicks > 0 {
+        lines.line("request_kicks", totals.request_kicks);
+    }
     if store.compress_from > 0 || storage.counted.packed > 0 {
         compression(&mut lines, storage);
     }

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_litecached_global_optspecs
-    string join \n p/port= l/listen= s/unix-socket= a/unix-mask= U/udp-port= b/listen-backlog= http= B/protocol= e/db= max-disk= max-items= wal-max= compress-from= durability= m/memory-limit= I/max-item-size= M/disable-evictions c/conn-limit= t/threads= R/max-reqs-per-event= A/enable-shutdown F/disable-flush-all W/disable-watch X/disable-dumping C/disable-cas D/prefix-delimiter= u/user= P/pidfile= v/verbose log-level= o/extended= config= k/lock-memory L/enable-largepages r/enable-coredumps f/slab-growth-factor= n/slab-min-size= N/napi-ids= d/daemon S/enable-sasl Z/enable-ssl Y/auth-file= i/license h/help V/version
+    string join \n p/port= l/listen= s/unix-socket= a/unix-mask= U/udp-port= b/listen-backlog= http= B/protocol= e/db= max-disk= max-items= wal-max= compress-from= durability= m/memory-limit= I/max-item-size= M/disable-evictions c/conn-limit= t/threads= R/max-reqs-per-event= request-timeout= A/enable-shutdown F/disable-flush-all W/disable-watch X/disable-dumping C/disable-cas D/prefix-delimiter= u/user= P/pidfile= v/verbose log-level= o/extended= config= k/lock-memory L/enable-largepages r/enable-coredumps f/slab-growth-factor= n/slab-min-size= N/napi-ids= d/daemon S/enable-sasl Z/enable-ssl Y/auth-file= i/license h/help V/version
 end
 
 function __fish_litecached_needs_command
@@ -46,6 +46,7 @@ complete -c litecached -n "__fish_litecached_needs_command" -s I -l max-item-siz
 complete -c litecached -n "__fish_litecached_needs_command" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s t -l threads -d 'Event loops, 1 to 64 [default: 4, at most the cores]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s R -l max-reqs-per-event -d 'Requests of a client per turn [default: 64]' -r -f
+complete -c litecached -n "__fish_litecached_needs_command" -l request-timeout -d 'Time to end what was begun; 0 is any time [default: 60s]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s D -l prefix-delimiter -d 'Count by key prefix, which ends at this character' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s u -l user -d 'Become this user (only when started as root)' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s P -l pidfile -d 'Write the process id there' -r -F
@@ -110,6 +111,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -s I -l max
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s t -l threads -d 'Event loops, 1 to 64 [default: 4, at most the cores]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s R -l max-reqs-per-event -d 'Requests of a client per turn [default: 64]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -l request-timeout -d 'Time to end what was begun; 0 is any time [default: 60s]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s D -l prefix-delimiter -d 'Count by key prefix, which ends at this character' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s u -l user -d 'Become this user (only when started as root)' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s P -l pidfile -d 'Write the process id there' -r -F
@@ -166,6 +168,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s t -l threads -d 'Event loops, 1 to 64 [default: 4, at most the cores]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s R -l max-reqs-per-event -d 'Requests of a client per turn [default: 64]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l request-timeout -d 'Time to end what was begun; 0 is any time [default: 60s]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s D -l prefix-delimiter -d 'Count by key prefix, which ends at this character' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s u -l user -d 'Become this user (only when started as root)' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s P -l pidfile -d 'Write the process id there' -r -F
@@ -217,6 +220,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s t -l threads -d 'Event loops, 1 to 64 [default: 4, at most the cores]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s R -l max-reqs-per-event -d 'Requests of a client per turn [default: 64]' -r -f
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l request-timeout -d 'Time to end what was begun; 0 is any time [default: 60s]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s D -l prefix-delimiter -d 'Count by key prefix, which ends at this character' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s u -l user -d 'Become this user (only when started as root)' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s P -l pidfile -d 'Write the process id there' -r -F

@@ -156,6 +156,19 @@ impl Daemon {
         kib.map(|kib| kib << 10).ok_or_else(|| format!("{path} has no {field}"))
     }
 
+    /// Time of the processors that it has used.
+    pub(crate) fn processor(&self) -> Result<Duration, String> {
+        // The kernel tells it in ticks of a hundredth of a second.
+        const TICK: Duration = Duration::from_millis(10);
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+        let ticks = stat.rsplit_once(')').and_then(|(_, behind)| {
+            let mut words = behind.split_whitespace().skip(11);
+            Some(words.next()?.parse::<u32>().ok()? + words.next()?.parse::<u32>().ok()?)
+        });
+        ticks.map(|ticks| TICK * ticks).ok_or_else(|| format!("{path} has no times"))
+    }
+
     /// Lets `VmHWM` begin at what is used now.
     pub(crate) fn forget_peak(&self) -> Result<(), String> {
         let path = format!("/proc/{}/clear_refs", self.child.id());

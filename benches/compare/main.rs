@@ -22,17 +22,17 @@ mod check;
 #[path = "../common/machine.rs"]
 mod machine;
 mod measure;
+#[path = "../common/number.rs"]
+mod number;
 mod peers;
 mod report;
 mod rows;
 
-use std::fmt::Display;
-use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::ExitCode;
-use std::str::FromStr;
 
 use crate::measure::Pairing;
+use crate::number::number;
 use crate::peers::Peer;
 use crate::rows::{ROWS, Row};
 
@@ -78,16 +78,6 @@ impl Wishes {
             }
         }
         Ok(wishes)
-    }
-}
-
-fn number<T>(word: &str, text: &str, range: &RangeInclusive<T>) -> Result<T, String>
-where
-    T: FromStr + PartialOrd + Display,
-{
-    match text.parse() {
-        Ok(number) if range.contains(&number) => Ok(number),
-        _ => Err(format!("{word} {text}: not from {} to {}", range.start(), range.end())),
     }
 }
 

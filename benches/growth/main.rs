@@ -29,18 +29,18 @@ mod load;
 #[path = "../common/machine.rs"]
 mod machine;
 mod memory;
+#[path = "../common/number.rs"]
+mod number;
 mod start;
 mod values;
 
-use std::fmt::Display;
 use std::fs;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::str::FromStr;
 
 use crate::chart::Picture;
 use crate::daemon::Daemon;
+use crate::number::number;
 
 fn main() -> ExitCode {
     match Wishes::parse(std::env::args().skip(1)).and_then(|wishes| measure(&wishes)) {
@@ -144,16 +144,6 @@ impl Wishes {
     fn daemon(&self, folder: &Path, options: &str) -> Result<Daemon, String> {
         let words: Vec<String> = options.split_whitespace().map(str::to_owned).collect();
         Daemon::start(&self.daemon, folder, &words)
-    }
-}
-
-fn number<T>(word: &str, text: &str, range: &RangeInclusive<T>) -> Result<T, String>
-where
-    T: FromStr + PartialOrd + Display,
-{
-    match text.parse() {
-        Ok(number) if range.contains(&number) => Ok(number),
-        _ => Err(format!("{word} {text}: not from {} to {}", range.start(), range.end())),
     }
 }
 

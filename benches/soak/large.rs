@@ -31,9 +31,9 @@ const REMOVAL_MAX: Duration = Duration::from_mins(5);
 /// p99 beside a large value, as many times that of small requests alone.
 const TIMES_MAX: f64 = 3.0;
 
-struct Waits {
-    gets: Histogram<u64>,
-    sets: Histogram<u64>,
+pub(crate) struct Waits {
+    pub(crate) gets: Histogram<u64>,
+    pub(crate) sets: Histogram<u64>,
 }
 
 impl Waits {
@@ -122,7 +122,7 @@ fn shown(waits: &Histogram<u64>) -> String {
 }
 
 /// Small requests for as long as `step` takes.
-fn beside(
+pub(crate) fn beside(
     daemon: &Daemon,
     step: impl FnOnce() -> Result<(), String> + Send,
 ) -> Result<Waits, String> {
@@ -198,7 +198,9 @@ fn ask_steadily(daemon: &Daemon, number: u64, ends: &AtomicBool) -> Result<Waits
 
 /// As on a machine of its own: whoever makes or looks at the large value takes no core from those that are
 /// measured, as far as the system can see to it.
-fn elsewhere(transfer: impl FnOnce() -> Result<(), String> + Send) -> Result<(), String> {
+pub(crate) fn elsewhere(
+    transfer: impl FnOnce() -> Result<(), String> + Send,
+) -> Result<(), String> {
     thread::scope(|scope| {
         let client = scope.spawn(|| {
             #[cfg(target_os = "linux")]

@@ -1,4 +1,5 @@
-//! Does the daemon stay flat at a full budget, and small requests quick beside a large value?
+//! Does the daemon stay flat at a full budget, and small requests quick beside a large value, or beside
+//! thousands of hostile clients?
 //!
 //! Starts a daemon, fills it until it evicts, and keeps it busy for minutes with keys worth ten times
 //! its budget: values of 100 B to 20 KB and now and then of some MiB, a part of them with a TTL, at 60 %
@@ -10,11 +11,12 @@
 //!     cargo bench --bench soak -- quick                   two seconds, to see that it runs
 //!     cargo bench --bench soak -- --minutes 60 --chart soak.svg
 //!     cargo bench --bench soak -- --large                 small requests beside a value of 1 GiB
-//!     cargo bench --bench soak -- --large --peer          the same with memcached, if it is installed
+//!     cargo bench --bench soak -- --hostile 2000          small requests beside hostile clients, 2000 of each kind
+//!     cargo bench --bench soak -- --large --peer          the same with memcached, if it is installed; so --hostile
 //!
 //! Further arguments: `--max-disk MIB --memory MIB --wal-max MIB --connections N --pace REQUESTS_A_SECOND
 //! --directory DIR` (a temporary folder in it), `--daemon FILE` (another build, to compare); with `--large`
-//! also `--mib N --seconds N`.
+//! also `--mib N --seconds N`, with `--hostile` `--seconds N`.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -27,6 +29,7 @@
 mod chart;
 #[path = "../common/daemon.rs"]
 mod daemon;
+mod hostile;
 mod large;
 mod steady;
 mod traffic;
@@ -38,7 +41,14 @@ use std::str::FromStr;
 
 fn main() -> ExitCode {
     let done = Arguments::parse(std::env::args().skip(1)).and_then(|arguments| {
-        if arguments.large { large::measure(&arguments) } else { steady::measure(&arguments) }
+        if arguments.large {
+            return large::measure(&arguments);
+        }
+        if arguments.hostile > 0 && !arguments.quick {
+            return hostile::measure(&arguments);
+        }
+        let steady = steady::measure(&arguments)?;
+        Ok(steady && (!arguments.quick || hostile::measure(&arguments)?))
     });
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -65,6 +75,10 @@ struct Arguments {
     /// The other mode.
     large: bool,
     large_mib: u64,
+    /// The third: so many of each kind.
+    hostile: usize,
+    /// Only to see that it runs.
+    quick: bool,
     /// Of memcached instead.
     peer: bool,
     alone_seconds: u64,
@@ -84,6 +98,8 @@ impl Arguments {
             daemon: PathBuf::from(env!("CARGO_BIN_EXE_litecached")),
             large: false,
             large_mib: 1_024,
+            hostile: 0,
+            quick: false,
             peer: false,
             alone_seconds: 10,
         };
@@ -100,13 +116,15 @@ impl Arguments {
                 "--directory" => arguments.directory = next()?.into(),
                 "--daemon" => arguments.daemon = next()?.into(),
                 "--large" => arguments.large = true,
+                "--hostile" => arguments.hostile = number(&word, &next()?)?,
                 "--peer" => arguments.peer = true,
                 "--mib" => arguments.large_mib = number(&word, &next()?)?,
                 "--seconds" => arguments.alone_seconds = number(&word, &next()?)?,
                 "quick" => {
                     (arguments.seconds, arguments.max_disk_mib) = (2, 16);
                     (arguments.memory_mib, arguments.large_mib) = (4, 8);
-                    arguments.alone_seconds = 1;
+                    (arguments.alone_seconds, arguments.hostile) = (1, 50);
+                    arguments.quick = true;
                 }
                 // Cargo's.
                 "--bench" => {}

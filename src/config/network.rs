@@ -90,6 +90,9 @@ impl Reading<'_> {
             idle_timeout_seconds: extended
                 .idle_timeout_seconds
                 .unwrap_or(default.idle_timeout_seconds),
+            request_timeout_seconds: self
+                .request_timeout()?
+                .unwrap_or(default.request_timeout_seconds),
             // The file is read by whoever serves.
             accounts: None,
             sasl: self.raw.is_on(Id::Sasl),
@@ -107,6 +110,15 @@ impl Reading<'_> {
             "ascii" => Ok(Protocol::Ascii),
             "binary" => Ok(Protocol::Binary),
             _ => Err(written.wrong("auto, ascii or binary")),
+        }
+    }
+
+    fn request_timeout(&self) -> Result<Option<u32>, Error> {
+        let Some(written) = self.raw.last(Id::RequestTimeout) else { return Ok(None) };
+        let seconds = units::seconds(written.utf8()?).map(u32::try_from);
+        match seconds {
+            Some(Ok(seconds)) => Ok(Some(seconds)),
+            _ => Err(written.wrong("a time such as 90, 90s or 15m, or 0 for any time")),
         }
     }
 
@@ -362,6 +374,11 @@ mod tests {
         assert_eq!((server.threads, server.connections_max, server.backlog), (64, 5, 6));
         assert_eq!((server.requests_per_turn, server.verbosity), (7, 3));
         assert_eq!(server.idle_timeout_seconds, 9);
+        assert_eq!((plain.request_timeout_seconds, server.request_timeout_seconds), (60, 60));
+        for (text, seconds) in [("0", 0), ("7", 7), ("2m", 120)] {
+            let server = settings(&format!("--request-timeout {text}")).server;
+            assert_eq!(server.request_timeout_seconds, seconds);
+        }
         assert!(!server.flush_enabled && !server.cas_enabled && !server.connections_refused_fast);
         assert!(server.shutdown_enabled && !server.dump_enabled);
     }
@@ -429,6 +446,8 @@ mod tests {
             ("-l * --http 10.0.0.1:60000", "--http cannot be", "another port"),
             ("--http fooble", "--http cannot be \"fooble\"", "check the name"),
             ("-l fooble", "--listen (-l) cannot be \"fooble\"", "check the name"),
+            ("--request-timeout x", "--request-timeout cannot be \"x\"", "give a time such as 90"),
+            ("--request-timeout 9999999999", "--request-timeout cannot be", "or 0 for any time"),
             ("-o fooble", "-o \"fooble\" is not known", "give names"),
             ("-o idle_timeout=x", "-o \"idle_timeout=x\" has a wrong value", time),
             ("-o hashpower=x", "-o \"hashpower=x\" has a wrong value", "from 12 to 32"),

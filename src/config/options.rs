@@ -30,6 +30,7 @@ pub(crate) enum Id {
     Connections,
     Threads,
     RequestsPerTurn,
+    RequestTimeout,
     Shutdown,
     NoFlush,
     NoWatch,
@@ -62,7 +63,7 @@ impl Id {
 }
 
 /// Every option, in the order of the help.
-pub(crate) const ROWS: [Row; 42] = [
+pub(crate) const ROWS: [Row; 43] = [
     row(Id::Port, 'p', "port", Listening, "TCP port; 0 is no TCP, -1 any free port")
         .takes("num")
         .or("60000", ""),
@@ -130,6 +131,10 @@ pub(crate) const ROWS: [Row; 42] = [
         .takes("num")
         .or("64", "")
         .live().more("After so many its neighbours have their turn"),
+    row(Id::RequestTimeout, NO_SHORT, "request-timeout", Limits, "Time to end what was begun; 0 is any time")
+        .takes("time")
+        .or("60s", "")
+        .live().more("Clients are let go that leave a request or a login unfinished for so long, or take none of their replies; a value or reply that is longer than 64 KiB has that time for each of them. Silence between requests may last, see idle_timeout of -o"),
     row(Id::Shutdown, 'A', "enable-shutdown", Commands, "Allow the shutdown command").live(),
     row(Id::NoFlush, 'F', "disable-flush-all", Commands, "Refuse flush_all").live(),
     row(Id::NoWatch, 'W', "disable-watch", Commands, "Refuse watch").live().more("Who watches already goes on"),

@@ -115,6 +115,10 @@ impl Frames {
     }
 
     /// From now on, or up to now, only frames of a login are taken.
+    pub(super) fn is_locked(&self) -> bool {
+        self.locked
+    }
+
     pub(super) fn set_locked(&mut self, locked: bool) {
         self.locked = locked;
     }

@@ -69,6 +69,11 @@ impl Decoder {
         }
     }
 
+    /// Whether the client has yet to log in by SASL.
+    pub fn is_locked(&self) -> bool {
+        matches!(&self.0, Choice::Binary(frames) if frames.is_locked())
+    }
+
     /// Changes what is refused from the next request on.
     pub fn set_item_bytes_max(&mut self, bytes: u64) {
         match &mut self.0 {

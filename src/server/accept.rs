@@ -11,6 +11,7 @@ use mio::net::{TcpListener, UnixListener};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::clock::Stamp;
+use crate::limits::ACCEPTS_PER_TURN_MAX;
 use crate::logging::Limited;
 use crate::protocol::encode;
 use crate::server::connection::{Address, Peer};
@@ -84,6 +85,8 @@ enum Pause {
     Empty,
     /// No room; look again when told, or after a while.
     Full,
+    /// Others have their turn; look again at once.
+    Turn,
 }
 
 impl Acceptor {
@@ -133,8 +136,10 @@ impl Acceptor {
 
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(16);
+        let mut more = false;
         loop {
-            let longest = self.suspended.map(|_| BACK_OFF);
+            let longest =
+                if more { Some(Duration::ZERO) } else { self.suspended.map(|_| BACK_OFF) };
             if let Err(error) = self.poll.poll(&mut events, longest)
                 && error.kind() != ErrorKind::Interrupted
             {
@@ -148,16 +153,23 @@ impl Acceptor {
             }
             // Readiness is told once: after a pause every listener may have clients waiting.
             let mut full = false;
+            more = false;
             for index in 0..self.listeners.len() {
-                full |= matches!(self.accept(index), Pause::Full);
+                match self.accept(index) {
+                    Pause::Empty => {}
+                    Pause::Full => full = true,
+                    Pause::Turn => more = true,
+                }
             }
             self.suspend(full);
             self.door.turns.fetch_add(1, Ordering::Relaxed);
         }
     }
 
+    /// Accepts who waits there, but no more than have a turn: who connects without end must keep neither the
+    /// other listeners nor the end of the server waiting.
     fn accept(&mut self, index: usize) -> Pause {
-        loop {
+        for _ in 0..ACCEPTS_PER_TURN_MAX {
             let connections = &self.context.connections;
             let maximum = self.context.live.connections_max();
             let is_full = connections.current.load(Ordering::SeqCst) >= maximum;
@@ -185,6 +197,7 @@ impl Acceptor {
             self.next = self.next.wrapping_add(1);
             worker.post(Message::Connected { stream, peer });
         }
+        Pause::Turn
     }
 
     /// memcached's words for a client too many. It may be gone before it hears them.

@@ -16,7 +16,7 @@ use crate::cache::{KeyBuf, Outcome};
 use crate::clock::Stamp;
 use crate::limits::{
     OUTPUT_BYTES_HIGH, PENDING_BYTES_MAX, PENDING_REPLIES_MAX, PENDING_VALUES_MAX,
-    READ_BUFFER_BYTES,
+    READ_BUFFER_BYTES, SHRUNK_BYTES_MAX,
 };
 use crate::metrics::Kind;
 use crate::protocol::login::Login;
@@ -28,6 +28,7 @@ use crate::server::output::Output;
 use crate::server::sender::Sending;
 use crate::server::stream::Stream;
 use crate::server::upload::Arriving;
+use crate::server::waits::Wait;
 use crate::server::watch::{Reason, Watch};
 
 /// Where a client came from, and to.
@@ -130,6 +131,34 @@ impl Input {
         }
     }
 
+    /// Whether it is a buffer of full size with few bytes in it.
+    pub(super) fn is_worth_shrinking(&self) -> bool {
+        self.is_whole() && self.unused().len() <= SHRUNK_BYTES_MAX
+    }
+
+    /// What is in it, in no more room than that.
+    pub(super) fn shrunk(&self) -> Self {
+        let bytes: Box<[u8]> = self.unused().into();
+        Self { start: 0, end: bytes.len(), bytes }
+    }
+
+    pub(super) fn emptied(mut self) -> Self {
+        (self.start, self.end) = (0, 0);
+        self
+    }
+
+    fn is_whole(&self) -> bool {
+        self.bytes.len() == READ_BUFFER_BYTES
+    }
+
+    /// Puts back what was kept in less room.
+    fn refilled(mut self, kept: &Self) -> Self {
+        let kept = kept.unused();
+        self.bytes[..kept.len()].copy_from_slice(kept);
+        (self.start, self.end) = (0, kept.len());
+        self
+    }
+
     fn room(&mut self) -> &mut [u8] {
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -178,8 +207,16 @@ pub(super) struct Connection {
     pub(super) hungry: bool,
     /// It stands in the loop's queue.
     pub(super) queued: bool,
+    /// It asked for much in its last turn: in the next it waits behind those that did not.
+    pub(super) is_heavy: bool,
+    /// A request has ended in its turn.
+    pub(super) ended_one: bool,
     /// What the server's account of held bytes has for it.
     pub(super) held_bytes: u64,
+    /// Its client has to send the rest of a request.
+    pub(super) asking: Wait,
+    /// It has to take replies.
+    pub(super) taking: Wait,
 }
 
 impl Connection {
@@ -206,7 +243,11 @@ impl Connection {
             half_closed: false,
             hungry: true,
             queued: false,
+            is_heavy: false,
+            ended_one: false,
             held_bytes: 0,
+            asking: Wait::default(),
+            taking: Wait::default(),
         }
     }
 
@@ -215,7 +256,14 @@ impl Connection {
         if !self.hungry || !self.readable || self.ending != Ending::Open || self.is_blocked() {
             return 0;
         }
-        let input = self.input.get_or_insert_with(|| spare.pop().unwrap_or_else(Input::new));
+        let input = match self.input.take() {
+            Some(input) if input.is_whole() => input,
+            kept => {
+                let whole = spare.pop().unwrap_or_else(Input::new);
+                kept.iter().fold(whole, Input::refilled)
+            }
+        };
+        let input = self.input.insert(input);
         let room = input.room();
         let (length, result) = (room.len(), self.stream.read(room));
         match result {

@@ -185,7 +185,7 @@ pub(super) struct Counts {
 #[derive(Debug)]
 pub(super) struct Card {
     pub(super) peer: Peer,
-    /// When its last command came, Unix seconds.
+    /// When its last command came, by the steady clock.
     pub(super) last_command: AtomicI64,
     /// It is in the middle of sending a value.
     pub(super) in_value: AtomicBool,

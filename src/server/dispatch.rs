@@ -12,6 +12,7 @@ use crate::cache::{
     Arithmetic, Delete, Direction, Exptime, Fetch, Key, KeyBuf, Op, Outcome, Store,
 };
 use crate::clock::{Seconds, Stamp};
+use crate::limits::{LIGHT_REPLY_BYTES_MAX, LIGHT_REQUESTS_MAX};
 use crate::logging::{self, Client};
 use crate::metrics::{Kind, Thread};
 use crate::protocol::encode::{self, Output as _};
@@ -42,8 +43,12 @@ pub(super) struct Desk {
     pub(super) inbox: Arc<Inbox>,
     pub(super) metrics: Arc<Thread>,
     pub(super) lane: Lane,
+    /// Operations that wait for their commit.
+    pub(super) waiting: usize,
     /// The time of day, looked at once a round.
     pub(super) now: Seconds,
+    /// The same by the steady clock, for what is waited for.
+    pub(super) steady: Seconds,
     /// When the round began: the time of everything that waits for a commit counts from here.
     pub(super) round: Stamp,
     /// Reads since one was timed, and how many make the next.
@@ -58,13 +63,16 @@ impl Desk {
         let lane = Lane::new(&context, Arc::clone(&metrics));
         let now = context.clock.now();
         let round = Stamp::now();
+        let steady = context.clock.steady_at(round);
         Self {
             context,
             session,
             inbox,
             metrics,
             lane,
+            waiting: 0,
             now,
+            steady,
             round,
             untimed: 0,
             timed_at: 1,
@@ -76,6 +84,7 @@ impl Desk {
     pub(super) fn begin_round(&mut self) {
         self.now = self.context.clock.now();
         self.round = Stamp::now();
+        self.steady = self.context.clock.steady_at(self.round);
         if self.timed_last.is_none_or(|last| self.round.since(last) >= UNTIMED_MAX) {
             self.timed_at = 1;
         }
@@ -85,6 +94,7 @@ impl Desk {
     pub(super) fn turn(&mut self, connection: &mut Connection, ticket: u64) {
         let mut requests = 0;
         connection.stalled = false;
+        connection.ended_one = false;
         connection.decoder.set_item_bytes_max(self.context.store.item_bytes_max());
         while !connection.hungry && connection.ending == Ending::Open && !connection.is_blocked() {
             if requests == self.context.live.requests_per_turn() || self.session.is_full() {
@@ -96,9 +106,17 @@ impl Desk {
                 break;
             }
         }
-        if requests > 0 {
-            connection.card.last_command.store(self.now.0, Ordering::Relaxed);
+        let (ended, in_value) = (connection.ended_one, !connection.decoder.is_between_requests());
+        // As in memcached: who dribbles a command line is as idle as who is silent.
+        if ended || requests > 0 && in_value {
+            connection.card.last_command.store(self.steady.0, Ordering::Relaxed);
         }
+        if requests > 0 {
+            connection.is_heavy = requests > LIGHT_REQUESTS_MAX
+                || connection.pending.len() > 2 * LIGHT_REQUESTS_MAX
+                || connection.output.len() > LIGHT_REPLY_BYTES_MAX;
+        }
+        connection.note_asking(ended, self.steady);
         self.account(connection);
     }
 
@@ -122,10 +140,12 @@ impl Desk {
             }
             Step::Skip { used } => Some(used),
             Step::Reject { reject, quiet, used } => {
+                connection.ended_one = true;
                 self.reject(connection, reject, quiet, &input.unused()[..used]);
                 Some(used)
             }
             Step::Request { request, used } => {
+                connection.ended_one |= !matches!(request, Request::Piece(_));
                 self.handle(connection, ticket, request).then_some(used)
             }
         };
@@ -338,6 +358,7 @@ impl Desk {
         let pending = Pending { form, kind, bytes, counted, began, logged };
         connection.pending.push_back(Slot::Task(pending));
         self.session.queue(ticket, task);
+        self.waiting += 1;
     }
 
     /// Takes what became of a connection's oldest waiting operation, and writes it and what waited behind

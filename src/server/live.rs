@@ -16,6 +16,7 @@ pub(super) struct Live {
     connections_max: AtomicUsize,
     requests_per_turn: AtomicUsize,
     idle_timeout_seconds: AtomicU32,
+    request_timeout_seconds: AtomicU32,
     /// Most that a client's `verbosity` may ask for.
     verbosity_max: AtomicU8,
     flush_enabled: AtomicBool,
@@ -35,6 +36,7 @@ impl Live {
             connections_max: AtomicUsize::new(options.connections_max),
             requests_per_turn: AtomicUsize::new(options.requests_per_turn),
             idle_timeout_seconds: AtomicU32::new(options.idle_timeout_seconds),
+            request_timeout_seconds: AtomicU32::new(options.request_timeout_seconds),
             verbosity_max: AtomicU8::new(options.verbosity),
             flush_enabled: AtomicBool::new(options.flush_enabled),
             watch_enabled: AtomicBool::new(options.watch_enabled),
@@ -50,6 +52,7 @@ impl Live {
         self.connections_max.store(options.connections_max, Ordering::Relaxed);
         self.requests_per_turn.store(options.requests_per_turn, Ordering::Relaxed);
         self.idle_timeout_seconds.store(options.idle_timeout_seconds, Ordering::Relaxed);
+        self.request_timeout_seconds.store(options.request_timeout_seconds, Ordering::Relaxed);
         self.verbosity_max.store(options.verbosity, Ordering::Relaxed);
         self.flush_enabled.store(options.flush_enabled, Ordering::Relaxed);
         self.watch_enabled.store(options.watch_enabled, Ordering::Relaxed);
@@ -76,6 +79,10 @@ impl Live {
 
     pub(super) fn idle_timeout_seconds(&self) -> u32 {
         self.idle_timeout_seconds.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn request_timeout_seconds(&self) -> u32 {
+        self.request_timeout_seconds.load(Ordering::Relaxed)
     }
 
     pub(super) fn verbosity_max(&self) -> u8 {
@@ -137,7 +144,7 @@ impl ReloadHandle {
     }
 
     /// From now on these hold: `connections_max`, `connections_refused_fast`, `idle_timeout_seconds`,
-    /// `requests_per_turn`, `flush_enabled`, `watch_enabled`, `dump_enabled`, `shutdown_enabled` and `verbosity`. The
+    /// `request_timeout_seconds`, `requests_per_turn`, `flush_enabled`, `watch_enabled`, `dump_enabled`, `shutdown_enabled` and `verbosity`. The
     /// others take a restart. Whoever is connected stays, also where there are more than
     /// `connections_max`, and goes on watching.
     pub fn apply(&self, options: &Options) {

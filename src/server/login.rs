@@ -55,10 +55,12 @@ impl Desk {
                 used
             }
             Step::Attempt { credentials, used } => {
+                connection.ended_one = true;
                 self.attempt(connection, &credentials);
                 used
             }
             Step::Refuse { refusal, used } => {
+                connection.ended_one = true;
                 self.refuse(connection, refusal);
                 used
             }

@@ -19,6 +19,7 @@
 //! - `admin`: commands for parts of memcached, and what `stats detail` counts
 //! - `report`, `process`: what `stats` and `/metrics` say
 //! - `http`: figures and health for web clients, on a thread of its own
+//! - `waits`: how long a client is waited for in the midst of a request or a reply
 //! - `context`, `live`: what all threads of a server share, and what of it a reload changes
 
 mod accept;
@@ -45,6 +46,7 @@ mod report;
 mod sender;
 mod stream;
 mod upload;
+mod waits;
 mod watch;
 mod worker;
 

@@ -54,6 +54,9 @@ pub struct Options {
     pub connections_refused_fast: bool,
     /// Close clients that send nothing for this many seconds; 0 never (`-o idle_timeout=N`).
     pub idle_timeout_seconds: u32,
+    /// Close clients that do not end within this many seconds what they have begun, a request, a login or
+    /// the taking of replies; 0 never (`--request-timeout`).
+    pub request_timeout_seconds: u32,
     /// Who may log in (`-Y`). None: everybody is served, and nobody is asked.
     pub accounts: Option<Arc<Accounts>>,
     /// `-S`: only the binary protocol, whose clients log in with SASL. Needs `accounts`.
@@ -86,6 +89,7 @@ impl Default for Options {
             cas_enabled: true,
             connections_refused_fast: true,
             idle_timeout_seconds: 0,
+            request_timeout_seconds: limits::REQUEST_SECONDS_DEFAULT,
             accounts: None,
             sasl: false,
             protocol: Protocol::Auto,

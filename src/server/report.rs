@@ -164,6 +164,7 @@ fn settings(context: &Context) -> Lines {
         flush_enabled: context.live.flush_enabled(),
         dump_enabled: context.live.dump_enabled(),
         idle_timeout: context.live.idle_timeout_seconds(),
+        request_timeout: context.live.request_timeout_seconds(),
         login_by_text: options.accounts.is_some() && !options.sasl,
         login_by_sasl: options.sasl,
     };
@@ -176,7 +177,7 @@ fn mode(path: &Path) -> Option<u32> {
 }
 
 fn connections(context: &Context, asker: u64) -> Lines {
-    let now = context.clock.now().0;
+    let (now, steady) = (context.clock.now().0, context.clock.steady().0);
     let mut lines = Lines::default();
     for (index, address) in context.addresses.iter().enumerate() {
         let id = index + 1;
@@ -197,7 +198,7 @@ fn connections(context: &Context, asker: u64) -> Lines {
         lines.line(format_args!("{id}:addr"), &card.peer.client);
         lines.line(format_args!("{id}:listen_addr"), &card.peer.local);
         lines.line(format_args!("{id}:state"), state);
-        let since = now - card.last_command.load(Ordering::Relaxed);
+        let since = steady - card.last_command.load(Ordering::Relaxed);
         lines.line(format_args!("{id}:secs_since_last_cmd"), since);
     });
     lines

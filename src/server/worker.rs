@@ -2,7 +2,8 @@
 //!
 //! A round takes some connections that have something to do, reads from all their sockets, answers
 //! what can be answered, commits what was gathered, and sends. A connection that has more to do goes to
-//! the end of the queue. A connection's place is reused under a new number, so an outcome for one that
+//! the end of the queue, and one that asks for much to that of the heavy ones, of whom a few have their turn
+//! when all others had theirs. A connection's place is reused under a new number, so an outcome for one that
 //! is gone reaches nobody else.
 
 use std::collections::VecDeque;
@@ -15,7 +16,10 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::clock::Stamp;
-use crate::limits::{CONNECTIONS_PER_ROUND_MAX, READ_BUFFERS_KEPT_MAX};
+use crate::limits::{
+    CONNECTIONS_PER_ROUND_MAX, HEAVY_PER_ROUND_MAX, HEAVY_WAITING_AMONG_LIGHT_MAX,
+    HEAVY_WAITING_MAX, READ_BUFFERS_KEPT_MAX,
+};
 use crate::server::connection::{Connection, Ending, Input, Peer};
 use crate::server::context::Context;
 use crate::server::dispatch::Desk;
@@ -34,6 +38,13 @@ const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// How often a loop looks at its clients for the idle time-out, and at its own end.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How often it looks whom it has awaited for too long: they may be thousands, and a look at all of them takes
+/// others' time.
+const LATE_TICK: Duration = Duration::from_secs(1);
+
+/// While a light connection was served so lately, heavy ones are served a few at a time.
+const LIGHT_LATELY: Duration = Duration::from_millis(100);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -46,6 +57,10 @@ pub(super) struct Worker {
     open: usize,
     /// Places of connections that have something to do, each once.
     queue: VecDeque<usize>,
+    /// The same of those that asked for much in their last turn.
+    heavy: VecDeque<usize>,
+    /// When one that did not was last served.
+    light_at: Stamp,
     /// Places of connections that were answered by a commit and have bytes to send.
     answered: Vec<usize>,
     spare: Vec<Input>,
@@ -55,6 +70,9 @@ pub(super) struct Worker {
     ticked: Stamp,
     /// A value in pieces may be on its way to a client.
     sends: bool,
+    /// Clients may be awaited in the midst of something.
+    awaits: bool,
+    looked: Stamp,
 }
 
 /// Where a connection is kept.
@@ -81,12 +99,16 @@ impl Worker {
             vacant: Vec::new(),
             open: 0,
             queue: VecDeque::new(),
+            heavy: VecDeque::new(),
+            light_at: Stamp::now(),
             answered: Vec::new(),
             spare: Vec::new(),
             asked_to_lead: false,
             stopping: None,
             ticked: Stamp::now(),
             sends: false,
+            awaits: false,
+            looked: Stamp::now(),
         };
         Ok((worker, inbox))
     }
@@ -120,7 +142,7 @@ impl Worker {
 
     /// How long to wait for events.
     fn patience(&self) -> Option<Duration> {
-        if !self.queue.is_empty() || self.asked_to_lead {
+        if !self.queue.is_empty() || self.heavy_turns() > 0 || self.asked_to_lead {
             Some(Duration::ZERO)
         } else if self.stopping.is_some()
             || self.sends
@@ -128,7 +150,7 @@ impl Worker {
         {
             Some(TICK)
         } else {
-            None
+            self.awaits.then_some(LATE_TICK)
         }
     }
 
@@ -152,7 +174,8 @@ impl Worker {
             && !connection.queued
         {
             connection.queued = true;
-            self.queue.push_back(place);
+            let queue = if connection.is_heavy { &mut self.heavy } else { &mut self.queue };
+            queue.push_back(place);
         }
     }
 
@@ -186,7 +209,7 @@ impl Worker {
     }
 
     fn connect(&mut self, mut stream: Stream, peer: Peer) {
-        let (id, card) = self.context.connections.enter(peer, self.desk.now);
+        let (id, card) = self.context.connections.enter(peer, self.desk.steady);
         let place = self.vacant.pop().unwrap_or_else(|| {
             self.places.push(Place { tenancy: 0, connection: None });
             self.places.len() - 1
@@ -211,6 +234,7 @@ impl Worker {
 
     /// Answers the operations of a batch that is committed.
     fn completed(&mut self, batch: Batch) {
+        self.desk.waiting -= batch.work.len();
         for work in &batch.work {
             let (place, tenancy) = unpack(work.ticket);
             let Some(at) = self.places.get_mut(place).filter(|at| at.tenancy == tenancy) else {
@@ -246,7 +270,8 @@ impl Worker {
         }
     }
 
-    /// Serves the connections that stood in the queue when it began, group by group.
+    /// Serves the connections that stood in the queue when it began, group by group, and then heavy ones: a group
+    /// of them, or few while there are light ones, who may have come meanwhile and are to be looked for.
     fn round(&mut self) {
         let mut left = self.queue.len();
         while left > 0 {
@@ -254,7 +279,27 @@ impl Worker {
             left -= count;
             let group: Vec<usize> = self.queue.drain(..count).collect();
             self.serve(&group);
+            let mut served = group.iter().filter_map(|at| self.places[*at].connection.as_ref());
+            if served.any(|connection| !connection.is_heavy) {
+                self.light_at = self.desk.round;
+            }
         }
+        let count = self.heavy_turns();
+        if count > 0 {
+            let group: Vec<usize> = self.heavy.drain(..count).collect();
+            self.serve(&group);
+        }
+    }
+
+    /// How many heavy connections may have their turn. None while much waits for a commit, which wakes the loop.
+    fn heavy_turns(&self) -> usize {
+        let among_light = self.desk.round.since(self.light_at) < LIGHT_LATELY;
+        let (most, waiting_max) = if among_light {
+            (HEAVY_PER_ROUND_MAX, HEAVY_WAITING_AMONG_LIGHT_MAX)
+        } else {
+            (CONNECTIONS_PER_ROUND_MAX, HEAVY_WAITING_MAX)
+        };
+        if self.desk.waiting < waiting_max { self.heavy.len().min(most) } else { 0 }
     }
 
     fn serve(&mut self, group: &[usize]) {
@@ -262,6 +307,7 @@ impl Worker {
             if let Some(connection) = &mut self.places[place].connection {
                 connection.queued = false;
                 let read = connection.fill(&mut self.spare);
+                connection.asking.moved(read, self.desk.steady);
                 self.desk.metrics.counters.bytes_read.add(read);
             }
         }
@@ -271,6 +317,9 @@ impl Worker {
             if let Some(connection) = connection {
                 self.desk.turn(connection, pack(place, *tenancy));
                 connection.release_input(&mut self.spare, READ_BUFFERS_KEPT_MAX);
+                if connection.asking.lasts(self.desk.steady) {
+                    connection.shrink_input(&mut self.spare, READ_BUFFERS_KEPT_MAX);
+                }
             }
         }
         self.desk.session.end_reads();
@@ -301,9 +350,11 @@ impl Worker {
         if !connection.output.is_empty() {
             let sent = connection.send();
             self.desk.metrics.counters.bytes_written.add(sent);
+            connection.note_taking(sent, self.desk.steady);
         }
         self.desk.send_on(connection, ticket);
         self.sends |= connection.is_sending();
+        self.awaits |= connection.is_awaited();
         connection.release_pending();
         self.desk.account(connection);
         if connection.is_finished() {
@@ -359,6 +410,10 @@ impl Worker {
                 owes_nothing && connection.hungry && !connection.readable
             });
         }
+        if self.awaits && self.looked.elapsed() >= LATE_TICK {
+            self.looked = Stamp::now();
+            self.end_late();
+        }
         let idle_timeout = i64::from(self.context.live.idle_timeout_seconds());
         if (idle_timeout == 0 && !self.sends) || self.ticked.elapsed() < TICK {
             return;
@@ -379,13 +434,33 @@ impl Worker {
         }
     }
 
+    /// Lets go of clients that do not get on with what they have begun.
+    fn end_late(&mut self) {
+        let (seconds, now) = (self.context.live.request_timeout_seconds(), self.desk.steady);
+        self.awaits = false;
+        let mut late = Vec::new();
+        for (place, Place { connection, .. }) in self.places.iter_mut().enumerate() {
+            let Some(connection) = connection.as_mut().filter(|one| one.is_awaited()) else {
+                continue;
+            };
+            self.awaits = true;
+            connection.shrink_input(&mut self.spare, READ_BUFFERS_KEPT_MAX);
+            if connection.is_late(seconds, now) {
+                log::debug!("client {} has not ended what it began and is let go", connection.id);
+                late.push(place);
+            }
+        }
+        self.desk.metrics.counters.request_kicks.add(late.len() as u64);
+        late.into_iter().for_each(|place| self.close(place, Reason::IdleTimeout));
+    }
+
     fn close_where(&mut self, why: Reason, ends: impl Fn(&Connection, i64) -> bool) -> u64 {
         let mut closed = 0;
         for place in 0..self.places.len() {
             if self.places[place]
                 .connection
                 .as_ref()
-                .is_some_and(|connection| ends(connection, self.desk.now.0))
+                .is_some_and(|connection| ends(connection, self.desk.steady.0))
             {
                 self.close(place, why);
                 closed += 1;

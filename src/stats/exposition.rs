@@ -167,6 +167,11 @@ fn connections(page: &mut Page, figures: &Figures) {
         "Clients let go because they sent nothing (-o idle_timeout).",
         totals.idle_kicks,
     );
+    page.counter(
+        "litecached_connections_late_closed_total",
+        "Clients let go in the midst of a request, a login or a reply (--request-timeout).",
+        totals.request_kicks,
+    );
     page.labelled(
         "litecached_logins_total",
         "Logins of clients (auth_cmds), where they have to log in (-Y).",

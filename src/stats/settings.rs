@@ -42,6 +42,7 @@ pub struct Settings<'a> {
     pub flush_enabled: bool,
     pub dump_enabled: bool,
     pub idle_timeout: u32,
+    pub request_timeout: u32,
     pub login_by_text: bool,
     pub login_by_sasl: bool,
     pub memory_file: &'a str,
@@ -110,6 +111,7 @@ pub fn settings(settings: &Settings<'_>, store: &Snapshot) -> Lines {
     lines.line("client_flags_size", 4);
     lines.line("memory_max", store.memory_bytes_max);
     lines.line("items_max", store.items_max);
+    lines.line("request_timeout", settings.request_timeout);
     lines.line("wal_max", store.wal_bytes_max);
     lines.line("compress_from", store.compress_from);
     lines.line("durability", store.durability.name());

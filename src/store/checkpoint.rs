@@ -9,6 +9,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use r2d2::ManageConnection;
@@ -16,6 +17,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::clock::Stamp;
 use crate::store::commit::Committer;
+use crate::store::priority::give_way;
 use crate::store::schema::{self, Role};
 use crate::store::shared::Shared;
 
@@ -125,7 +127,8 @@ impl Checkpointer {
     }
 
     fn checkpoint(&mut self, shared: &Shared, committer: &Committer) -> rusqlite::Result<()> {
-        let readers_wait = self.copy()?;
+        let is_late = shared.wal_frames.load(Ordering::Relaxed) >= 2 * shared.checkpoint_frames();
+        let readers_wait = if is_late { self.copy()? } else { self.copy_gently()? };
         committer.with_writer(|_writer| {
             self.db.busy_timeout(readers_wait)?;
             let progress = self.run("PRAGMA wal_checkpoint(RESTART)")?;
@@ -160,6 +163,24 @@ impl Checkpointer {
             self.sync()?;
         }
         Ok(READERS_WAIT)
+    }
+
+    /// The same in a thread that gives way, as one's own priority does not come back. Not where checkpoints
+    /// come late already: loops that take all cores would leave it none.
+    fn copy_gently(&mut self) -> rusqlite::Result<Duration> {
+        thread::scope(|scope| {
+            let this = &mut *self;
+            let name = thread::Builder::new().name("checkpoint".to_owned());
+            let copying = name.spawn_scoped(scope, move || {
+                give_way();
+                this.copy()
+            });
+            copying.map(|thread| thread.join().expect("a panic aborts"))
+        })
+        .unwrap_or_else(|error| {
+            log::debug!("no thread for a checkpoint: {error}");
+            self.copy()
+        })
     }
 
     /// Brings to the disk what was copied so far. SQLite does it only in a checkpoint that leaves no rest,

@@ -41,27 +41,29 @@ const CHECKPOINT_WAIT: Duration = Duration::from_millis(500);
 /// After the disk or another program refused that something is removed.
 const REFUSED_PAUSE: Duration = Duration::from_millis(200);
 
-/// After a step beside which others committed the thread rests so many times as long as the step took, so
-/// that most of what they write meets none: a removal, for which nobody waits, and a piece, for which its
-/// client does.
-const REMOVAL_REST: u32 = 2;
-const PIECE_REST: u32 = 1;
+/// While others commit the thread rests behind each step so many times as long as the step took, so that what
+/// they ask for hardly ever meets one: a core that writes and receives pieces is one that nobody else has.
+const REST: u32 = 24;
 
 /// But no longer than this.
 const REST_MAX: Duration = Duration::from_millis(10);
+
+/// Others commit if somebody has within this time. What is asked for next comes no sooner where the machine is
+/// busy, which is when the rests matter most.
+const OTHERS: Duration = Duration::from_millis(10);
 
 struct Thread {
     shared: Arc<Shared>,
     committer: Arc<Committer>,
     sweep: Sweep,
-    /// The loops' commits when the last step ended.
-    commits: Cell<u64>,
+    /// The loops' commits as they were last seen, and when they were last seen to be others.
+    commits: Cell<(u64, Option<Stamp>)>,
 }
 
 /// Starts the thread.
 pub(super) fn spawn(shared: Arc<Shared>, committer: Arc<Committer>) -> JoinHandle<()> {
     let sweep = Sweep::default();
-    let mut thread = Thread { shared, committer, sweep, commits: Cell::new(0) };
+    let mut thread = Thread { shared, committer, sweep, commits: Cell::default() };
     super::spawn("pieces", move || {
         give_way();
         thread.run();
@@ -104,7 +106,7 @@ impl Thread {
                 // Nothing that could be evicted makes room for what is held.
                 Err(Trouble::Busy)
             } else {
-                self.gently(PIECE_REST, |writer| write(writer, shared, piece))
+                self.gently(|writer| write(writer, shared, piece))
             };
             let trouble = match written {
                 Ok(()) => return Ok(()),
@@ -142,7 +144,7 @@ impl Thread {
             return shared.large.pause(REFUSED_PAUSE);
         }
         let mut sweep = std::mem::take(&mut self.sweep);
-        let swept = self.gently(REMOVAL_REST, |writer| sweep.step(writer, &shared));
+        let swept = self.gently(|writer| sweep.step(writer, &shared));
         self.sweep = sweep;
         match swept {
             Ok(more) => more,
@@ -157,7 +159,7 @@ impl Thread {
     }
 
     /// Runs a step with the writer, and rests behind it if others have something to commit.
-    fn gently<R>(&self, rest: u32, step: impl FnOnce(&mut Writer) -> R) -> R {
+    fn gently<R>(&self, step: impl FnOnce(&mut Writer) -> R) -> R {
         let mut took = Duration::ZERO;
         let result = self.committer.with_writer(|writer| {
             let began = Stamp::now();
@@ -166,8 +168,13 @@ impl Thread {
             result
         });
         let commits = self.committer.commits();
-        if self.commits.replace(commits) != commits {
-            self.shared.large.pause((rest * took).min(REST_MAX));
+        let (before, mut since) = self.commits.get();
+        if commits != before {
+            since = Some(Stamp::now());
+            self.commits.set((commits, since));
+        }
+        if since.is_some_and(|since| since.elapsed() < OTHERS) {
+            self.shared.large.pause((REST * took).min(REST_MAX));
         }
         result
     }

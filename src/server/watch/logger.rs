@@ -14,10 +14,12 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::{Bell, Lane, Queue, Reason, Record, Watch, lock};
+use crate::clock::Seconds;
 use crate::limits::{WATCH_OUTPUT_BYTES_MAX, WATCHERS_MAX};
 use crate::server::connection::Connection;
 use crate::server::context::{Card, Context};
 use crate::server::stream::Stream;
+use crate::server::waits::Wait;
 
 const WAKE: Token = Token(usize::MAX);
 
@@ -26,6 +28,9 @@ const GATHER: Duration = Duration::from_millis(2);
 
 /// How soon to go on with what a watcher sends, which is thrown away. Whoever sends much waits for it.
 const NEXT_READ: Duration = Duration::from_millis(100);
+
+/// How often it looks for watchers that take nothing (`--request-timeout`).
+const LATE_TICK: Duration = Duration::from_secs(1);
 
 /// The longest `skipped=` line.
 const SKIPPED_LINE_BYTES_MAX: usize = 128;
@@ -45,6 +50,8 @@ pub(in crate::server) struct Watcher {
     blocked: bool,
     /// The socket may have bytes, or its end.
     readable: bool,
+    /// It has to take lines.
+    taking: Wait,
     gone: bool,
 }
 
@@ -61,6 +68,7 @@ impl Watcher {
             skipped: 0,
             blocked: false,
             readable: true,
+            taking: Wait::default(),
             gone: false,
         }
     }
@@ -104,6 +112,18 @@ impl Watcher {
             }
         }
         sent
+    }
+
+    /// Whether it has taken nothing of what waits for it for longer than so many seconds. Else it would have
+    /// one of few places for ever.
+    fn is_late(&mut self, sent: u64, seconds: u32, now: Seconds) -> bool {
+        if self.output.is_empty() {
+            self.taking.end();
+        } else {
+            self.taking.begin(now);
+            self.taking.moved(sent, now);
+        }
+        self.taking.is_over(seconds, now)
     }
 
     /// Throws away some of what it sends, to see its end: as in memcached a watcher is one for good, and
@@ -189,7 +209,12 @@ impl Logger {
             self.bell().awake.store(true, Ordering::SeqCst);
             return Some(Duration::ZERO);
         }
-        self.watchers.values().any(|watcher| watcher.readable).then_some(NEXT_READ)
+        let any = |is: fn(&Watcher) -> bool| self.watchers.values().any(is);
+        if any(|watcher| watcher.readable) {
+            Some(NEXT_READ)
+        } else {
+            any(|watcher| watcher.taking.goes_on()).then_some(LATE_TICK)
+        }
     }
 
     /// Whether something has come that nobody will wake this thread for.
@@ -264,8 +289,15 @@ impl Logger {
     /// Sends, reads, and lets go of those that are gone.
     fn serve(&mut self) {
         let counters = &self.lane.metrics.counters;
+        let (now, seconds) =
+            (self.context.clock.steady(), self.context.live.request_timeout_seconds());
         for watcher in self.watchers.values_mut() {
-            counters.bytes_written.add(watcher.send());
+            let sent = watcher.send();
+            counters.bytes_written.add(sent);
+            if watcher.is_late(sent, seconds, now) {
+                counters.request_kicks.up();
+                watcher.gone = true;
+            }
             if watcher.readable {
                 counters.bytes_read.add(watcher.read());
             }
