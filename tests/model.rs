@@ -1,15 +1,12 @@
 //! Random operations over the wire, answered as a small model says.
 //!
-//! The rules here are written from memcached's documentation and behaviour, not from
-//! `cache::decide`, on purpose. A failure prints its seed; `LITECACHED_SEED` repeats it.
+//! The model is in `tests/common/reference.rs`. A failure prints its seed; `LITECACHED_SEED` repeats it.
 //! `LITECACHED_TEST_ADDR=host:port` compares the model with a memcached there (its clock stays).
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
-
 use common::in_process::InProcess;
+use common::reference::{Ids, Model, Op, Reply, Shown, bytes_of};
 use common::runner::{seed, shown};
 use common::target::{Memcached, Target};
 use common::wire::Client;
@@ -47,175 +44,6 @@ fn follow(daemon: impl FnOnce() -> InProcess) {
     }
 }
 
-/// What is sent.
-#[derive(Debug, Clone)]
-enum Op {
-    Store { verb: &'static str, key: String, flags: u32, exptime: i64, value: Vec<u8>, cas: u64 },
-    Get { verb: &'static str, keys: Vec<String> },
-    GetAndTouch { verb: &'static str, exptime: i64, keys: Vec<String> },
-    Touch { key: String, exptime: i64 },
-    Delete { key: String },
-    Arithmetic { verb: &'static str, key: String, delta: u64 },
-    Flush { delay: Option<i64> },
-}
-
-/// What comes back.
-#[derive(Debug, Clone, PartialEq)]
-enum Reply {
-    Line(String),
-    Values(Vec<Shown>),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Shown {
-    key: String,
-    flags: u32,
-    value: Vec<u8>,
-    /// Which of all the changes made this item; `gets` shows a number of its own for it.
-    change: Option<u64>,
-}
-
-#[derive(Debug, Clone)]
-struct Item {
-    flags: u32,
-    value: Vec<u8>,
-    gone_at: Option<i64>,
-    change: u64,
-}
-
-/// What memcached does.
-#[derive(Debug, Default)]
-struct Model {
-    now: i64,
-    items: BTreeMap<String, Item>,
-    flush_at: Option<i64>,
-    changes: u64,
-}
-
-impl Model {
-    fn answer(&mut self, op: &Op, cas_is_current: bool) -> Reply {
-        let word = match op {
-            Op::Store { verb, key, flags, exptime, value, .. } => {
-                self.store(verb, key, (*flags, *exptime, value), cas_is_current)
-            }
-            Op::Get { verb, keys } => return self.values(keys, *verb == "gets"),
-            Op::GetAndTouch { verb, exptime, keys } => {
-                // Key by key: one that expires at once is gone when it is named again.
-                let each = keys.iter().flat_map(|key| {
-                    let Reply::Values(found) =
-                        self.values(std::slice::from_ref(key), *verb == "gats")
-                    else {
-                        unreachable!("values are shown as values")
-                    };
-                    self.touch(key, *exptime);
-                    found
-                });
-                return Reply::Values(each.collect());
-            }
-            Op::Touch { key, exptime } if self.touch(key, *exptime) => "TOUCHED",
-            Op::Delete { key } if self.items.remove(key).is_some() => "DELETED",
-            Op::Touch { .. } | Op::Delete { .. } => "NOT_FOUND",
-            Op::Arithmetic { verb, key, delta } => return self.arithmetic(verb, key, *delta),
-            Op::Flush { delay } => {
-                self.flush_at = Some(self.now + delay.unwrap_or(0).max(0));
-                self.pass(0);
-                "OK"
-            }
-        };
-        Reply::Line(word.to_owned())
-    }
-
-    /// Time passes, and takes along what is due.
-    fn pass(&mut self, seconds: i64) {
-        self.now += seconds;
-        self.items.retain(|_, item| item.gone_at.is_none_or(|at| at > self.now));
-        if self.flush_at.is_some_and(|at| at <= self.now) {
-            self.items.clear();
-            self.flush_at = None;
-        }
-    }
-
-    fn gone_at(&self, exptime: i64) -> Option<i64> {
-        match exptime {
-            0 => None,
-            ..0 => Some(self.now),
-            1..=2_592_000 => Some(self.now + exptime),
-            _ => Some(exptime),
-        }
-    }
-
-    fn store(
-        &mut self,
-        verb: &str,
-        key: &str,
-        (flags, exptime, value): (u32, i64, &[u8]),
-        cas_is_current: bool,
-    ) -> &'static str {
-        let gone_at = self.gone_at(exptime);
-        let change = self.changes + 1;
-        let fresh = Item { flags, value: value.to_vec(), gone_at, change };
-        let old = self.items.get(key).cloned();
-        let item = match (verb, old) {
-            ("set", _) | ("add", None) | ("replace", Some(_)) => fresh,
-            ("cas", Some(_)) if cas_is_current => fresh,
-            ("cas", Some(_)) => return "EXISTS",
-            ("cas", None) => return "NOT_FOUND",
-            ("append", Some(old)) => Item { value: [&old.value, value].concat(), change, ..old },
-            ("prepend", Some(old)) => Item { value: [value, &old.value].concat(), change, ..old },
-            _ => return "NOT_STORED",
-        };
-        self.put(key, item);
-        "STORED"
-    }
-
-    fn put(&mut self, key: &str, item: Item) {
-        self.changes += 1;
-        self.items.insert(key.to_owned(), item);
-        self.pass(0);
-    }
-
-    fn touch(&mut self, key: &str, exptime: i64) -> bool {
-        let gone_at = self.gone_at(exptime);
-        let found = self.items.get_mut(key).map(|item| item.gone_at = gone_at);
-        self.pass(0);
-        found.is_some()
-    }
-
-    fn arithmetic(&mut self, verb: &str, key: &str, delta: u64) -> Reply {
-        let Some(old) = self.items.get(key).cloned() else {
-            return Reply::Line("NOT_FOUND".to_owned());
-        };
-        let Some(number) = number(&old.value) else {
-            let line = "CLIENT_ERROR cannot increment or decrement non-numeric value";
-            return Reply::Line(line.to_owned());
-        };
-        let number =
-            if verb == "incr" { number.wrapping_add(delta) } else { number.saturating_sub(delta) };
-        let line = number.to_string();
-        let value = format!("{line:<width$}", width = old.value.len()).into_bytes();
-        self.put(key, Item { value, change: self.changes + 1, ..old });
-        Reply::Line(line)
-    }
-
-    fn values(&self, keys: &[String], with_cas: bool) -> Reply {
-        let shown = keys.iter().filter_map(|key| {
-            let item = self.items.get(key)?;
-            let change = with_cas.then_some(item.change);
-            Some(Shown { key: key.clone(), flags: item.flags, value: item.value.clone(), change })
-        });
-        Reply::Values(shown.collect())
-    }
-}
-
-/// What C's `strtoull` reads off the front of a value, if a space or the end follows.
-fn number(value: &[u8]) -> Option<u64> {
-    let text = String::from_utf8_lossy(value);
-    let text = text.trim_start();
-    let text = text.strip_prefix('+').unwrap_or(text);
-    let digits = text.split_ascii_whitespace().next().filter(|_| !text.starts_with(' '))?;
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
-}
-
 /// The walk of a target and the model side by side.
 #[derive(Debug)]
 struct Walk<'t> {
@@ -225,9 +53,7 @@ struct Walk<'t> {
     clients: Vec<Client>,
     model: Model,
     keys: Vec<String>,
-    /// The cas ids seen so far, by the change they stand for.
-    cas_of_change: BTreeMap<u64, u64>,
-    change_of_cas: BTreeMap<u64, u64>,
+    ids: Ids,
 }
 
 impl<'t> Walk<'t> {
@@ -242,8 +68,7 @@ impl<'t> Walk<'t> {
             clients: Vec::new(),
             model,
             keys,
-            cas_of_change: BTreeMap::new(),
-            change_of_cas: BTreeMap::new(),
+            ids: Ids::default(),
         }
     }
 
@@ -297,14 +122,7 @@ impl<'t> Walk<'t> {
         let client = self.rng.usize(..CONNECTIONS);
         self.clients[client].send(request);
         for (index, (op, silent)) in ops.iter().enumerate() {
-            let cas_is_current = match op {
-                Op::Store { key, cas, .. } => self
-                    .model
-                    .items
-                    .get(key)
-                    .is_some_and(|item| self.change_of_cas.get(cas) == Some(&item.change)),
-                _ => false,
-            };
+            let cas_is_current = self.ids.is_current(&self.model, op);
             let expected = self.model.answer(op, cas_is_current);
             if *silent {
                 continue;
@@ -338,28 +156,13 @@ impl<'t> Walk<'t> {
         };
         let shown = found.into_iter().enumerate().map(|(at, found)| Shown {
             change: found.unique.map(|cas| {
-                self.change_of(cas, expected.get(at).and_then(|expected| expected.change))
+                self.ids.change_of(cas, expected.get(at).and_then(|expected| expected.change))
             }),
             key: found.key,
             flags: u32::try_from(found.flags).expect("flags have 32 bits"),
             value: found.value,
         });
         Reply::Values(shown.collect())
-    }
-
-    /// The change that a cas id stands for: seen at first it is the expected one, if that had no
-    /// other id, and from then on the same. 0 is none.
-    fn change_of(&mut self, cas: u64, expected: Option<u64>) -> u64 {
-        if let Some(&known) = self.change_of_cas.get(&cas) {
-            return known;
-        }
-        let Some(change) = expected.filter(|change| !self.cas_of_change.contains_key(change))
-        else {
-            return 0;
-        };
-        self.cas_of_change.insert(change, cas);
-        self.change_of_cas.insert(cas, change);
-        change
     }
 
     fn op(&mut self) -> Op {
@@ -406,12 +209,11 @@ impl<'t> Walk<'t> {
         let key = self.key();
         let flags = if self.rng.bool() { 0 } else { self.rng.u32(..) };
         let exptime = self.exptime();
-        let current = self.model.items.get(&key).map(|item| item.change);
-        let cas = match current.and_then(|change| self.cas_of_change.get(&change)) {
-            Some(&current) if self.rng.u8(..4) > 0 => current,
+        let cas = match self.ids.current(&self.model, &key) {
+            Some(current) if self.rng.u8(..4) > 0 => current,
             // One seen before, or one that no server has reached.
-            _ => match self.rng.choice(self.change_of_cas.keys()) {
-                Some(&old) if self.rng.bool() => old,
+            _ => match self.rng.choice(self.ids.seen()) {
+                Some(old) if self.rng.bool() => old,
                 _ => u64::MAX - self.rng.u64(..1_000),
             },
         };
@@ -460,30 +262,4 @@ impl<'t> Walk<'t> {
     fn one_of(&mut self, words: &[&'static str]) -> &'static str {
         words[self.rng.usize(..words.len())]
     }
-}
-
-fn bytes_of(op: &Op, silent: bool) -> Vec<u8> {
-    let mut line = match op {
-        Op::Store { verb, key, flags, exptime, value, cas } => {
-            let mut line = format!("{verb} {key} {flags} {exptime} {}", value.len());
-            if *verb == "cas" {
-                write!(line, " {cas}").expect("a String takes everything");
-            }
-            line
-        }
-        Op::Get { verb, keys } => format!("{verb} {}", keys.join(" ")),
-        Op::GetAndTouch { verb, exptime, keys } => format!("{verb} {exptime} {}", keys.join(" ")),
-        Op::Touch { key, exptime } => format!("touch {key} {exptime}"),
-        Op::Delete { key } => format!("delete {key}"),
-        Op::Arithmetic { verb, key, delta } => format!("{verb} {key} {delta}"),
-        Op::Flush { delay: None } => "flush_all".to_owned(),
-        Op::Flush { delay: Some(delay) } => format!("flush_all {delay}"),
-    };
-    line.push_str(if silent { " noreply\r\n" } else { "\r\n" });
-    let mut bytes = line.into_bytes();
-    if let Op::Store { value, .. } = op {
-        bytes.extend(value);
-        bytes.extend(b"\r\n");
-    }
-    bytes
 }

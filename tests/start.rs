@@ -5,6 +5,7 @@ mod common;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use common::daemon::{Launch, Refused, check_integrity, open_database};
@@ -181,6 +182,11 @@ fn a_database_has_one_daemon() {
     let second = Launch::new(folder.path()).refused();
     assert_refused(&second, &[LOCKED], &["cache.db"]);
     assert_eq!(client.get("k").as_deref(), Some(&b"kept"[..]), "the first goes on");
+    for name in ["cache.db", "cache.db-wal", "cache.db-lock"] {
+        let mode =
+            fs::metadata(folder.path().join(name)).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name} is its owner's alone");
+    }
     client.set("k", "changed");
     drop(first);
     let third = Launch::new(folder.path()).start();

@@ -3,6 +3,9 @@
 //! First of all the import table: lower rows know nothing of higher rows. A new row or a new arrow is
 //! a commit of its own that says why; `src/ARCHITECTURE.md` shows the same table to readers.
 
+#[path = "tidy/supply.rs"]
+mod supply;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -456,12 +459,13 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
 
 /// Words between backquotes that begin like one of the repository's folders.
 fn quoted_paths(text: &str) -> impl Iterator<Item = &str> {
-    const FOLDERS: [&str; 9] = [
+    const FOLDERS: [&str; 10] = [
         "assets/",
         "src/",
         "tests/",
         "benches/",
         "fuzz/",
+        "models/",
         "migrations/",
         "systemd/",
         ".ci/",

@@ -1,5 +1,5 @@
-//! memcached's classic text commands and the short `set`.
+//! memcached's classic text commands.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| litecached_fuzz::hold(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| litecached_fuzz::target("classic")(data));

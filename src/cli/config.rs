@@ -122,15 +122,18 @@ fn as_json(all: &[Shown]) -> String {
     format!("{:#}\n", rows.collect::<Value>())
 }
 
-/// What JSON writes for a text, a number, a truth value or a list of texts, TOML reads. What nobody
-/// wrote is switched off.
-fn as_toml(all: &[Shown]) -> String {
+/// What JSON writes for a text, a number, a truth value or a list of texts, TOML reads, but for one
+/// character. What nobody wrote is switched off.
+pub(super) fn as_toml(all: &[Shown]) -> String {
     let mut text = String::new();
     for Shown { row, value, from } in all.iter().filter(|shown| shown.row.in_file) {
         let line = match value {
             Value::Null => writeln!(text, "#{} =", row.name),
             value if from == config::DEFAULT => writeln!(text, "#{} = {value}", row.name),
-            value => writeln!(text, "{} = {value}  # {}", row.name, OneLine(from)),
+            value => {
+                let value = value.to_string().replace('\x7f', "\\u007f");
+                writeln!(text, "{} = {value}  # {}", row.name, OneLine(from))
+            }
         };
         line.expect("a string takes all");
     }

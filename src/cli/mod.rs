@@ -14,6 +14,8 @@ mod config;
 mod documents;
 mod export;
 mod file;
+#[doc(hidden)]
+pub mod fuzzing;
 mod import;
 mod inspect;
 mod interrupt;

@@ -5,6 +5,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use clap::ArgMatches;
 
@@ -32,7 +33,15 @@ impl Layers {
             let name = name.into_string().ok()?;
             name.starts_with(PREFIX).then_some((name, value))
         });
-        Self { flags: Raw::from_flags(flags), environment: variables.collect() }
+        Self::of_flags_and_variables(flags, variables.collect())
+    }
+
+    /// With these variables for those of the process.
+    pub(crate) fn of_flags_and_variables(
+        flags: &ArgMatches,
+        environment: Vec<(String, OsString)>,
+    ) -> Self {
+        Self { flags: Raw::from_flags(flags), environment }
     }
 
     /// All that is written now, the higher layer over the lower.
@@ -42,6 +51,12 @@ impl Layers {
             Some(path) => Ok(upper.over(&file::read(&path)?)),
             None => Ok(upper),
         }
+    }
+
+    /// The same where the file is at this path and has this text, whatever file is named.
+    pub(crate) fn over_text(&self, path: &Path, text: &str) -> Result<Raw, Error> {
+        let upper = self.flags.clone().over(&environment(&self.environment)?);
+        Ok(upper.over(&file::parse(path, text)?))
     }
 }
 
@@ -111,7 +126,6 @@ fn misspelt(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     use crate::config::settings::Settings;
     use crate::config::settings::tests::{facts, raw};

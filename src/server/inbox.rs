@@ -5,8 +5,7 @@
 //! itself.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use crate::cache::{Failure, Value};
 use crate::clock::Stamp;
 use crate::server::connection::Peer;
 use crate::server::lister::Piece;
+use crate::server::mail::Mail;
 use crate::server::stream::Stream;
 use crate::store::{Batch, Owner};
 
@@ -52,23 +52,19 @@ pub(super) enum Message {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    messages: Mutex<Vec<Message>>,
+    mail: Mail<Message>,
     waker: Waker,
-    woken: AtomicBool,
     thread: OnceLock<ThreadId>,
-    /// When the loop was called and has not answered yet, in microseconds since `made`, at least 1.
-    called: AtomicU64,
+    /// Calls are told in microseconds since then, at least 1.
     made: Stamp,
 }
 
 impl Inbox {
     pub(super) fn new(poll: &Poll, token: Token) -> io::Result<Self> {
         Ok(Self {
-            messages: Mutex::default(),
+            mail: Mail::new(),
             waker: Waker::new(poll.registry(), token)?,
-            woken: AtomicBool::new(false),
             thread: OnceLock::new(),
-            called: AtomicU64::new(0),
             made: Stamp::now(),
         })
     }
@@ -79,32 +75,31 @@ impl Inbox {
     }
 
     pub(super) fn post(&self, message: Message) {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        self.mail.put(message);
         if self.thread.get() == Some(&std::thread::current().id()) {
             return;
         }
-        if !self.woken.swap(true, Ordering::AcqRel)
-            && let Err(error) = self.waker.wake()
-        {
-            log::error!("an event loop could not be woken: {error}");
+        if self.mail.is_to_be_woken() {
+            self.wake();
         }
     }
 
     /// Calls the loop, which answers by looking here.
     pub(super) fn call(&self) {
-        let now = self.made.micros().max(1);
-        let was = self.called.compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed);
-        if was.is_ok()
-            && !self.woken.swap(true, Ordering::AcqRel)
-            && let Err(error) = self.waker.wake()
-        {
+        if self.mail.call(self.made.micros().max(1)) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
             log::error!("an event loop could not be woken: {error}");
         }
     }
 
     /// How long the loop has not answered.
     pub(super) fn unanswered(&self) -> Duration {
-        match self.called.load(Ordering::Relaxed) {
+        match self.mail.called() {
             0 => Duration::ZERO,
             called => Duration::from_micros(self.made.micros().saturating_sub(called)),
         }
@@ -112,10 +107,7 @@ impl Inbox {
 
     /// Takes all messages, in order.
     pub(super) fn take(&self) -> Vec<Message> {
-        // Whoever sees the call answered has to see that the loop may be woken again.
-        self.woken.store(false, Ordering::Release);
-        self.called.store(0, Ordering::Release);
-        std::mem::take(&mut *self.messages.lock().unwrap_or_else(PoisonError::into_inner))
+        self.mail.take()
     }
 
     pub(super) fn stop(&self) {
@@ -150,7 +142,7 @@ mod tests {
         let first = inbox.unanswered();
         inbox.call();
         assert!(inbox.unanswered() >= first, "a second call does not begin anew");
-        let called = inbox.called.load(Ordering::Relaxed);
+        let called = inbox.mail.called();
         assert!(called > 0);
         assert!(inbox.take().is_empty());
         assert_eq!(inbox.unanswered(), Duration::ZERO);

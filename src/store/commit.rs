@@ -4,20 +4,20 @@
 //! gets it, it leads, and commits all that is queued in one transaction; if not, the loop that has it
 //! will see to the batch, and this one goes on reading. Nobody waits.
 //!
-//! What must stay true: a batch in the queue is always somebody's business. The leader looks at the
-//! queue after it has let go of the writer, and passes the lead on to the first batch's owner.
-//! Outcomes of one owner arrive in the order in which it submitted.
+//! What must stay true: a batch in the queue is always somebody's business (`post` sees to that, and calls the
+//! first batch's owner). Outcomes of one owner arrive in the order in which it submitted.
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use crate::cache::{Absence, Exptime, Failure, Head, KeyBuf, Op, Outcome};
 use crate::clock::Stamp;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
-use crate::store::shared::{Shared, lock};
+use crate::store::post::{No, Post, Waiting};
+use crate::store::shared::Shared;
 use crate::store::sync::Syncer;
 use crate::store::writer::{Trouble, Writer};
 
@@ -113,13 +113,8 @@ impl fmt::Debug for Batch {
 /// The queue and the writing connection.
 #[derive(Debug)]
 pub(super) struct Committer {
-    /// Taken by a loop for one commit and by housekeeping for one step. Inside it the queue's lock
-    /// and the memory tier's guards are taken, never the other way round.
-    writer: Mutex<Writer>,
-    /// Taken for moments, to put a batch in or take some out.
-    queue: Mutex<Queue>,
-    /// How often the writer was let go.
-    releases: AtomicU64,
+    /// Taken by a loop for one commit and by housekeeping for one step.
+    post: Post<Writer, Queue>,
     /// How often batches were committed.
     commits: AtomicU64,
     shared: Arc<Shared>,
@@ -131,6 +126,20 @@ struct Queue {
     batches: VecDeque<Batch>,
     /// Since when another program holds the write lock.
     busy: Option<Stamp>,
+}
+
+impl Waiting for Queue {
+    type Owner = Arc<dyn Owner>;
+
+    /// While another program holds the lock, housekeeping tries again.
+    fn next(&self) -> Option<Self::Owner> {
+        let first = self.batches.front().filter(|_| self.busy.is_none())?;
+        Some(Arc::clone(&first.owner))
+    }
+
+    fn call(owner: Self::Owner) {
+        owner.please_lead();
+    }
 }
 
 impl Queue {
@@ -148,9 +157,7 @@ impl Queue {
 impl Committer {
     pub(super) fn new(writer: Writer, shared: Arc<Shared>, syncer: Arc<Syncer>) -> Self {
         Self {
-            writer: Mutex::new(writer),
-            queue: Mutex::default(),
-            releases: AtomicU64::new(0),
+            post: Post::new(writer, Queue::default()),
             commits: AtomicU64::new(0),
             shared,
             syncer,
@@ -159,17 +166,12 @@ impl Committer {
 
     /// A number that stays the same only while one step holds the writer.
     pub(super) fn steps(&self) -> u64 {
-        if let Ok(writer) = self.writer.try_lock() {
-            drop(writer);
-            // A loop that came just now found it taken, and left its batch to us.
-            self.pass_on();
-        }
-        self.releases.load(Ordering::Relaxed)
+        self.post.steps()
     }
 
     /// Commits a batch, or leaves it to the loop that is committing.
     pub(super) fn submit(&self, batch: Batch) {
-        lock(&self.queue).batches.push_back(batch);
+        self.post.queue().batches.push_back(batch);
         if !self.try_lead() {
             self.shared.metrics.handed_over.up();
         }
@@ -184,14 +186,13 @@ impl Committer {
     /// queued meanwhile is committed at once: its owners could not have the writer before the next step,
     /// where one follows the other.
     pub(super) fn with_writer<R>(&self, step: impl FnOnce(&mut Writer) -> R) -> R {
-        let mut writer = lock(&self.writer);
-        let result = step(&mut writer);
-        if !self.is_busy() {
-            self.commit(&mut writer);
-        }
-        drop(writer);
-        self.pass_on();
-        result
+        self.post.lead(|writer| {
+            let result = step(writer);
+            if !self.is_busy() {
+                self.commit(writer);
+            }
+            result
+        })
     }
 
     /// A number that stays the same while no loop has anything to commit.
@@ -203,13 +204,18 @@ impl Committer {
     pub(super) fn lead_to_the_end(&self) {
         let since = Stamp::now();
         loop {
-            let mut writer = lock(&self.writer);
-            let empty = lock(&self.queue).batches.is_empty();
-            if empty || self.shared.has_failed() || since.elapsed() > END_MAX {
+            // With the writer: what a loop has taken from the queue is committed by then.
+            let done = self.post.lead(|writer| {
+                let empty = self.post.queue().batches.is_empty();
+                let done = empty || self.shared.has_failed() || since.elapsed() > END_MAX;
+                if !done {
+                    self.commit(writer);
+                }
+                done
+            });
+            if done {
                 return;
             }
-            self.commit(&mut writer);
-            drop(writer);
             if self.is_busy() {
                 self.shared.await_housework(BUSY_PAUSE);
             }
@@ -218,37 +224,36 @@ impl Committer {
 
     /// Whether another program held the lock when a commit was last tried.
     pub(super) fn is_busy(&self) -> bool {
-        lock(&self.queue).busy.is_some()
+        self.post.queue().busy.is_some()
     }
 
     /// Another program held the lock a moment ago: tries again, and gives up after a while.
     pub(super) fn retry_if_busy(&self) {
-        let Some(since) = lock(&self.queue).busy else { return };
+        let Some(since) = self.post.queue().busy else { return };
         if since.elapsed() < BUSY_MAX {
             self.lead();
             return;
         }
-        let writer = lock(&self.writer);
-        let batches = {
-            let mut queue = lock(&self.queue);
-            queue.busy = None;
-            std::mem::take(&mut queue.batches)
-        };
-        if self.shared.lock_out(true) {
-            log::warn!(
-                "another program has held the database's write lock for {} seconds: writes are \
-                 refused until it ends its transaction",
-                BUSY_MAX.as_secs()
-            );
-        }
-        for mut batch in batches {
-            for work in &mut batch.work {
-                work.outcome.get_or_insert(Outcome::Failed(Failure::Busy));
+        self.post.lead(|_| {
+            let batches = {
+                let mut queue = self.post.queue();
+                queue.busy = None;
+                std::mem::take(&mut queue.batches)
+            };
+            if self.shared.lock_out(true) {
+                log::warn!(
+                    "another program has held the database's write lock for {} seconds: writes are \
+                     refused until it ends its transaction",
+                    BUSY_MAX.as_secs()
+                );
             }
-            self.syncer.deliver(batch);
-        }
-        drop(writer);
-        self.pass_on();
+            for mut batch in batches {
+                for work in &mut batch.work {
+                    work.outcome.get_or_insert(Outcome::Failed(Failure::Busy));
+                }
+                self.syncer.deliver(batch);
+            }
+        });
     }
 
     /// After writes were refused for the lock: sees whether it can be had again.
@@ -262,22 +267,15 @@ impl Committer {
     }
 
     fn try_lead(&self) -> bool {
-        let mut writer = match self.writer.try_lock() {
-            Ok(writer) => writer,
-            Err(TryLockError::WouldBlock) => return false,
-            Err(TryLockError::Poisoned(_)) => {
-                self.shared.fail("a thread panicked while it was writing");
-                return false;
-            }
-        };
-        self.commit(&mut writer);
-        drop(writer);
-        self.pass_on();
-        true
+        let led = self.post.try_lead(|writer| self.commit(writer));
+        if led == Err(No::Broken) {
+            self.shared.fail("a thread panicked while it was writing");
+        }
+        led.is_ok()
     }
 
     /// One transaction (more, where a flush stands between) for what is queued now.
-    fn commit(&self, writer: &mut MutexGuard<'_, Writer>) {
+    fn commit(&self, writer: &mut Writer) {
         let mut batches = self.take();
         if batches.is_empty() || self.shared.has_failed() {
             return;
@@ -285,15 +283,15 @@ impl Committer {
         self.commits.fetch_add(1, Ordering::Relaxed);
         match writer.commit(&self.shared, &mut batches) {
             Ok(_) => {
-                lock(&self.queue).busy = None;
+                self.post.queue().busy = None;
                 let left = batches.iter().position(|batch| !batch.is_done());
                 let left = batches.split_off(left.unwrap_or(batches.len()));
                 // Still under the writer's lock: two batches of one owner keep their order.
                 batches.into_iter().for_each(|batch| self.syncer.deliver(batch));
-                lock(&self.queue).give_way(left);
+                self.post.queue().give_way(left);
             }
             Err(Trouble::Busy) => {
-                let mut queue = lock(&self.queue);
+                let mut queue = self.post.queue();
                 queue.busy.get_or_insert_with(Stamp::now);
                 batches.into_iter().rev().for_each(|batch| queue.batches.push_front(batch));
             }
@@ -306,7 +304,7 @@ impl Committer {
 
     /// Takes batches for one commit: at least one, and more within the bounds.
     fn take(&self) -> Vec<Batch> {
-        let mut queue = lock(&self.queue);
+        let mut queue = self.post.queue();
         let (mut ops, mut bytes, mut count) = (0, 0, 0);
         for batch in &queue.batches {
             ops += batch.work.len();
@@ -317,18 +315,5 @@ impl Committer {
             count += 1;
         }
         queue.batches.drain(..count).collect()
-    }
-
-    fn pass_on(&self) {
-        self.releases.fetch_add(1, Ordering::Relaxed);
-        let queue = lock(&self.queue);
-        if queue.busy.is_some() {
-            return;
-        }
-        if let Some(first) = queue.batches.front() {
-            let owner = Arc::clone(&first.owner);
-            drop(queue);
-            owner.please_lead();
-        }
     }
 }

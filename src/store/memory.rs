@@ -1,27 +1,18 @@
 //! The memory tier: committed rows that were read or written lately.
 //!
-//! Holds only what the database holds. What keeps that true is the guard of a key, one of a fixed
-//! number that keys share:
-//!
-//! - The writer closes the guards of the keys it changes before `COMMIT` and opens them after it has
-//!   put the new rows here. While a guard is closed nobody fills, and the keys that are changed are not
-//!   answered from here: whoever has seen the new row in the database must not find the old one.
-//! - A reader notes the number of the last finished commit before its snapshot begins, and fills only
-//!   if the key's guard is open and was last closed for a commit no later than that. So a late reader
-//!   cannot put an old row back.
-//!
-//! A guard's lock is held while the tier is filled, and for nothing else: never across SQL. The tier's
-//! own locks are taken inside it.
+//! Holds only what the database holds: `guards` decides who may change it and when. The tier's own locks are
+//! taken inside those.
 
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Equivalent, OptionsBuilder, Weighter};
 
 use crate::cache::{Item, Key};
 use crate::store::eviction::policy::Mark;
+use crate::store::guards::{Epoch, Guards};
 
 /// Guards, each shared by the keys of one hash class: far more than one transaction changes.
 const GUARDS: usize = 4_096;
@@ -41,40 +32,24 @@ pub(super) struct Entry {
     pub(super) item: Item,
 }
 
-/// The number of the last commit that was finished when a snapshot began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Epoch(u64);
-
 /// The memory tier. Without memory it keeps nothing and answers every question with no.
 #[derive(Debug)]
 pub(super) struct Memory {
     /// Made when there is memory for the first time. Its shards are for that size.
     cache: OnceLock<Tier>,
     bytes_max: AtomicU64,
-    guards: Box<[Mutex<Guard>]>,
-    /// Finished commits.
-    commits: AtomicU64,
-    /// Snapshots older than this fill nothing: another program may have changed any row.
-    floor: AtomicU64,
+    guards: Guards,
 }
 
 /// `None` is in the place of a row that is being changed.
 type Tier = Cache<Name, Option<Entry>, Weight, Hashed, DefaultLifecycle<Name, Option<Entry>>>;
-
-#[derive(Debug, Default)]
-struct Guard {
-    closed: bool,
-    changed_at: u64,
-}
 
 impl Memory {
     pub(super) fn new(bytes: u64) -> Self {
         Self {
             cache: if bytes > 0 { OnceLock::from(tier(bytes)) } else { OnceLock::new() },
             bytes_max: AtomicU64::new(bytes),
-            guards: (0..GUARDS).map(|_| Mutex::default()).collect(),
-            commits: AtomicU64::new(0),
-            floor: AtomicU64::new(0),
+            guards: Guards::new(GUARDS),
         }
     }
 
@@ -85,61 +60,47 @@ impl Memory {
 
     /// To be called before a snapshot begins.
     pub(super) fn epoch(&self) -> Epoch {
-        Epoch(self.commits.load(Ordering::Acquire))
+        self.guards.epoch()
     }
 
     /// Puts in a row that was read in a snapshot begun after `epoch`, unless it may be old by now.
     pub(super) fn fill(&self, hash: u64, key: Key<'_>, entry: Entry, epoch: Epoch) {
-        let guard = self.guard(hash);
-        let late = guard.closed || guard.changed_at > epoch.0;
-        if !late && self.floor.load(Ordering::Acquire) <= epoch.0 {
-            self.put(hash, key, entry);
-        }
+        self.guards.fill(hash, epoch, || self.put(hash, key, entry));
     }
 
     /// Before `COMMIT`: nobody fills this key, or is answered from here, until [`Memory::finish`] has run
     /// for it.
     pub(super) fn close(&self, hash: u64, key: Key<'_>) {
-        let mut guard = self.guard(hash);
-        guard.closed = true;
-        if let Some(cache) = self.cache.get() {
-            // It keeps its place among the hot ones. A key that is not here needs nothing.
-            let name = Name { hash, key: key.bytes().into() };
-            drop(cache.replace(name, None, true));
-        }
+        self.guards.close(hash, || {
+            if let Some(cache) = self.cache.get() {
+                // It keeps its place among the hot ones. A key that is not here needs nothing.
+                let name = Name { hash, key: key.bytes().into() };
+                drop(cache.replace(name, None, true));
+            }
+        });
     }
 
     /// After `COMMIT`, once for all its keys.
     pub(super) fn committed(&self) -> Epoch {
-        Epoch(self.commits.fetch_add(1, Ordering::AcqRel) + 1)
+        self.guards.committed()
     }
 
     /// After `COMMIT`: the key's new row, or none.
     pub(super) fn finish(&self, hash: u64, key: Key<'_>, entry: Option<Entry>, epoch: Epoch) {
-        let mut guard = self.guard(hash);
-        guard.closed = false;
-        guard.changed_at = epoch.0;
-        match entry {
+        self.guards.finish(hash, epoch, || match entry {
             Some(entry) => self.put(hash, key, entry),
             None => self.remove(hash, key),
-        }
+        });
     }
 
     /// After a transaction that did not commit: the key's row is what it was, and is read again.
     pub(super) fn reopen(&self, hash: u64, key: Key<'_>) {
-        let mut guard = self.guard(hash);
-        guard.closed = false;
-        self.remove(hash, key);
+        self.guards.reopen(hash, || self.remove(hash, key));
     }
 
     /// Another program may have changed any row: forget everything, whatever is being read now.
     pub(super) fn distrust(&self) {
-        self.floor.store(self.committed().0, Ordering::Release);
-        // Whoever looked at the floor before it rose has filled by the time its guard is free.
-        for guard in &self.guards {
-            drop(guard.lock().unwrap_or_else(PoisonError::into_inner));
-        }
-        self.clear();
+        self.guards.distrust(|| self.clear());
     }
 
     /// Forgets everything; the rows are still in the database.
@@ -193,13 +154,6 @@ impl Memory {
         if let Some(cache) = self.cache.get() {
             cache.remove(&Sought { hash, key: key.bytes() });
         }
-    }
-
-    fn guard(&self, hash: u64) -> MutexGuard<'_, Guard> {
-        #[allow(clippy::cast_possible_truncation, reason = "some bits of the hash are enough")]
-        let index = (hash >> 16) as usize % GUARDS;
-        // Nothing under this lock can panic half-way.
-        self.guards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

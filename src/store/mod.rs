@@ -10,6 +10,8 @@
 //! - `commit`, `writer`, `rows`: who commits for whom; transactions; what they do to rows
 //! - `large`, `list`, `pieces`, `upload`: values in pieces: who holds them, where they are, the thread that
 //!   writes and removes them, one that is arriving
+//! - `post`, `guards`, `flushes`: what threads agree on without waiting, explored in every interleaving;
+//!   `primitives`: what they are made of
 //! - `memory`: the memory tier; `recency`: when items were fetched
 //! - `budget`, `eviction`: how much may be stored, and what goes when it is more
 //! - `listing`: all keys in one snapshot, for a client
@@ -25,6 +27,8 @@ mod checkpoint;
 mod commit;
 mod eviction;
 mod expiry;
+mod flushes;
+mod guards;
 mod housekeeping;
 pub mod inspect;
 mod large;
@@ -37,6 +41,8 @@ mod open;
 mod options;
 mod packed;
 mod pieces;
+mod post;
+mod primitives;
 mod priority;
 mod recency;
 mod restore;

@@ -464,6 +464,11 @@ pub(super) fn has_items(connection: &Connection) -> rusqlite::Result<bool> {
 /// An error of SQLite while opening, by who has to act.
 pub(super) fn by_code(path: &Path, error: &rusqlite::Error) -> OpenError {
     let path = path.to_owned();
+    // A statement of ours that does not fit: the file's tables are not those of its version. SQLite would
+    // have said the whole statement.
+    if let rusqlite::Error::SqlInputError { .. } = error {
+        return OpenError::NotADatabase { path };
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             OpenError::NotADatabase { path }

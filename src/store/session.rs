@@ -15,7 +15,8 @@ use crate::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
 use crate::metrics::Storage;
 use crate::store::commit::{Batch, Owner, Task, Work};
 use crate::store::eviction::policy::Mark;
-use crate::store::memory::{Entry, Epoch};
+use crate::store::guards::Epoch;
+use crate::store::memory::Entry;
 use crate::store::rows::{bucket, charged, content, head};
 use crate::store::{Store, recency, sql};
 

@@ -15,6 +15,7 @@ use crate::metrics::Storage;
 use crate::store::budget::{Amount, Budget, Level, More};
 use crate::store::eviction::Evicted;
 use crate::store::eviction::policy::{self, Mark};
+use crate::store::flushes::Flushes;
 use crate::store::large::Large;
 use crate::store::memory::Memory;
 use crate::store::recency::Recency;
@@ -40,10 +41,7 @@ pub(super) struct Shared {
     /// Of the file.
     pub(super) page_bytes: u64,
     hash_seed: u64,
-    /// Items of an older generation are gone. Rises after the commit of a flush.
-    generation: AtomicI64,
-    /// When a delayed flush is due, Unix seconds; 0 none.
-    flush_at: AtomicI64,
+    flushes: Flushes,
     pub(super) items: AtomicI64,
     pub(super) bytes: AtomicI64,
     pub(super) budget: Budget,
@@ -101,8 +99,7 @@ impl Shared {
             metrics: Storage::default(),
             page_bytes: state.page_bytes,
             hash_seed: state.hash_seed.cast_unsigned(),
-            generation: AtomicI64::new(state.generation),
-            flush_at: AtomicI64::new(state.flush_at),
+            flushes: Flushes::new(state.generation, state.flush_at),
             items: AtomicI64::new(state.items),
             bytes: AtomicI64::new(state.bytes),
             budget: Budget::new(options),
@@ -133,18 +130,17 @@ impl Shared {
     /// The generation an item must have to be alive at `now`. A delayed flush counts from the second
     /// it is due, whether or not it has been written down.
     pub(super) fn generation(&self, now: Seconds) -> i64 {
-        self.generation.load(Ordering::Acquire) + i64::from(self.flush_is_due(now))
+        let (generation, due_at) = self.flushes.read();
+        generation + i64::from(is_due(due_at, now))
     }
 
     pub(super) fn flush_is_due(&self, now: Seconds) -> bool {
-        let at = self.flush_at.load(Ordering::Acquire);
-        at != 0 && at <= now.0
+        is_due(self.flushes.read().1, now)
     }
 
-    /// A flush has committed. The order of the two stores makes no item look alive in between.
+    /// A flush has committed. Only for whoever holds the writing connection, as the next two.
     pub(super) fn flushed(&self, generation: i64) {
-        self.generation.store(generation, Ordering::Release);
-        self.flush_at.store(0, Ordering::Release);
+        self.flushes.write(generation, 0);
         self.sweep_asked.store(true, Ordering::Relaxed);
         self.request_housework();
     }
@@ -156,15 +152,15 @@ impl Shared {
 
     /// A delayed flush has committed.
     pub(super) fn flush_later(&self, at: i64) {
-        self.flush_at.store(at, Ordering::Release);
+        let (generation, _) = self.flushes.read();
+        self.flushes.write(generation, at);
     }
 
     /// Takes over figures that another program's commit changed.
     pub(super) fn reload(&self, state: State) {
         self.items.store(state.items, Ordering::Relaxed);
         self.bytes.store(state.bytes, Ordering::Relaxed);
-        self.flush_at.store(state.flush_at, Ordering::Release);
-        self.generation.store(state.generation, Ordering::Release);
+        self.flushes.write(state.generation, state.flush_at);
     }
 
     /// A frame of the WAL: a page and its header.
@@ -376,6 +372,10 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *wanted)
     }
+}
+
+fn is_due(at: i64, now: Seconds) -> bool {
+    at != 0 && at <= now.0
 }
 
 /// Locks what no panic can leave half-written.

@@ -1,0 +1,5 @@
+//! The file of users and passwords.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| litecached_fuzz::target("accounts")(data));
