@@ -459,13 +459,12 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
 
 /// Words between backquotes that begin like one of the repository's folders.
 fn quoted_paths(text: &str) -> impl Iterator<Item = &str> {
-    const FOLDERS: [&str; 10] = [
+    const FOLDERS: [&str; 9] = [
         "assets/",
         "src/",
         "tests/",
         "benches/",
         "fuzz/",
-        "models/",
         "migrations/",
         "systemd/",
         ".ci/",

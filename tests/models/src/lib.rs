@@ -1,7 +1,7 @@
 //! Every interleaving of what litecached's threads agree on by hand, and of what the memory model lets them
 //! see: the daemon's own files, compiled against loom's atomics and locks, in small worlds.
 //!
-//!     cargo test --manifest-path models/Cargo.toml
+//!     cargo test --manifest-path tests/models/Cargo.toml
 //!
 //! Each world has a twin that does one thing in the wrong order, and in which loom must find the fault.
 
@@ -13,13 +13,13 @@ mod primitives {
     pub(crate) use loom::sync::{Mutex, MutexGuard};
 }
 
-#[path = "../../src/store/flushes.rs"]
+#[path = "../../../src/store/flushes.rs"]
 mod flushes;
-#[path = "../../src/store/guards.rs"]
+#[path = "../../../src/store/guards.rs"]
 mod guards;
-#[path = "../../src/server/mail.rs"]
+#[path = "../../../src/server/mail.rs"]
 mod mail;
-#[path = "../../src/store/post.rs"]
+#[path = "../../../src/store/post.rs"]
 mod post;
 
 mod flush;
