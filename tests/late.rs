@@ -281,7 +281,7 @@ fn without_a_time_out_there_is_none_and_idle_is_who_ends_nothing() {
 
 #[test]
 fn half_a_line_takes_no_buffer() {
-    const CLIENTS: usize = 500;
+    const CLIENTS: usize = 200;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let daemon = Launch::new(folder.path()).with("-t 1").start();
     let mut witness = daemon.client();
@@ -289,8 +289,8 @@ fn half_a_line_takes_no_buffer() {
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| daemon.client()).collect();
     for client in &mut clients {
         // A whole buffer is filled, and some bytes of the last request are left.
-        client.send(format!("{}get k", "get missing\r\n".repeat(1_500)));
-        (0..1_500).for_each(|_| assert_eq!(client.line(), "END"));
+        client.send(format!("{}get k", "get missing\r\n".repeat(1_300)));
+        (0..1_300).for_each(|_| assert_eq!(client.line(), "END"));
     }
     let each = until("their buffers are given back", PATIENCE, || {
         assert!(witness.ask("version\r\n").starts_with("VERSION "));
