@@ -1,5 +1,6 @@
-//! The status page of `--http`: what it is sent as, that its figures are those of `stats`, what it does
-//! not show, and how it does in a browser.
+//! The figures for people. The status page of `--http`: what it is sent as, that its figures are those of
+//! `stats`, what it does not show, and how it does in a browser. And `litecached top`, at a terminal
+//! (expect's) and without one.
 
 mod common;
 
@@ -207,4 +208,159 @@ fn in_a_browser() {
     let said = String::from_utf8_lossy(&output.stdout);
     let why = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("passed"), "{said}{why}");
+}
+
+/// Has expect perform it with `top` running on this port.
+fn at_a_terminal(port: u16, script: &str) {
+    const WORDS: &str = r#"
+set timeout 20
+proc fail {what} { send_user "\nfailed: $what\n"; exit 1 }
+proc see {text} {
+    expect {
+        -ex $text {}
+        timeout { fail "no '$text'" }
+        eof { fail "it ended before '$text'" }
+    }
+}
+proc begin {} {
+    global spawn_id env
+    spawn sh -c "stty rows 24 columns 80; stty -g; $env(PROGRAM) top $env(ADDRESS); echo code \$?; stty -g; echo end"
+    expect {
+        -re {([0-9a-f:]{40,})\r\n} { set ::before $expect_out(1,string) }
+        timeout { fail "no stty" }
+    }
+    see "\033\[?1049h"
+    see "live"
+}
+# The screen and the mode of the terminal are as before.
+proc over {code} {
+    see "\033\[?1049l"
+    see "\033\[?25h"
+    see "code $code\r\n"
+    see "$::before\r\n"
+    see "end"
+}
+proc top_pid {} { exec pgrep -P [exp_pid] litecached }
+"#;
+    let output = Command::new("timeout")
+        .args(["60", "expect", "-c"])
+        .arg(format!("{WORDS}\n{script}\nsend_user \"\\npassed\\n\""))
+        .env("PROGRAM", env!("CARGO_BIN_EXE_litecached"))
+        .env("ADDRESS", format!("127.0.0.1:{port}"))
+        .env("TERM", "xterm-256color")
+        .env_remove("NO_COLOR")
+        .output()
+        .expect("timeout is one of the core utilities");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("\npassed"), "{script}: {said:?}");
+}
+
+#[test]
+fn top_gives_the_terminal_back() {
+    if !(needs("expect") && needs("pgrep")) {
+        return;
+    }
+    let (daemon, _folder) = start("-D :");
+    let mut client = daemon.client();
+    client.set("user:1", "value");
+    client.get("user:1");
+    for script in [
+        "begin\nsend q\nover 0",
+        "begin\nsend \\003\nover 0",
+        "begin\nexec kill -INT [top_pid]\nover 130",
+        "begin\nexec kill -TERM [top_pid]\nover 143",
+        // The views, the help and what they show.
+        "begin\nsend 3\nsee user\nsend 4\nsee accepting_conns\nsend ?\nsee Ctrl-Z\nsend q\nover 0",
+        // Stopped by somebody, it has given the terminal back; going on, it takes it again.
+        "begin\nset pid [top_pid]\nexec kill -TSTP $pid\nsee \"\\033\\[?1049l\"\nexec kill -CONT $pid\n\
+         see \"\\033\\[?1049h\"\nsee live\nsend q\nover 0",
+    ] {
+        at_a_terminal(daemon.port(), script);
+    }
+}
+
+#[test]
+fn top_waits_for_a_server_that_went() {
+    if !needs("expect") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|bound| bound.local_addr());
+    let port = port.expect("there are ports").port();
+    let mut daemon = Launch::new(folder.path()).port(port).start();
+    let script = format!(
+        "begin\nexec kill -TERM {}\nsee \"no answer\"\nset stopped [open {}/stopped w]\n\
+         close $stopped\nsee live\nsend q\nover 0",
+        daemon.pid(),
+        folder.path().display()
+    );
+    let stopped = folder.path().join("stopped");
+    std::thread::scope(|scope| {
+        let terminal = scope.spawn(|| at_a_terminal(port, &script));
+        until("it was seen to be gone", PATIENCE, || stopped.exists().then_some(()));
+        daemon.restart();
+        terminal.join().expect("it saw it live again");
+    });
+}
+
+#[test]
+fn top_without_a_terminal_is_a_snapshot() {
+    let (daemon, _folder) = start("-D :");
+    let mut client = daemon.client();
+    client.set("user:1", "value");
+    client.get("user:1");
+    let address = format!("127.0.0.1:{}", daemon.port());
+    let top = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_litecached")).arg("top").args(words).output();
+        let output = output.expect("it runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, said, why) = top(&["--once", &address]);
+    assert_eq!((code, why.as_str()), (Some(0), ""), "{said}");
+    for wanted in ["Items        1\n", "Disk used ", "Log used ", "p99.9", "user "] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+    assert!(!said.contains('\x1b'), "{said}");
+    let (code, piped, why) = top(&[&address, "--interval", "1s"]);
+    assert!(code == Some(0) && piped.contains("Requests") && why.contains("no terminal"), "{why}");
+    assert_eq!(why.lines().count(), 1, "{why}");
+
+    for (words, expected, wanted) in [
+        (&["--once", "127.0.0.1:1"][..], 69, "no connection"),
+        (&["--interval", "0s", &address], 64, "--interval 0s"),
+        (&["--interval", "2h", &address], 64, "--interval 2h"),
+    ] {
+        let (code, said, why) = top(words);
+        assert!(code == Some(expected) && why.contains(wanted), "{words:?}: {code:?} {said}{why}");
+    }
+    assert_eq!(client.stat("curr_items"), 1, "it changes nothing");
+}
+
+#[test]
+fn top_of_memcached() {
+    if !needs("memcached") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let socket = folder.path().join("socket");
+    let mut memcached = Command::new("memcached")
+        .args(["-u", "root", "-U", "0", "-s"])
+        .arg(&socket)
+        .spawn()
+        .expect("memcached runs");
+    until("it listens", PATIENCE, || {
+        std::os::unix::net::UnixStream::connect(&socket).is_ok().then_some(())
+    });
+    let output = Command::new(env!("CARGO_BIN_EXE_litecached"))
+        .args(["top", "--once"])
+        .arg(&socket)
+        .output()
+        .expect("it runs");
+    memcached.kill().and_then(|()| memcached.wait()).expect("it can be ended");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("Memory used  0 B of 64.0 MiB"), "{output:?}");
+    for unwanted in ["Log used", "Disk", "p99"] {
+        assert!(!said.contains(unwanted), "{unwanted}: {said}");
+    }
 }
