@@ -15,7 +15,7 @@ use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{self, Event};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use signal_hook::consts::{SIGCONT, SIGTSTP};
 use signal_hook::flag;
@@ -63,8 +63,7 @@ impl Screen {
             return Ok(Some(Asked::Suspend));
         }
         if self.goes_on.swap(false, Ordering::Relaxed) {
-            take()?;
-            self.terminal.clear()?;
+            self.retake()?;
             return Ok(Some(Asked::Draw));
         }
         // crossterm reads without end from a terminal that has gone, so it is asked only while there is
@@ -82,13 +81,21 @@ impl Screen {
         })
     }
 
+    /// Takes it again, with nothing on it. ratatui's own way to clear asks the terminal where its cursor
+    /// is, which not every one answers.
+    fn retake(&mut self) -> io::Result<()> {
+        take()?;
+        execute!(io::stdout(), Clear(ClearType::All))?;
+        self.terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+        Ok(())
+    }
+
     /// Gives the terminal back, stops, and takes it again when the shell lets it go on.
     pub(super) fn suspend(&mut self) -> io::Result<()> {
         give_back()?;
         emulate_default_handler(SIGTSTP)?;
         self.goes_on.store(false, Ordering::Relaxed);
-        take()?;
-        self.terminal.clear()
+        self.retake()
     }
 }
 
