@@ -91,6 +91,11 @@ impl Stamp {
         self.0.saturating_duration_since(earlier.0)
     }
 
+    /// The moment so much later.
+    pub fn after(self, time: Duration) -> Self {
+        Self(self.0 + time)
+    }
+
     /// Microseconds since this moment.
     pub fn micros(self) -> u64 {
         u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)

@@ -7,6 +7,7 @@
 mod classes;
 mod exposition;
 mod settings;
+mod status;
 
 use std::fmt::{Display, Write};
 
@@ -16,6 +17,7 @@ use crate::store::Snapshot;
 pub use classes::{items, slabs};
 pub use exposition::{CONTENT_TYPE, exposition};
 pub use settings::{Parts, Settings, settings};
+pub use status::{PREFIXES_SHOWN, PrefixList, Status, status};
 
 /// Everything that is counted or measured, as it was at one time.
 #[derive(Debug)]
@@ -41,6 +43,12 @@ impl Lines {
     /// One line.
     pub fn line(&mut self, name: impl Display, value: impl Display) {
         writeln!(self.0, "STAT {name} {value}\r").expect("a String takes everything");
+    }
+
+    /// Names and values.
+    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let lines = self.0.lines().filter_map(|line| line.strip_prefix("STAT "));
+        lines.filter_map(|line| line.split_once(' '))
     }
 
     /// The text, with the line that ends it.

@@ -80,6 +80,7 @@ complete -c litecached -n "__fish_litecached_needs_command" -s V -l version -d '
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "serve" -d 'Serve (the default)'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "config" -d 'Check or show the configuration'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "client" -d 'Talk to a memcached-protocol server: at a prompt, in one command, by a script'
+complete -c litecached -n "__fish_litecached_needs_command" -f -a "top" -d 'Show what a memcached-protocol server does, live in the terminal'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "check" -d 'Try a memcached-protocol server with many clients, small and very big values'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "bench" -d 'Load a memcached-protocol server, and measure how it answers'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "inspect" -d 'Look at a database, also while it is served'
@@ -261,6 +262,14 @@ complete -c litecached -n "__fish_litecached_using_subcommand client" -l pretty 
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l time -d 'Say on stderr how long each command took'
 complete -c litecached -n "__fish_litecached_using_subcommand client" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand client" -s V -l version -d 'Print version'
+complete -c litecached -n "__fish_litecached_using_subcommand top" -s a -l address -d 'The server [env: LITECACHED_ADDRESS] [default: 127.0.0.1:60000]' -r
+complete -c litecached -n "__fish_litecached_using_subcommand top" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand top" -l user -d 'Log in as this user where a server asks for it' -r
+complete -c litecached -n "__fish_litecached_using_subcommand top" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand top" -s i -l interval -d 'Time between two looks, 1s to 1h' -r
+complete -c litecached -n "__fish_litecached_using_subcommand top" -l once -d 'Print one snapshot as text, of what happens within one interval, and end'
+complete -c litecached -n "__fish_litecached_using_subcommand top" -s h -l help -d 'Print help'
+complete -c litecached -n "__fish_litecached_using_subcommand top" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s a -l address -d 'The server [env: LITECACHED_ADDRESS] [default: 127.0.0.1:60000]' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l user -d 'Log in as this user where a server asks for it' -r

@@ -26,6 +26,7 @@ mod reload;
 mod serve;
 mod service;
 mod signals;
+mod top;
 mod transfer;
 mod whole;
 mod wire;
@@ -130,6 +131,7 @@ struct Tool {
 const TOOLS: &[Tool] = &[
     Tool { name: "config", command: config::command, run: config::run },
     Tool { name: "client", command: client::command, run: client::run },
+    Tool { name: "top", command: top::command, run: top::run },
     Tool { name: "check", command: check::command, run: check::run },
     Tool { name: "bench", command: bench::command, run: bench::run },
     Tool { name: "inspect", command: inspect::command, run: inspect::run },

@@ -98,6 +98,24 @@ impl Prefixes {
         counts
     }
 
+    /// The `most` prefixes with the most counts, in that order; those with equal counts in order of their
+    /// names, so that none changes places for nothing.
+    pub fn top(&self, most: usize) -> Vec<(Box<[u8]>, PrefixCounts)> {
+        let counts = lock(&self.counts);
+        let mut all: Vec<(&[u8], PrefixCounts)> =
+            counts.iter().map(|(prefix, counts)| (&**prefix, *counts)).collect();
+        let sum = |counts: PrefixCounts| counts.gets + counts.sets + counts.deletes;
+        let before = |one: &(&[u8], PrefixCounts), other: &(&[u8], PrefixCounts)| {
+            sum(other.1).cmp(&sum(one.1)).then_with(|| one.0.cmp(other.0))
+        };
+        if all.len() > most {
+            all.select_nth_unstable_by(most, before);
+            all.truncate(most);
+        }
+        all.sort_unstable_by(before);
+        all.into_iter().map(|(prefix, counts)| (prefix.into(), counts)).collect()
+    }
+
     /// Forgets all (`stats reset`).
     pub fn reset(&self) {
         lock(&self.counts).clear();
@@ -145,5 +163,15 @@ mod tests {
         let seen = counts(&prefixes);
         assert_eq!(seen.len(), 3);
         assert_eq!(seen[0].1, [0, 0, 2, 0], "those that are there go on");
+        let top = |most| -> Vec<_> {
+            let top = prefixes.top(most).into_iter();
+            top.map(|(prefix, _)| String::from_utf8_lossy(&prefix).into_owned()).collect()
+        };
+        prefixes.count(b"2-k", Access::Delete);
+        prefixes.count(b"2-k", Access::Get { hit: false });
+        assert_eq!(top(0), [""; 0]);
+        assert_eq!(top(1), ["2"]);
+        assert_eq!(top(2), ["2", "0"]);
+        assert_eq!(top(9), ["2", "0", "1"]);
     }
 }

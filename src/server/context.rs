@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::clock::{Clock, Seconds};
+use crate::clock::{Clock, Seconds, Stamp};
 use crate::limits::PREFIXES_MAX;
 use crate::metrics::{Prefixes, Registry};
 use crate::server::Options;
@@ -27,6 +27,8 @@ pub(super) struct Context {
     pub(super) clock: Clock,
     pub(super) metrics: Registry,
     pub(super) started: Seconds,
+    /// The same by a clock that nobody sets.
+    pub(super) began: Stamp,
     pub(super) connections: Connections,
     pub(super) watchers: Arc<Watchers>,
     pub(super) lister: Lister,
@@ -72,6 +74,7 @@ impl Context {
     ) -> Self {
         Self {
             started: clock.now(),
+            began: Stamp::now(),
             verbosity: AtomicU8::new(options.verbosity),
             live: Live::new(&options),
             prefixes: Prefixes::new(

@@ -20,14 +20,19 @@ pub(super) fn times() -> Process {
 
 /// What takes opening files to find out: not for an event loop. Without `/proc` some of it stays out.
 pub(super) fn measure(process: &mut Process) {
-    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
-        process.resident_bytes = kilobytes(&status, "VmRSS:");
-        process.virtual_bytes = kilobytes(&status, "VmSize:");
-    }
+    measure_memory(process);
     // The descriptor that lists the others is one of them.
     process.open_files =
         std::fs::read_dir("/proc/self/fd").ok().map(|open| open.count().saturating_sub(1) as u64);
     process.open_files_max = getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft);
+}
+
+/// The part of it whose cost does not grow with the number of clients.
+pub(super) fn measure_memory(process: &mut Process) {
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
+        process.resident_bytes = kilobytes(&status, "VmRSS:");
+        process.virtual_bytes = kilobytes(&status, "VmSize:");
+    }
 }
 
 fn kilobytes(status: &str, name: &str) -> Option<u64> {

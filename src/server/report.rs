@@ -5,12 +5,14 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::metrics::{Kind, PrefixCounts, Prefixes};
+use crate::metrics::{Kind, Percentiles, PrefixCounts, Prefixes};
 use crate::protocol::encode;
 use crate::server::connection::Address;
 use crate::server::context::Context;
 use crate::server::process;
-use crate::stats::{self, Figures, Lines, Parts, Process, Shown};
+use crate::stats::{
+    self, Figures, Lines, PREFIXES_SHOWN, Parts, PrefixList, Process, Shown, Status,
+};
 
 /// Writes the answer to `stats` for the client `asker`; `false` if there is no such report.
 pub(super) fn stats(context: &Context, arguments: &[u8], asker: u64, out: &mut Vec<u8>) -> bool {
@@ -127,6 +129,30 @@ pub(super) fn metrics(context: &Context, stalled: Duration) -> String {
     stats::exposition(&figures, &commands, stalled)
 }
 
+/// `/status.json`. `trouble`: why clients should not come.
+pub(super) fn status(context: &Context, trouble: Option<String>) -> String {
+    let mut figures = figures(context);
+    process::measure_memory(&mut figures.process);
+    let commands = Kind::ALL.map(|kind| (kind.name(), context.metrics.timed(kind)));
+    let percentiles: Vec<_> = percentiles(context).collect();
+    let prefixes = if !context.live.dump_enabled() || context.options.accounts.is_some() {
+        PrefixList::Withheld
+    } else if context.prefixes.is_on() {
+        PrefixList::Top(context.prefixes.top(PREFIXES_SHOWN))
+    } else {
+        PrefixList::Off
+    };
+    let status = Status {
+        elapsed: context.began.elapsed(),
+        trouble,
+        shown: shown(context),
+        percentiles: &percentiles,
+        commands: &commands,
+        prefixes,
+    };
+    stats::status(&figures, status)
+}
+
 fn settings(context: &Context) -> Lines {
     let options = &context.options;
     let (mut port, mut interface, mut socket, mut umask) = (0, None, None, 0o700);
@@ -205,6 +231,10 @@ fn connections(context: &Context, asker: u64) -> Lines {
 }
 
 fn latency(context: &Context) -> Lines {
+    stats::latency(percentiles(context))
+}
+
+fn percentiles(context: &Context) -> impl Iterator<Item = (&'static str, Percentiles)> {
     let kinds = Kind::ALL.map(|kind| (kind.name(), context.metrics.percentiles(kind)));
-    stats::latency(kinds.into_iter().chain(context.store.metrics().percentiles()))
+    kinds.into_iter().chain(context.store.metrics().percentiles())
 }

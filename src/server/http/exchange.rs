@@ -3,8 +3,9 @@
 //! Does no I/O. Only GET and HEAD are taken, and a body is not read: nothing can be changed from here.
 //! Where the connection came over loopback the `Host` must be an address or `localhost`, so that a web
 //! page whose name was made to mean 127.0.0.1 (DNS rebinding) learns nothing. No answer permits other
-//! origins to read it.
+//! origins to read it, and no page may be told to fetch from elsewhere or to be part of another.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
 use httparse::{EMPTY_HEADER, Header, Request};
@@ -12,16 +13,15 @@ use httparse::{EMPTY_HEADER, Header, Request};
 /// Fields of a request's head.
 const FIELDS_MAX: usize = 64;
 
-/// The page `/`. A status page for people will take its place.
-pub(super) const INDEX: &str = "litecached\n\n\
-    /metrics  figures in Prometheus' text format\n\
-    /healthz  200 while the daemon lives\n\
-    /readyz   200 while it serves and takes writes\n";
-
 /// What can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Page {
-    Index,
+    /// For people, with its script and its style.
+    Status,
+    Script,
+    Style,
+    /// What the script asks for.
+    Figures,
     Metrics,
     Health,
     Ready,
@@ -90,7 +90,10 @@ fn judge(request: &Request<'_, '_>, is_local: bool) -> Result<Asked, Status> {
         return Err(Status::NotAllowed);
     }
     let page = match target.split('?').next().unwrap_or(target) {
-        "/" => Page::Index,
+        "/" => Page::Status,
+        "/status.js" => Page::Script,
+        "/status.css" => Page::Style,
+        "/status.json" => Page::Figures,
         "/metrics" => Page::Metrics,
         "/healthz" => Page::Health,
         "/readyz" => Page::Ready,
@@ -142,12 +145,25 @@ fn is_literal(host: &str) -> bool {
 pub(super) struct Reply {
     pub(super) status: Status,
     pub(super) content_type: &'static str,
-    pub(super) body: String,
+    pub(super) body: Cow<'static, str>,
 }
+
+/// What a browser may do with an answer. `unsafe-inline` is nowhere: the page has files for script and
+/// style. Its icon is in the page itself.
+const POLICY: &str = "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; \
+    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
+    Cross-Origin-Resource-Policy: same-origin\r\n\
+    Referrer-Policy: no-referrer\r\n\
+    X-Content-Type-Options: nosniff\r\n";
 
 impl Reply {
     pub(super) fn text(status: Status, body: String) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body }
+        Self { status, content_type: "text/plain; charset=utf-8", body: body.into() }
+    }
+
+    /// One that went well.
+    pub(super) fn ok(content_type: &'static str, body: impl Into<Cow<'static, str>>) -> Self {
+        Self { status: Status::Ok, content_type, body: body.into() }
     }
 
     /// One that only says how it ended.
@@ -161,7 +177,7 @@ impl Reply {
         let allow = if *status == Status::NotAllowed { "Allow: GET, HEAD\r\n" } else { "" };
         let mut bytes = format!(
             "HTTP/1.1 {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{allow}\
-             Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
+             Cache-Control: no-store\r\n{POLICY}Connection: close\r\n\r\n",
             status.line(),
             body.len(),
         )
@@ -185,7 +201,13 @@ mod tests {
     fn pages_and_refusals() {
         let page = |page| Ok(Asked { page, with_body: true });
         let cases = [
-            ("GET / HTTP/1.1|Host: 127.0.0.1:60080||", page(Page::Index)),
+            ("GET / HTTP/1.1|Host: 127.0.0.1:60080||", page(Page::Status)),
+            ("GET /status.json?x HTTP/1.1|Host: [::1]||", page(Page::Figures)),
+            ("GET /status.js HTTP/1.1|Host: [::1]||", page(Page::Script)),
+            ("GET /status.css HTTP/1.1|Host: [::1]||", page(Page::Style)),
+            ("GET /status.html HTTP/1.1|Host: [::1]||", Err(Status::NotFound)),
+            ("POST /status.json HTTP/1.1|Host: [::1]||", Err(Status::NotAllowed)),
+            ("GET /status.json HTTP/1.1|Host: evil.example||", Err(Status::Misdirected)),
             ("GET /metrics HTTP/1.1|host: localhost||", page(Page::Metrics)),
             ("GET /metrics?x=/y HTTP/1.1|Host: [::1]:9||", page(Page::Metrics)),
             ("GET /healthz HTTP/1.0||", page(Page::Health)),
@@ -200,7 +222,7 @@ mod tests {
             ("CONNECT 127.0.0.1:1 HTTP/1.1|Host: [::1]||", Err(Status::NotAllowed)),
             ("GET http://127.0.0.1/healthz HTTP/1.1|Host: [::1]||", page(Page::Health)),
             ("GET HTTP://localhost:9/readyz?x HTTP/1.1|Host: a.example||", page(Page::Ready)),
-            ("GET http://[::1] HTTP/1.1|Host: [::1]||", page(Page::Index)),
+            ("GET http://[::1] HTTP/1.1|Host: [::1]||", page(Page::Status)),
             ("GET http://evil.example/ HTTP/1.1|Host: [::1]||", Err(Status::Misdirected)),
             ("GET http://[::1]/key HTTP/1.1|Host: [::1]||", Err(Status::NotFound)),
             ("GET https://[::1]/ HTTP/1.1|Host: [::1]||", Err(Status::NotFound)),

@@ -1,14 +1,17 @@
-//! The HTTP server of `--http`: figures and health, for programs and browsers. Nothing of an item.
+//! The HTTP server of `--http`: figures and health, for programs and browsers. Nothing of an item but,
+//! where they are counted and everybody may ask for them, the beginnings of keys.
 //!
 //! One thread of its own, so that no web client costs an event loop anything but the reading of its
 //! counters. Everything is bounded: clients, bytes of a request, time. A client that dawdles is ended
 //! when its time is over, and at once when another needs its place. Each connection gets one answer.
 //!
 //! - `exchange`: bytes to a page that is asked for, and an answer to bytes; no I/O
+//! - `page`: the status page for people, from `assets/status`
 //! - `health`: whether the daemon lives, and whether it serves
 
 mod exchange;
 mod health;
+mod page;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -226,12 +229,17 @@ impl Http {
             Err(status) => return Reply::status(status).bytes(true),
         };
         let reply = match page {
-            Page::Index => Reply::text(Status::Ok, exchange::INDEX.into()),
-            Page::Metrics => Reply {
-                status: Status::Ok,
-                content_type: stats::CONTENT_TYPE,
-                body: super::report::metrics(&self.context, health::stalled(&self.loops)),
-            },
+            Page::Status => Reply::ok("text/html; charset=utf-8", page::HTML),
+            Page::Script => Reply::ok("text/javascript; charset=utf-8", page::SCRIPT),
+            Page::Style => Reply::ok("text/css; charset=utf-8", page::STYLE),
+            Page::Figures => {
+                let trouble = health::serves(&self.context, &self.loops).err();
+                Reply::ok("application/json", super::report::status(&self.context, trouble))
+            }
+            Page::Metrics => {
+                let stalled = health::stalled(&self.loops);
+                Reply::ok(stats::CONTENT_TYPE, super::report::metrics(&self.context, stalled))
+            }
             Page::Health => verdict(health::lives(&self.context, &self.loops)),
             Page::Ready => verdict(health::serves(&self.context, &self.loops)),
         };
