@@ -73,7 +73,7 @@ impl Context {
         Self {
             started: clock.now(),
             verbosity: AtomicU8::new(options.verbosity),
-            live: Live::new(&options),
+            live: Live::new(&options, clock.now()),
             prefixes: Prefixes::new(
                 options.prefix_delimiter,
                 options.prefixes_counted,

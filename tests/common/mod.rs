@@ -13,5 +13,6 @@ pub mod packages;
 pub mod runner;
 pub mod script;
 pub mod target;
+pub mod tls;
 pub mod tools;
 pub mod wire;
