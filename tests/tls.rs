@@ -14,7 +14,7 @@ use common::ground::{PATIENCE, needs, until};
 use common::in_process::InProcess;
 use common::target::Target;
 use common::tls::{Authority, Pair, Tunnel, der};
-use common::tools::{feed, folder, texts};
+use common::tools::{command, feed, folder, texts};
 use common::wire::Client;
 use litecached::server::Listen;
 use nix::sys::signal::Signal;
@@ -342,6 +342,40 @@ fn large_values_and_a_crash() {
     assert_eq!((client.line(), client.line()), ("v".into(), "END".into()));
     assert_eq!(client.line(), format!("VALUE large 0 {BYTES}"));
     assert!(client.exactly(BYTES) == value, "the value came as it was sent");
+}
+
+#[test]
+fn our_own_tools_speak_it() {
+    const UNAVAILABLE: i32 = 69;
+    let authority = Authority::new();
+    let rules = format!(",ssl_verify_mode=2,ssl_ca_cert={}", authority.certificate().display());
+    let bench = Bench::with(authority, &rules, "");
+    let port = bench.daemon.port();
+    let shown = bench.authority.signs("tool");
+    let text = |path: &std::path::Path| path.display().to_string();
+    let trust = ["--tls".to_owned(), "--tls-ca".to_owned(), text(&bench.authority.certificate())];
+    let show =
+        ["--tls-cert".to_owned(), text(&shown.chain), "--tls-key".to_owned(), text(&shown.key)];
+    let place = folder();
+    let run = |host: &str, words: &str, more: &[&[String]]| {
+        let mut command = command(place.path(), &["client", "-a", &format!("{host}:{port}")]);
+        command.args(more.concat()).args(words.split(' '));
+        let output = command.output().expect("the binary runs");
+        let (out, err) = texts(&output);
+        (output.status.code(), out, err)
+    };
+    let (code, out, err) = run("localhost", "set k v", &[]);
+    assert_ne!(code, Some(0), "without --tls: {out}{err}");
+    let (code, out, err) = run("127.0.0.1", "set k v", &[&trust, &show]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    let system = [trust[0].clone()];
+    let (code, out, err) = run("localhost", "get k", &[&system, &show]);
+    assert_eq!(code, Some(UNAVAILABLE), "nobody the system trusts has signed: {out}{err}");
+    assert!(err.contains("TLS: invalid peer certificate"), "{err}");
+    let (code, out, err) = run("localhost", "get k", &[&trust]);
+    assert_ne!(code, Some(0), "no certificate is shown: {out}{err}");
+    let (code, out, err) = run("localhost", "get k", &[&trust, &show]);
+    assert!(code == Some(0) && out.contains('v'), "{out}{err}");
 }
 
 /// Through a tool of its own, so that both ends are not of one make.

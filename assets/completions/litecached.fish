@@ -252,7 +252,11 @@ complete -c litecached -n "__fish_litecached_using_subcommand client" -s a -l ad
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l user -d 'Log in as this user where a server asks for it' -r
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand client" -l tls-ca -d 'Whose word on the server is taken, PEM [default: the system\'s]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand client" -l tls-cert -d 'Certificate to show to the server, PEM' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand client" -l tls-key -d 'Its key, PEM [default: in the same file]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l json -d 'Answer in JSON, an object per line'
+complete -c litecached -n "__fish_litecached_using_subcommand client" -l tls -d 'Speak TLS with the server'
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l pretty -d 'Show values that are JSON indented'
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l time -d 'Say on stderr how long each command took'
 complete -c litecached -n "__fish_litecached_using_subcommand client" -s h -l help -d 'Print help'
@@ -261,10 +265,14 @@ complete -c litecached -n "__fish_litecached_using_subcommand check" -s a -l add
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l user -d 'Log in as this user where a server asks for it' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand check" -l tls-ca -d 'Whose word on the server is taken, PEM [default: the system\'s]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand check" -l tls-cert -d 'Certificate to show to the server, PEM' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand check" -l tls-key -d 'Its key, PEM [default: in the same file]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s c -l clients -d 'Clients at once, 2 to 512' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s n -l rounds -d 'Requests of each client in a case' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l max-value -d 'Largest value to try [default: the server\'s item_size_max]' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l json -d 'Answer in JSON, an object per line'
+complete -c litecached -n "__fish_litecached_using_subcommand check" -l tls -d 'Speak TLS with the server'
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -s a -l address -d 'The server [env: LITECACHED_ADDRESS] [default: 127.0.0.1:60000]' -r
@@ -275,6 +283,9 @@ redis\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l user -d 'Log in as this user where a server asks for it' -r
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l tls-ca -d 'Whose word on the server is taken, PEM [default: the system\'s]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l tls-cert -d 'Certificate to show to the server, PEM' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l tls-key -d 'Its key, PEM [default: in the same file]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -s c -l connections -d 'Connections of all threads together' -r
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -s t -l threads -d 'Threads' -r
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -s P -l pipeline -d 'Requests that a connection sends at once' -r
@@ -300,6 +311,7 @@ redis\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l pid -d 'The server\'s process [default: found where it is local]' -r
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l vs-pid -d 'That of the other' -r
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l plot -d 'Draw the percentiles of latency, as SVG' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l tls -d 'Speak TLS with the server'
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l fill -d 'Store every key first'
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l set-on-miss -d 'Store a key that a get has missed'
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l json -d 'Answer in JSON, an object per line'
@@ -391,8 +403,12 @@ newer\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l user -d 'Log in as this user where a server asks for it' -r
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand import" -l tls-ca -d 'Whose word on the server is taken, PEM [default: the system\'s]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand import" -l tls-cert -d 'Certificate to show to the server, PEM' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand import" -l tls-key -d 'Its key, PEM [default: in the same file]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand import" -s I -l max-item-size -d 'Largest item' -r
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l max-disk -d 'Bytes of items in the database, 0 no limit' -r
+complete -c litecached -n "__fish_litecached_using_subcommand import" -l tls -d 'Speak TLS with the server'
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l dry-run -d 'Only say what would happen'
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l strict -d 'Stop at the first item that is refused'
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l json -d 'Report as JSON'
@@ -407,8 +423,12 @@ complete -c litecached -n "__fish_litecached_using_subcommand export" -l glob -d
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l user -d 'Log in as this user where a server asks for it' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l tls-ca -d 'Whose word on the server is taken, PEM [default: the system\'s]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l tls-cert -d 'Certificate to show to the server, PEM' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l tls-key -d 'Its key, PEM [default: in the same file]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l tls -d 'Speak TLS with the server'
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l json -d 'Report as JSON'
 complete -c litecached -n "__fish_litecached_using_subcommand export" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand export" -s V -l version -d 'Print version'
