@@ -99,6 +99,22 @@ pub const HTTP_CLIENTS_MAX: usize = 32;
 /// The head of a web client's request. A browser's is below 2 KiB, but for its cookies.
 pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
 
+/// Bytes that TLS has sealed for one client and its socket has not taken: four records, so that a large value
+/// goes out in large writes. It stands beside what waits unsealed.
+pub const TLS_UNSENT_BYTES_MAX: usize = 64 << 10;
+
+/// Reads of a client's socket in one turn that bring nothing to read: a handshake needs three or four.
+pub const TLS_READS_PER_TURN_MAX: usize = 16;
+
+/// A handshake that takes longer is given up: a client that is there needs a round trip or two.
+pub const TLS_HANDSHAKE_SECONDS_MAX: i64 = 30;
+
+/// A file of certificates: the largest bundles of authorities have a quarter of it.
+pub const TLS_FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Sessions that clients may take up again (`-o ssl_session_cache`): a few kilobytes each.
+pub const TLS_SESSIONS_MAX: usize = 4 << 10;
+
 /// Default of `-R`: requests of one connection that are answered before its neighbours have their
 /// turn.
 pub const REQUESTS_PER_TURN_DEFAULT: usize = 64;

@@ -99,6 +99,7 @@ tallies! {
     store_too_large, store_no_memory,
     refused_client, refused_memory, failed_full, failed_wal_full, failed_busy, failed_unavailable,
     auth_cmds, auth_errors,
+    ssl_new_sessions, ssl_handshake_errors, ssl_proto_errors,
     bytes_read, bytes_written,
     conn_yields, idle_kicks, request_kicks, memory_hits,
     log_worker_dropped, log_worker_written, log_watcher_skipped, log_watcher_sent,

@@ -16,7 +16,7 @@ use crate::store::Snapshot;
 
 pub use classes::{items, slabs};
 pub use exposition::{CONTENT_TYPE, exposition};
-pub use settings::{Parts, Settings, settings};
+pub use settings::{Parts, Settings, TlsSettings, settings};
 pub use status::{PREFIXES_SHOWN, PrefixList, Status, status};
 
 /// Everything that is counted or measured, as it was at one time.
@@ -112,6 +112,17 @@ pub struct Shown {
     pub idle_kicks: bool,
     /// The figures of these parts.
     pub parts: Parts,
+    /// The figures of TLS.
+    pub tls: Option<ShownTls>,
+}
+
+/// Of what TLS shows, what is not counted.
+#[derive(Debug, Clone, Copy)]
+pub struct ShownTls {
+    /// `ssl_new_sessions`: there are others.
+    pub resumes: bool,
+    /// `time_since_server_cert_refresh`.
+    pub seconds_since_refresh: i64,
 }
 
 /// Plain `stats`.
@@ -178,6 +189,14 @@ pub fn general(figures: &Figures, shown: Shown) -> Lines {
     lines.line("log_watcher_skipped", totals.log_watcher_skipped);
     lines.line("log_watcher_sent", totals.log_watcher_sent);
     lines.line("log_watchers", process.watchers);
+    if let Some(tls) = shown.tls {
+        if tls.resumes {
+            lines.line("ssl_new_sessions", totals.ssl_new_sessions);
+        }
+        lines.line("ssl_handshake_errors", totals.ssl_handshake_errors);
+        lines.line("ssl_proto_errors", totals.ssl_proto_errors);
+        lines.line("time_since_server_cert_refresh", tls.seconds_since_refresh);
+    }
     lines.zeros(&["unexpected_napi_ids", "round_robin_fallback"]);
     lines.line("bytes", store.bytes);
     lines.line("curr_items", store.items);

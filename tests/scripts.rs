@@ -7,6 +7,7 @@
 mod common;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -15,6 +16,8 @@ use common::in_process::InProcess;
 use common::runner::{self, Mode};
 use common::script::{self, Script};
 use common::target::{Memcached, Target};
+use common::tls::{Authority, Tunnel};
+use litecached::server::Listen;
 
 /// In `~ not in`: a memcached elsewhere, in any mode; with a mode's name behind it, in that one; with
 /// a version behind it, those that begin so.
@@ -61,6 +64,85 @@ fn memory_tier_emptied_after_each_command() {
 #[test]
 fn restarted_after_each_command() {
     run_all(Mode::Restarted);
+}
+
+/// Some of them, as the bytes of one are those of all. What they ask is cut and gathered as without TLS, so
+/// that it comes in records of any size.
+#[test]
+fn over_tls() {
+    if std::env::var_os("LITECACHED_TEST_ADDR").is_some() {
+        return;
+    }
+    const FILES: [&str; 8] = [
+        "binary-half-close",
+        "binary-pipeline",
+        "cas-two-connections",
+        "data-cut-off",
+        "data-half-close",
+        "large-other",
+        "meta-pipelined",
+        "values-many-sizes",
+    ];
+    let seed = runner::seed();
+    let mut wrong = Vec::new();
+    let authority = Authority::new();
+    for mode in [Mode::Whole, Mode::Bytes, Mode::Split, Mode::Pipelined, Mode::Restarted] {
+        let some = scripts().into_iter().filter(|script| {
+            FILES.iter().any(|name| script.name.trim_end_matches(".txt") == *name)
+                && !script.excluded.iter().any(|name| name == mode.name())
+        });
+        for script in some {
+            let mut daemon = Secured::start(&authority, &script.flags);
+            wrong.extend(runner::run(&script, mode, seed, &mut daemon).err());
+        }
+    }
+    assert!(wrong.is_empty(), "{} scripts went wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The daemon with TLS, and a tunnel to it.
+#[derive(Debug)]
+struct Secured {
+    daemon: InProcess,
+    tunnel: Tunnel,
+}
+
+impl Secured {
+    fn start(authority: &Authority, flags: &[String]) -> Self {
+        let daemon = InProcess::start_with(flags, |server, _| {
+            server.listen = vec![Listen::Tls(SocketAddr::from(([127, 0, 0, 1], 0)))];
+            server.certificates = Some(authority.certificates("server"));
+        });
+        let tunnel = Tunnel::to(daemon.address().port(), authority.client(None));
+        Self { daemon, tunnel }
+    }
+}
+
+impl Target for Secured {
+    fn address(&self) -> SocketAddr {
+        self.tunnel.address()
+    }
+
+    fn now(&mut self) -> i64 {
+        self.daemon.now()
+    }
+
+    fn advance(&mut self, seconds: i64) -> bool {
+        self.daemon.advance(seconds)
+    }
+
+    fn restart(&mut self) -> bool {
+        let restarted = self.daemon.restart();
+        self.tunnel.leads_to(self.daemon.address().port());
+        restarted
+    }
+
+    fn forget_memory(&mut self) {
+        self.daemon.forget_memory();
+    }
+
+    fn memcached_version(&self) -> Option<&str> {
+        None
+    }
 }
 
 fn run_all(mode: Mode) {

@@ -74,6 +74,9 @@ fn a_wrong_command_line_is_refused_before_anything_is_made() {
         ("-D ::", "-D"),
         ("-S", "-S"),
         ("-Z", "-Z"),
+        ("-Z -o ssl_ciphers=HIGH", "ssl_ciphers"),
+        ("-Z -o ssl_chain_cert=/c,ssl_min_version=1", "ssl_min_version"),
+        ("-l notls:127.0.0.1", "notls"),
         ("-d", "-d"),
         ("--durability never", "never"),
         ("--max-disk plenty", "--max-disk"),
@@ -107,10 +110,12 @@ fn help_and_version_are_no_failures() {
 fn help_tells_what_there_is_and_nothing_else() {
     let folder = folder();
     let help = Launch::new(folder.path()).with("-h").refused().answer;
-    for word in ["unix-socket", "enable-sasl", "auth-file", "disable-cas", "max-item-size"] {
+    for word in
+        ["unix-socket", "enable-ssl", "enable-sasl", "auth-file", "disable-cas", "max-item-size"]
+    {
         assert!(help.contains(word), "{word} in {help}");
     }
-    for word in ["enable-ssl", "ext_path", "proxy_config", "no_drop_privileges"] {
+    for word in ["ext_path", "proxy_config", "no_drop_privileges"] {
         assert!(!help.contains(word), "{word} in {help}");
     }
 }

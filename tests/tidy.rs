@@ -30,7 +30,10 @@ const IMPORTS: &[(&str, &[Arrow])] = &[
     (
         "config",
         &[
-            only("server", &["Options", "Listen", "Parts", "Protocol"]),
+            only(
+                "server",
+                &["Options", "Listen", "Parts", "Protocol", "TlsFiles", "TlsVersion", "Verify"],
+            ),
             only("store", &["Options", "Durability"]),
             // As with the server and the store, what is to be told lies with who is told.
             only("logging", &["Levels", "AREAS"]),

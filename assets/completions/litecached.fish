@@ -73,7 +73,7 @@ complete -c litecached -n "__fish_litecached_needs_command" -s L -l enable-large
 complete -c litecached -n "__fish_litecached_needs_command" -s r -l enable-coredumps -d ''
 complete -c litecached -n "__fish_litecached_needs_command" -s d -l daemon -d ''
 complete -c litecached -n "__fish_litecached_needs_command" -s S -l enable-sasl -d 'Only the binary protocol, with a login by SASL'
-complete -c litecached -n "__fish_litecached_needs_command" -s Z -l enable-ssl -d ''
+complete -c litecached -n "__fish_litecached_needs_command" -s Z -l enable-ssl -d 'TLS for TCP; needs -o ssl_chain_cert=file'
 complete -c litecached -n "__fish_litecached_needs_command" -s i -l license -d 'Print the licence'
 complete -c litecached -n "__fish_litecached_needs_command" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_needs_command" -s V -l version -d 'Print version'
@@ -139,7 +139,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -s L -l ena
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s r -l enable-coredumps -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s d -l daemon -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s S -l enable-sasl -d 'Only the binary protocol, with a login by SASL'
-complete -c litecached -n "__fish_litecached_using_subcommand serve" -s Z -l enable-ssl -d ''
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -s Z -l enable-ssl -d 'TLS for TCP; needs -o ssl_chain_cert=file'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s i -l license -d 'Print the licence'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s V -l version -d 'Print version'
@@ -196,7 +196,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s r -l enable-coredumps -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s d -l daemon -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s S -l enable-sasl -d 'Only the binary protocol, with a login by SASL'
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s Z -l enable-ssl -d ''
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s Z -l enable-ssl -d 'TLS for TCP; needs -o ssl_chain_cert=file'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s p -l port -d 'TCP port; 0 is no TCP, -1 any free port [default: 60000]' -r -f
@@ -250,14 +250,18 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s r -l enable-coredumps -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s d -l daemon -d ''
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s S -l enable-sasl -d 'Only the binary protocol, with a login by SASL'
-complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s Z -l enable-ssl -d ''
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s Z -l enable-ssl -d 'TLS for TCP; needs -o ssl_chain_cert=file'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand client" -s a -l address -d 'The server [env: LITECACHED_ADDRESS] [default: 127.0.0.1:60000]' -r
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l user -d 'Log in as this user where a server asks for it' -r
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand client" -l tls-ca -d 'Whose word on the server is taken, PEM [default: the system\'s]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand client" -l tls-cert -d 'Certificate to show to the server, PEM' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand client" -l tls-key -d 'Its key, PEM [default: in the same file]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l json -d 'Answer in JSON, an object per line'
+complete -c litecached -n "__fish_litecached_using_subcommand client" -l tls -d 'Speak TLS with the server'
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l pretty -d 'Show values that are JSON indented'
 complete -c litecached -n "__fish_litecached_using_subcommand client" -l time -d 'Say on stderr how long each command took'
 complete -c litecached -n "__fish_litecached_using_subcommand client" -s h -l help -d 'Print help'
@@ -274,10 +278,14 @@ complete -c litecached -n "__fish_litecached_using_subcommand check" -s a -l add
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l user -d 'Log in as this user where a server asks for it' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand check" -l tls-ca -d 'Whose word on the server is taken, PEM [default: the system\'s]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand check" -l tls-cert -d 'Certificate to show to the server, PEM' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand check" -l tls-key -d 'Its key, PEM [default: in the same file]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s c -l clients -d 'Clients at once, 2 to 512' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s n -l rounds -d 'Requests of each client in a case' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l max-value -d 'Largest value to try [default: the server\'s item_size_max]' -r
 complete -c litecached -n "__fish_litecached_using_subcommand check" -l json -d 'Answer in JSON, an object per line'
+complete -c litecached -n "__fish_litecached_using_subcommand check" -l tls -d 'Speak TLS with the server'
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -s a -l address -d 'The server [env: LITECACHED_ADDRESS] [default: 127.0.0.1:60000]' -r
@@ -288,6 +296,9 @@ redis\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l user -d 'Log in as this user where a server asks for it' -r
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l tls-ca -d 'Whose word on the server is taken, PEM [default: the system\'s]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l tls-cert -d 'Certificate to show to the server, PEM' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l tls-key -d 'Its key, PEM [default: in the same file]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -s c -l connections -d 'Connections of all threads together' -r
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -s t -l threads -d 'Threads' -r
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -s P -l pipeline -d 'Requests that a connection sends at once' -r
@@ -313,6 +324,7 @@ redis\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l pid -d 'The server\'s process [default: found where it is local]' -r
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l vs-pid -d 'That of the other' -r
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l plot -d 'Draw the percentiles of latency, as SVG' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand bench" -l tls -d 'Speak TLS with the server'
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l fill -d 'Store every key first'
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l set-on-miss -d 'Store a key that a get has missed'
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -l json -d 'Answer in JSON, an object per line'
@@ -404,8 +416,12 @@ newer\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l user -d 'Log in as this user where a server asks for it' -r
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand import" -l tls-ca -d 'Whose word on the server is taken, PEM [default: the system\'s]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand import" -l tls-cert -d 'Certificate to show to the server, PEM' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand import" -l tls-key -d 'Its key, PEM [default: in the same file]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand import" -s I -l max-item-size -d 'Largest item' -r
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l max-disk -d 'Bytes of items in the database, 0 no limit' -r
+complete -c litecached -n "__fish_litecached_using_subcommand import" -l tls -d 'Speak TLS with the server'
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l dry-run -d 'Only say what would happen'
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l strict -d 'Stop at the first item that is refused'
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l json -d 'Report as JSON'
@@ -420,8 +436,12 @@ complete -c litecached -n "__fish_litecached_using_subcommand export" -l glob -d
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l user -d 'Log in as this user where a server asks for it' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l tls-ca -d 'Whose word on the server is taken, PEM [default: the system\'s]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l tls-cert -d 'Certificate to show to the server, PEM' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l tls-key -d 'Its key, PEM [default: in the same file]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l tls -d 'Speak TLS with the server'
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l json -d 'Report as JSON'
 complete -c litecached -n "__fish_litecached_using_subcommand export" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand export" -s V -l version -d 'Print version'

@@ -9,7 +9,7 @@ use std::path::Path;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
-use crate::cli::serve::{raise_open_files, user_named};
+use crate::cli::serve::{certificates, raise_open_files, user_named};
 use crate::cli::{Exit, Failure, NAME, accounts, file, print};
 use crate::config::{self, Facts, Layers, Settings, Shown};
 use crate::logging::OneLine;
@@ -68,6 +68,7 @@ fn rehearse(settings: &Settings) -> Result<(), Failure> {
     if let Some(warning) = accounts::read(settings)?.and_then(|loaded| loaded.warning) {
         eprintln!("{NAME}: {}", OneLine(warning));
     }
+    certificates(&settings.server)?;
     if let Some(user) = &settings.user {
         user_named(user)?;
     }

@@ -4,15 +4,15 @@
 //! anew, until the restart.
 
 use std::io;
-use std::sync::Weak;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
 
 use crate::auth::Loaded;
-use crate::cli::serve::raise_open_files;
+use crate::cli::serve::{certificates, raise_open_files};
 use crate::cli::{Failure, accounts};
 use crate::config::{Facts, Id, Layers, Settings, Shown};
 use crate::logging::{self, OneLine};
-use crate::server::{ReloadHandle, notify};
+use crate::server::{Certificates, ReloadHandle, notify};
 use crate::store::Store;
 
 /// What a reload needs to know of the running daemon.
@@ -30,6 +30,7 @@ struct Judged {
     settings: Settings,
     wanted: Vec<Shown>,
     accounts: Option<Loaded>,
+    certificates: Option<Certificates>,
 }
 
 impl Reload {
@@ -66,15 +67,17 @@ impl Reload {
         raise_open_files(settings.server.connections_max)?;
         let wanted = Shown::all(&raw, &settings);
         let accounts = accounts::read(&settings)?;
-        Ok(Judged { settings, wanted, accounts })
+        let certificates = certificates(&settings.server)?;
+        Ok(Judged { settings, wanted, accounts, certificates })
     }
 
-    fn apply(&mut self, Judged { settings, wanted, accounts }: Judged) {
+    fn apply(&mut self, Judged { settings, wanted, accounts, certificates }: Judged) {
         let Some(store) = self.store.upgrade() else { return };
         // First of all, for the lines that tell of the others.
         self.change_levels(&settings, &wanted);
         settings.warnings.iter().for_each(|line| log::warn!("{line}"));
         let mut changes = self.change_accounts(&wanted, accounts);
+        changes += self.change_certificates(certificates);
         for (running, wanted) in self.running.iter_mut().zip(wanted) {
             let (old, new) = (running.text(), wanted.text());
             if old == new {
@@ -111,6 +114,20 @@ impl Reload {
         log::info!("reloaded the users of {}: {}", Id::AuthFile.row(), accounts.len());
         self.server.set_accounts(accounts);
         1
+    }
+
+    /// Also those of other files. Whether there is TLS takes a restart.
+    fn change_certificates(&self, certificates: Option<Certificates>) -> usize {
+        let (Some(running), Some(certificates)) = (self.server.certificates(), certificates) else {
+            return 0;
+        };
+        let has_changed = *running != certificates;
+        let chain = certificates.files().chain.display().to_string();
+        self.server.set_certificates(Arc::new(certificates));
+        if has_changed {
+            log::info!("reloaded the certificates of TLS, {}", OneLine(chain));
+        }
+        usize::from(has_changed)
     }
 
     fn change_levels(&self, settings: &Settings, wanted: &[Shown]) {

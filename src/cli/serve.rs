@@ -1,5 +1,6 @@
 //! `litecached serve`: from settings to a daemon, and to its end.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::cli::signals::Watch;
 use crate::cli::{Exit, Failure};
 use crate::clock::Clock;
 use crate::config::{Layers, Settings, Shown};
-use crate::server::{self, Listeners, Server, StartError, notify};
+use crate::server::{self, Certificates, Listeners, Server, StartError, TlsError, notify};
 use crate::store::{self, OpenError, Store};
 
 /// Serves until a signal or a client's `shutdown` ends it. `running` is what `layers` say now.
@@ -33,6 +34,7 @@ pub(crate) fn serve(
     // As the user who will read it again.
     let options = server::Options {
         accounts: accounts::read(settings)?.map(accounts::tell),
+        certificates: certificates(&settings.server)?.map(Arc::new),
         ..settings.server.clone()
     };
     if listeners.are_inherited() {
@@ -84,6 +86,25 @@ pub(crate) fn serve(
     store.close();
     drop(pid_file);
     Ok(())
+}
+
+/// What TLS shows and asks for, if there is to be TLS.
+pub(super) fn certificates(options: &server::Options) -> Result<Option<Certificates>, Failure> {
+    Ok(options.tls.as_ref().map(Certificates::read).transpose()?)
+}
+
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Self {
+        let exit = match &error {
+            TlsError::Unreadable { error, .. } => match error.kind() {
+                ErrorKind::NotFound => Exit::NoInput,
+                ErrorKind::PermissionDenied => Exit::Permission,
+                _ => Exit::Io,
+            },
+            TlsError::Unfit { .. } | TlsError::Mismatch { .. } => Exit::Configuration,
+        };
+        Self::new(exit, error.to_string())
+    }
 }
 
 /// Where a tool on this machine reaches it.

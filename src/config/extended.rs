@@ -4,12 +4,14 @@
 //! name and by what they take, so that a start line keeps working and a slip in it is found. An unknown
 //! name is refused, as in memcached.
 
-use crate::server::{Options, Parts};
+use std::path::PathBuf;
+
+use crate::server::{Options, Parts, TlsFiles, TlsVersion, Verify};
 
 use super::units;
 
 /// What `-o` asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Extended {
     /// `maxconns_fast` or `no_maxconns_fast`; the last one holds.
     pub(crate) refuse_fast: Option<bool>,
@@ -17,12 +19,24 @@ pub(crate) struct Extended {
     pub(crate) idle_timeout_seconds: Option<u32>,
     /// Which of memcached's parts its statistics show.
     pub(crate) parts: Parts,
+    pub(crate) tls: Tls,
+}
+
+/// What the `ssl_` names ask for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Tls {
+    pub(crate) chain: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+    pub(crate) authorities: Option<PathBuf>,
+    pub(crate) verify: Option<Verify>,
+    pub(crate) version_least: Option<TlsVersion>,
+    pub(crate) resumes: bool,
 }
 
 impl Default for Extended {
     fn default() -> Self {
         let parts = Options::default().parts;
-        Self { refuse_fast: None, idle_timeout_seconds: None, parts }
+        Self { refuse_fast: None, idle_timeout_seconds: None, parts, tls: Tls::default() }
     }
 }
 
@@ -61,7 +75,7 @@ use Takes::{Fraction, MaybeNumber, Nothing, Number, Text, Word};
 const MAX: u64 = u32::MAX as u64;
 
 /// Names that change nothing here, and the ranges that memcached allows.
-const INERT: [(&str, Takes); 32] = [
+const INERT: [(&str, Takes); 35] = [
     ("drop_privileges", Nothing),
     ("hash_algorithm", Word(&["jenkins", "murmur3", "xxh3"])),
     ("hashpower", Number(12, 32)),
@@ -87,6 +101,10 @@ const INERT: [(&str, Takes); 32] = [
     ("slab_chunk_max", Number(1, 1 << 10)),
     ("slab_sizes", Text),
     ("sock_cookie_id", Number(0, MAX)),
+    // Private keys are read from PEM alone.
+    ("ssl_keyformat", Word(&["1", "PEM"])),
+    ("ssl_kernel_tls", Nothing),
+    ("ssl_wbuf_size", Number(1, MAX)),
     ("tail_repair_time", Number(10, MAX)),
     ("temporary_ttl", Number(0, MAX)),
     ("track_sizes", Nothing),
@@ -99,9 +117,9 @@ const INERT: [(&str, Takes); 32] = [
 /// Whole families, by how their names begin.
 const REFUSED: [(&str, &str); 3] = [
     (
-        "ssl_",
-        "belongs to TLS, which is not offered, so everything would be sent in the clear; \
-         leave it out, and put a TLS proxy in front",
+        "ssl_ciphers",
+        "names ciphers as OpenSSL does, and TLS has only safe ones here, without a choice; \
+         leave it out, and see ssl_min_version",
     ),
     (
         "ext_",
@@ -140,6 +158,7 @@ pub(crate) fn read<'t>(
             "no_lru_maintainer" => parts.lru_maintainer = false,
             "slab_reassign" => parts.slab_reassign = true,
             "no_slab_reassign" => parts.slab_reassign = false,
+            _ if name.starts_with("ssl_") && extended.tls.read(name, value, word)? => {}
             // memcached before 1.5.
             "no_modern" => {
                 extended.refuse_fast = Some(false);
@@ -149,6 +168,82 @@ pub(crate) fn read<'t>(
         }
     }
     Ok(())
+}
+
+impl Tls {
+    /// Takes a name that acts; `false` if it does not.
+    fn read<'t>(
+        &mut self,
+        name: &'t str,
+        value: Option<&str>,
+        word: &'t str,
+    ) -> Result<bool, Fault<'t>> {
+        let wrong = |takes: &str| Fault::Value(word, format!("{name}={takes}"));
+        let path = || {
+            let path = value.filter(|value| !value.is_empty()).map(PathBuf::from);
+            path.ok_or_else(|| wrong("FILE with the path of a file in PEM"))
+        };
+        match name {
+            "ssl_chain_cert" => self.chain = Some(path()?),
+            "ssl_key" => self.key = Some(path()?),
+            "ssl_ca_cert" => self.authorities = Some(path()?),
+            "ssl_session_cache" => self.resumes = true,
+            "ssl_verify_mode" => {
+                self.verify = Some(match value {
+                    Some("0") => Verify::Nothing,
+                    Some("1") => Verify::Request,
+                    Some("2") => Verify::Require,
+                    Some("3") => Verify::Once,
+                    _ => {
+                        return Err(wrong("N with 0 (none), 1 (request), 2 (require) or 3 (once)"));
+                    }
+                });
+            }
+            "ssl_min_version" => {
+                self.version_least = Some(match value {
+                    Some("2" | "tlsv1.2") => TlsVersion::V1_2,
+                    Some("3" | "tlsv1.3") => TlsVersion::V1_3,
+                    Some("0" | "tlsv1.0" | "1" | "tlsv1.1") => {
+                        let why = "allows TLS 1.0 or 1.1, which are broken and not offered; \
+                                   give 2 (tlsv1.2) or 3 (tlsv1.3)";
+                        return Err(Fault::Refused(name, why));
+                    }
+                    _ => return Err(wrong("N with 2 (tlsv1.2) or 3 (tlsv1.3)")),
+                });
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The name of something that needs TLS, if there is any.
+    pub(crate) fn said(&self) -> Option<&'static str> {
+        let Self { chain, key, authorities, verify, version_least, resumes } = self;
+        [
+            ("ssl_chain_cert", chain.is_some()),
+            ("ssl_key", key.is_some()),
+            ("ssl_ca_cert", authorities.is_some()),
+            ("ssl_verify_mode", verify.is_some()),
+            ("ssl_min_version", version_least.is_some()),
+            ("ssl_session_cache", *resumes),
+        ]
+        .into_iter()
+        .find_map(|(name, is_said)| is_said.then_some(name))
+    }
+
+    /// All that TLS needs to know; without a certificate none of it.
+    pub(crate) fn files(self) -> Option<TlsFiles> {
+        let chain = self.chain?;
+        Some(TlsFiles {
+            // As memcached's help has it, it may stand with the certificate.
+            key: self.key.unwrap_or_else(|| chain.clone()),
+            chain,
+            authorities: self.authorities,
+            verify: self.verify.unwrap_or(Verify::Nothing),
+            version_least: self.version_least.unwrap_or(TlsVersion::V1_2),
+            resumes: self.resumes,
+        })
+    }
 }
 
 /// A name that changes nothing, with what it takes.
@@ -233,6 +328,30 @@ mod tests {
     }
 
     #[test]
+    fn what_tls_is_told() {
+        let text = "ssl_chain_cert=/c,ssl_verify_mode=2,ssl_ca_cert=/a,ssl_min_version=3";
+        let (extended, inert) = read_one(text).expect("known names");
+        assert_eq!((extended.tls.said(), inert.len()), (Some("ssl_chain_cert"), 0));
+        let files = extended.tls.files().expect("a certificate");
+        assert_eq!(files.key, files.chain);
+        assert_eq!((files.verify, files.version_least), (Verify::Require, TlsVersion::V1_3));
+        let (extended, inert) =
+            read_one("ssl_keyformat=1,ssl_wbuf_size=32,ssl_kernel_tls,ssl_session_cache")
+                .expect("known names");
+        assert_eq!((extended.tls.said(), inert.len()), (Some("ssl_session_cache"), 3));
+        for text in [
+            "ssl_chain_cert",
+            "ssl_key=",
+            "ssl_verify_mode=4",
+            "ssl_min_version=x",
+            "ssl_keyformat=2",
+            "ssl_wbuf_size=0",
+        ] {
+            assert!(matches!(read_one(text), Err(Fault::Value(word, _)) if word == text), "{text}");
+        }
+    }
+
+    #[test]
     fn what_changes_nothing_is_named() {
         let (_, inert) = read_one("modern,hashpower=20,idle_timeout=1").expect("known names");
         assert_eq!(inert, ["modern", "hashpower"]);
@@ -276,7 +395,10 @@ mod tests {
         for text in ["", "fooble", "Modern", "modern,", "-1"] {
             assert!(matches!(read_one(text), Err(Fault::Unknown(_))), "{text:?}");
         }
-        for text in ["ssl_key=x", "ext_path=/mnt/d1/extstore:1G", "proxy_config=x"] {
+        for text in ["ssl_ciphers=HIGH", "ssl_min_version=0", "ssl_min_version=tlsv1.1"] {
+            assert!(matches!(read_one(text), Err(Fault::Refused(_, _))), "{text:?}");
+        }
+        for text in ["ext_path=/mnt/d1/extstore:1G", "proxy_config=x"] {
             assert!(matches!(read_one(text), Err(Fault::Refused(_, _))), "{text:?}");
         }
     }

@@ -11,6 +11,9 @@ use super::units;
 /// What an address must look like, for messages.
 pub(crate) const FORM: &str = "host, host:port, [v6]:port or *, with a port from 0 to 65535";
 
+/// What stands before an address that is to be without TLS.
+pub(crate) const NO_TLS: &str = "notls:";
+
 /// Asks the system for a host's addresses; no host means every interface. See `Facts`.
 pub(crate) type Resolve = fn(Option<&str>, u16) -> io::Result<Vec<SocketAddr>>;
 
@@ -47,6 +50,22 @@ pub(crate) fn addresses(text: &str, port: u16, resolve: Resolve) -> Result<Vec<S
             Host::Every => found.extend(look_up(None, port, resolve)?),
             Host::Name(name) => found.extend(look_up(Some(name), port, resolve)?),
         }
+    }
+    if found.is_empty() { Err(Fault::Form) } else { Ok(found) }
+}
+
+/// The addresses of one text of `-l`, in order, and whether each is to be without TLS (`notls:`).
+pub(crate) fn places(
+    text: &str,
+    port: u16,
+    resolve: Resolve,
+) -> Result<Vec<(SocketAddr, bool)>, Fault> {
+    let mut found = Vec::new();
+    for place in text.split([',', ';']).map(str::trim).filter(|place| !place.is_empty()) {
+        let (place, is_plain) =
+            place.strip_prefix(NO_TLS).map_or((place, false), |place| (place, true));
+        let addresses = addresses(place, port, resolve)?;
+        found.extend(addresses.into_iter().map(|address| (address, is_plain)));
     }
     if found.is_empty() { Err(Fault::Form) } else { Ok(found) }
 }
@@ -131,6 +150,18 @@ mod tests {
             let found = addresses(text, 9, resolver).expect(text);
             let found: Vec<_> = found.iter().map(ToString::to_string).collect();
             assert_eq!(found.join(" "), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn some_are_without_tls() {
+        let found = places("notls:10.0.0.1:80, [::1];notls:[::1]:80", 9, resolver).expect("three");
+        let found: Vec<_> =
+            found.iter().map(|(address, is_plain)| format!("{address} {is_plain}")).collect();
+        assert_eq!(found, ["10.0.0.1:80 true", "[::1]:9 false", "[::1]:80 true"]);
+        for text in ["notls:", "notls", "notls:notls:h", "", "10.0.0.1,notls:"] {
+            let is_wrong = places(text, 9, resolver).is_err();
+            assert!(is_wrong, "{text:?}");
         }
     }
 

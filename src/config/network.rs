@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::limits;
-use crate::server::{self, Listen, Protocol};
+use crate::server::{self, Listen, Protocol, TlsFiles, Verify};
 
 use super::extended::{self, Extended};
 use super::facts::Facts;
@@ -56,7 +56,8 @@ impl Reading<'_> {
     fn server(&mut self) -> Result<server::Options, Error> {
         let extended = self.extended()?;
         let default = server::Options::default();
-        let (listen, http) = (self.listen()?, self.http()?);
+        let tls = self.tls(extended.tls)?;
+        let (listen, http) = (self.listen(tls.is_some())?, self.http()?);
         self.check_ports(&listen, &http)?;
         Ok(server::Options {
             listen,
@@ -95,6 +96,9 @@ impl Reading<'_> {
                 .unwrap_or(default.request_timeout_seconds),
             // The file is read by whoever serves.
             accounts: None,
+            tls,
+            // As these files are.
+            certificates: None,
             sasl: self.raw.is_on(Id::Sasl),
             protocol: self.protocol()?,
             prefix_delimiter: self.prefix_delimiter()?.unwrap_or(default.prefix_delimiter),
@@ -153,15 +157,47 @@ impl Reading<'_> {
         Ok(extended)
     }
 
-    fn listen(&mut self) -> Result<Vec<Listen>, Error> {
+    /// Where certificates are, if there is to be TLS.
+    fn tls(&mut self, said: extended::Tls) -> Result<Option<TlsFiles>, Error> {
+        let name = said.said();
+        let written = self.raw.last(Id::Tls).filter(|_| self.raw.is_on(Id::Tls));
+        let Some(written) = written else {
+            let extended = name.zip(self.raw.last(Id::Extended));
+            return extended.map_or(Ok(None), |(name, extended)| {
+                let why = "is for TLS, which is off, so everything would be sent in the clear; \
+                           give --enable-ssl (-Z), too, or leave it out";
+                Err(extended_fault(extended, &extended::Fault::Refused(name, why)))
+            });
+        };
+        let files = said.files().ok_or_else(|| {
+            let subject = written.subject();
+            let needs = "needs a certificate; give -o ssl_chain_cert=FILE,ssl_key=FILE";
+            written.error(format!("{subject} {needs}"))
+        })?;
+        if files.verify != Verify::Nothing && files.authorities.is_none() {
+            let why = "-o ssl_verify_mode needs to know whose certificates are good; \
+                       give ssl_ca_cert=FILE, too";
+            return Err(self.raw.last(Id::Extended).unwrap_or(written).error(why.to_owned()));
+        }
+        if files.verify == Verify::Nothing && files.authorities.is_some() {
+            let why = "-o ssl_ca_cert has no effect: ssl_verify_mode is 0";
+            self.said.warnings.push(why.to_owned());
+        }
+        Ok(Some(files))
+    }
+
+    fn listen(&mut self, tls: bool) -> Result<Vec<Listen>, Error> {
         let port = self.port()?;
         let unix = self.unix()?;
         let addresses = match port {
-            Some(port) if unix.is_none() => self.addresses(port)?,
+            Some(port) if unix.is_none() => self.addresses(port, tls)?,
             _ => Vec::new(),
         };
         if unix.is_some() && port.is_some() {
             self.without_effect(&[Id::Port, Id::Listen], "a Unix socket turns TCP off");
+        }
+        if unix.is_some() {
+            self.without_effect(&[Id::Tls], "a Unix socket turns TCP off, and has no TLS");
         }
         if unix.is_none() {
             self.without_effect(&[Id::UnixMask], "there is no --unix-socket (-s)");
@@ -169,7 +205,7 @@ impl Reading<'_> {
                 self.said.warnings.push("nothing listens: --port (-p) is 0".to_owned());
             }
         }
-        Ok(addresses.into_iter().map(Listen::Tcp).chain(unix).collect())
+        Ok(addresses.into_iter().chain(unix).collect())
     }
 
     fn without_effect(&mut self, ids: &[Id], reason: &str) {
@@ -194,19 +230,25 @@ impl Reading<'_> {
         }
     }
 
-    fn addresses(&self, port: u16) -> Result<Vec<SocketAddr>, Error> {
-        let mut addresses: Vec<SocketAddr> = Vec::new();
+    fn addresses(&self, port: u16, tls: bool) -> Result<Vec<Listen>, Error> {
+        let mut addresses: Vec<Listen> = Vec::new();
         for written in self.raw.all(Id::Listen) {
-            let found = listen::addresses(written.utf8()?, port, self.facts.resolve)
+            let found = listen::places(written.utf8()?, port, self.facts.resolve)
                 .map_err(|fault| host_fault(written, &fault))?;
-            for address in found {
-                if !addresses.contains(&address) {
-                    addresses.push(address);
+            for (address, is_plain) in found {
+                if is_plain && !tls {
+                    let needs = "an address without notls:, as --enable-ssl (-Z) is off";
+                    return Err(written.wrong(needs));
+                }
+                let listen = if tls && !is_plain { Listen::Tls } else { Listen::Tcp }(address);
+                if !addresses.contains(&listen) {
+                    addresses.push(listen);
                 }
             }
         }
         if !self.raw.has(Id::Listen) {
-            addresses.push(SocketAddr::from(([127, 0, 0, 1], port)));
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            addresses.push(if tls { Listen::Tls(address) } else { Listen::Tcp(address) });
         }
         Ok(addresses)
     }
@@ -239,7 +281,11 @@ impl Reading<'_> {
                 && (ip == other_ip || ip.is_unspecified() || other_ip.is_unspecified())
         };
         let is_taken = |http: &SocketAddr| {
-            listen.iter().any(|listen| matches!(listen, Listen::Tcp(items) if clash(items, http)))
+            let items = |listen: &Listen| match listen {
+                Listen::Tcp(items) | Listen::Tls(items) => clash(items, http),
+                Listen::Unix { .. } => false,
+            };
+            listen.iter().any(items)
         };
         match self.raw.last(Id::Http) {
             Some(written) if http.iter().any(is_taken) => {
@@ -319,6 +365,12 @@ mod tests {
             ("-s /run/x", "/run/x 700"),
             ("-s /run/x -a 0770", "/run/x 770"),
             ("-s /run/x -p 11211 -l *", "/run/x 700"),
+            ("-Z -o ssl_chain_cert=/c", "tls 127.0.0.1:60000"),
+            (
+                "-Z -o ssl_chain_cert=/c,ssl_key=/k -l notls:10.0.0.1:81,10.0.0.2",
+                "10.0.0.1:81 tls 10.0.0.2:60000",
+            ),
+            ("-Z -o ssl_chain_cert=/c -s /run/x", "/run/x 700"),
         ];
         for (words, expected) in cases {
             let found: Vec<String> = settings(words)
@@ -327,6 +379,7 @@ mod tests {
                 .iter()
                 .map(|listen| match listen {
                     Listen::Tcp(address) => address.to_string(),
+                    Listen::Tls(address) => format!("tls {address}"),
                     Listen::Unix { path, mode } => format!("{} {mode:o}", path.display()),
                 })
                 .collect();
@@ -453,7 +506,20 @@ mod tests {
             ("-o hashpower=x", "-o \"hashpower=x\" has a wrong value", "from 12 to 32"),
             ("-D ::", "--prefix-delimiter (-D) cannot be \"::\"", "give one character"),
             ("-D \"\"", "--prefix-delimiter (-D) cannot be \"\"", "give one character"),
-            ("-o ssl_key=x", "-o ssl_key belongs to TLS", "leave it out"),
+            ("-o ssl_key=x", "-o ssl_key is for TLS, which is off", "leave it out"),
+            ("-o ssl_ciphers=x", "-o ssl_ciphers names ciphers", "leave it out"),
+            ("-Z", "--enable-ssl (-Z) needs a certificate", "ssl_key=FILE"),
+            (
+                "-Z -o ssl_chain_cert=/c,ssl_verify_mode=1",
+                "-o ssl_verify_mode needs to know",
+                "give ssl_ca_cert",
+            ),
+            (
+                "-Z -o ssl_chain_cert=/c,ssl_min_version=1",
+                "-o ssl_min_version allows TLS 1.0",
+                "give 2",
+            ),
+            ("-l notls:10.0.0.1", "--listen (-l) cannot be \"notls:10.0.0.1\"", "without notls"),
         ];
         for (words, beginning, remedy) in cases {
             let message = message(words);

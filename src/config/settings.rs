@@ -232,7 +232,7 @@ pub(super) mod tests {
                 r#"--protocol (-B) cannot be "binary"; give auto or ascii, as --auth"#,
             ),
             ("-Y \"\"", r#"--auth-file (-Y) cannot be ""; give the path of a file"#),
-            ("-Z", "--enable-ssl (-Z) is not offered"),
+            ("-Z", "--enable-ssl (-Z) needs a certificate"),
         ];
         for (words, beginning) in cases {
             let message = message(words);

@@ -116,8 +116,12 @@ fn takes_space_before(command: &[u8]) -> bool {
     TABLE.contains(&command)
 }
 
-/// A command that tunes memcached, or none at all.
+/// A command that tunes memcached or has it look at its files, or none at all.
 fn tuning(line: &[u8]) -> Line<'_> {
+    if Tokens::new(line).next() == Some(b"refresh_certs") {
+        let quiet = Tokens::new(line).last() == Some(NOREPLY);
+        return Line::Session(Session::RefreshCertificates { quiet });
+    }
     match admin::parse(line) {
         Some(command) => {
             let quiet = Tokens::new(line).last() == Some(NOREPLY);

@@ -111,6 +111,10 @@ pub enum Session<'b> {
     },
     /// A listing of all keys.
     List(List),
+    /// `refresh_certs`.
+    RefreshCertificates {
+        quiet: bool,
+    },
     /// Whether its mode is one that memcached knows.
     Shutdown {
         known: bool,

@@ -17,8 +17,9 @@ use crate::protocol::encode;
 use crate::server::connection::{Address, Peer};
 use crate::server::context::Context;
 use crate::server::inbox::{Inbox, Message};
-use crate::server::listen::Listeners;
+use crate::server::listen::{Listeners, Tcp};
 use crate::server::stream::Stream;
+use crate::server::tls::Tls;
 
 const WAKE: Token = Token(usize::MAX);
 
@@ -60,7 +61,7 @@ impl Door {
 
 #[derive(Debug)]
 enum Listener {
-    Tcp(TcpListener, SocketAddr),
+    Tcp { listener: TcpListener, address: SocketAddr, is_tls: bool },
     Unix(UnixListener, PathBuf),
 }
 
@@ -101,9 +102,10 @@ impl Acceptor {
             Arc::new(Door { waker, closed: AtomicBool::new(false), turns: AtomicU64::new(0) });
         let mut listeners = Vec::new();
         let files = bound.own_paths().map(Path::to_owned).collect();
-        for listener in bound.tcp {
+        for Tcp { listener, is_tls } in bound.tcp {
             let address = listener.local_addr()?;
-            listeners.push(Listener::Tcp(TcpListener::from_std(listener), address));
+            let listener = TcpListener::from_std(listener);
+            listeners.push(Listener::Tcp { listener, address, is_tls });
         }
         for unix in bound.unix {
             listeners.push(Listener::Unix(UnixListener::from_std(unix.listener), unix.path));
@@ -111,8 +113,8 @@ impl Acceptor {
         for (index, listener) in listeners.iter_mut().enumerate() {
             let token = Token(index);
             match listener {
-                Listener::Tcp(tcp, _) => {
-                    poll.registry().register(tcp, token, Interest::READABLE)?;
+                Listener::Tcp { listener, .. } => {
+                    poll.registry().register(listener, token, Interest::READABLE)?;
                 }
                 Listener::Unix(unix, _) => {
                     poll.registry().register(unix, token, Interest::READABLE)?;
@@ -192,12 +194,31 @@ impl Acceptor {
                 continue;
             }
             stream.prepare();
+            let Some(stream) = self.secured(index, stream) else { continue };
             connections.current.fetch_add(1, Ordering::SeqCst);
             let worker = &self.workers[self.next % self.workers.len()];
             self.next = self.next.wrapping_add(1);
             worker.post(Message::Connected { stream, peer });
         }
         Pause::Turn
+    }
+
+    /// The stream as its listener has it: with TLS or as it is.
+    fn secured(&self, index: usize, stream: Stream) -> Option<Stream> {
+        let is_tls = matches!(self.listeners[index], Listener::Tcp { is_tls: true, .. });
+        let socket = match stream {
+            Stream::Tcp(socket) if is_tls => socket,
+            stream => return Some(stream),
+        };
+        // Without certificates there is no such listener; if there were, nothing would go unsealed.
+        let (certificates, _) = self.context.live.certificates()?;
+        match Tls::begin(socket, &certificates) {
+            Ok(tls) => Some(Stream::Tls(Box::new(tls))),
+            Err(error) => {
+                log::error!("a client is let go, as TLS cannot begin: {error}");
+                None
+            }
+        }
     }
 
     /// memcached's words for a client too many. It may be gone before it hears them.
@@ -248,9 +269,9 @@ impl Acceptor {
 impl Listener {
     fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
-            Self::Tcp(listener, local) => {
+            Self::Tcp { listener, address, .. } => {
                 let (stream, peer) = listener.accept()?;
-                let peer = Peer { client: Address::Tcp(peer), local: Address::Tcp(*local) };
+                let peer = Peer { client: Address::Tcp(peer), local: Address::Tcp(*address) };
                 Ok((Stream::Tcp(stream), peer))
             }
             Self::Unix(listener, path) => {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -279,7 +279,7 @@ impl Connection {
                 input.end += count;
                 self.hungry = false;
                 // A short read empties the socket, but for the end of the stream behind it.
-                if count < length && !self.end_in_sight {
+                if count < length && !self.end_in_sight && self.stream.is_drained() {
                     self.readable = false;
                 }
                 count as u64
@@ -340,10 +340,15 @@ impl Connection {
         if self.hungry { self.readable } else { self.input.is_some() }
     }
 
+    /// Whether there is anything that its socket has not taken.
+    pub(super) fn has_to_send(&self) -> bool {
+        !self.output.is_empty() || self.stream.is_behind()
+    }
+
     /// Whether all that has come from it is answered, and the answers are sent.
     pub(super) fn owes_nothing(&self) -> bool {
         let stores = self.arriving.as_ref().is_some_and(|arriving| arriving.ended);
-        self.pending.is_empty() && self.output.is_empty() && !stores
+        !self.has_to_send() && self.pending.is_empty() && !stores
     }
 
     /// Whether there is nothing left to do for it: all is answered and sent, and nothing can come.
@@ -374,8 +379,10 @@ impl Connection {
     /// Sends what the client takes.
     pub(super) fn send(&mut self) -> u64 {
         let mut sent = 0;
-        let result: io::Result<bool> = self.output.send(&mut self.stream, &mut sent);
-        if result.is_err() {
+        let result = self.output.send(&mut self.stream, &mut sent);
+        // With TLS some of what was taken may still be there.
+        let result = result.and_then(|_| self.stream.flush());
+        if result.is_err_and(|error| error.kind() != ErrorKind::WouldBlock) {
             self.ending = Ending::Now;
         }
         if let Some(Slot::Listing(running)) = self.pending.front_mut() {

@@ -76,7 +76,7 @@ impl Context {
             started: clock.now(),
             began: Stamp::now(),
             verbosity: AtomicU8::new(options.verbosity),
-            live: Live::new(&options),
+            live: Live::new(&options, clock.now()),
             prefixes: Prefixes::new(
                 options.prefix_delimiter,
                 options.prefixes_counted,

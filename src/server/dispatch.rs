@@ -216,6 +216,9 @@ impl Desk {
                 connection.stalled = true;
                 return false;
             }
+            Request::Session { command: Command::RefreshCertificates { quiet }, .. } => {
+                self.refresh_certificates(connection, ticket, quiet);
+            }
             Request::Session { command: Command::List(list), .. } => {
                 self.list(connection, ticket, list);
             }
@@ -423,7 +426,9 @@ impl Desk {
         let context = Arc::clone(&self.context);
         let output = &mut connection.output;
         match command {
-            Command::List(_) => unreachable!("a listing takes its time, and is begun elsewhere"),
+            Command::List(_) | Command::RefreshCertificates { .. } => {
+                unreachable!("what takes its time is begun elsewhere")
+            }
             Command::Version => output.bytes(&encode::version(form, stats::VERSION)),
             Command::Help => output.bytes(super::help::HELP.as_bytes()),
             Command::Quit => {

@@ -97,11 +97,18 @@ impl std::fmt::Display for StartError {
 /// Sockets that listen.
 #[derive(Debug)]
 pub struct Listeners {
-    pub(super) tcp: Vec<TcpListener>,
+    pub(super) tcp: Vec<Tcp>,
     pub(super) unix: Vec<Unix>,
     addresses: Vec<SocketAddr>,
     pub(super) http: Vec<TcpListener>,
     inherited: bool,
+}
+
+/// A TCP socket that listens, and whether its clients speak TLS.
+#[derive(Debug)]
+pub(super) struct Tcp {
+    pub(super) listener: TcpListener,
+    pub(super) is_tls: bool,
 }
 
 /// A Unix socket that listens.
@@ -114,6 +121,9 @@ pub(super) struct Unix {
 /// Sockets by this name (`FileDescriptorName=`) are for web clients, as with `--http`.
 const HTTP: &str = "http";
 
+/// Sockets by this name are without TLS where there is TLS, as with `-l notls:`.
+const NO_TLS: &str = "notls";
+
 impl Listeners {
     /// The sockets that a service manager handed over, else all addresses of `options`. Those for
     /// items and those for metrics are each handed over or not.
@@ -123,7 +133,7 @@ impl Listeners {
     /// Something that is no socket was handed over; else as in [`Listeners::bind`].
     pub fn open(options: &Options) -> Result<Self, StartError> {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
-        let mut given = Self::inherit(ListenFd::from_env(), &names)?;
+        let mut given = Self::inherit(ListenFd::from_env(), &names, options.tls.is_some())?;
         if given.http.is_empty() {
             given.http = bind_http(&options.http)?;
         }
@@ -135,18 +145,26 @@ impl Listeners {
     }
 
     /// Takes what was handed over. `names` are separated by colons.
-    fn inherit(mut handed: ListenFd, names: &str) -> Result<Self, StartError> {
+    fn inherit(mut handed: ListenFd, names: &str, tls: bool) -> Result<Self, StartError> {
         let mut listeners = Self::none();
         let mut names = names.split(':');
         for number in 0..handed.len() {
-            let is_http = names.next() == Some(HTTP);
+            let name = names.next();
+            let is_tls = tls && name != Some(NO_TLS);
             let refused = |error| StartError::NotASocket { number, error };
-            listeners.take(&mut handed, number, is_http).map_err(refused)?;
+            let taken = listeners.take(&mut handed, number, name == Some(HTTP), is_tls);
+            taken.map_err(refused)?;
         }
         Ok(listeners)
     }
 
-    fn take(&mut self, handed: &mut ListenFd, number: usize, is_http: bool) -> io::Result<()> {
+    fn take(
+        &mut self,
+        handed: &mut ListenFd,
+        number: usize,
+        is_http: bool,
+        is_tls: bool,
+    ) -> io::Result<()> {
         // Looking at it as the wrong kind of socket is refused and changes nothing.
         if !is_http && let Ok(Some(listener)) = handed.take_unix_listener(number) {
             check_listens(&listener)?;
@@ -161,7 +179,7 @@ impl Listeners {
                 self.http.push(listener);
             } else {
                 self.addresses.push(listener.local_addr()?);
-                self.tcp.push(listener);
+                self.tcp.push(Tcp { listener, is_tls });
             }
         }
         Ok(())
@@ -186,10 +204,11 @@ impl Listeners {
         let mut listeners = Self { http, ..Self::none() };
         for listen in &options.listen {
             match listen {
-                Listen::Tcp(address) => {
+                Listen::Tcp(address) | Listen::Tls(address) => {
                     let listener = patiently(*address, options.backlog)?;
                     listeners.addresses.push(listener.local_addr().map_err(StartError::System)?);
-                    listeners.tcp.push(listener);
+                    let is_tls = matches!(listen, Listen::Tls(_));
+                    listeners.tcp.push(Tcp { listener, is_tls });
                 }
                 Listen::Unix { path, mode } => {
                     let listener = bind_unix(path, *mode, options.backlog).map_err(|error| {

@@ -15,12 +15,13 @@ use std::time::Duration;
 use crate::cache::{Listed, Value};
 use crate::clock::Stamp;
 use crate::limits::{LISTING_BYTES_MAX, LISTING_PIECE_BYTES, LISTINGS_MAX};
-use crate::logging::Client;
+use crate::logging::{Client, OneLine};
 use crate::protocol::encode::{self, Output as _};
 use crate::protocol::{Dump, List, Scope};
 use crate::server::connection::{Connection, Slot};
 use crate::server::dispatch::Desk;
 use crate::server::inbox::{Inbox, Message};
+use crate::server::tls;
 use crate::store::{Ended, Listing, Store};
 
 /// How often a listing that waits for its client looks at its bounds: a fraction of what a checkpoint
@@ -306,6 +307,41 @@ impl Desk {
         }
         connection.output.bytes(form.opening());
         let running = Running { flow, unsent: 0, began: Stamp::now(), name: form.name() };
+        connection.pending.push_back(Slot::Listing(running));
+    }
+
+    /// Has the certificates of TLS read again, on a thread of its own: as with a listing, what the client sends
+    /// behind it waits.
+    pub(super) fn refresh_certificates(
+        &mut self,
+        connection: &mut Connection,
+        ticket: u64,
+        quiet: bool,
+    ) {
+        self.metrics.counters.other_done.up();
+        let Some((certificates, _)) = self.context.live.certificates() else {
+            connection.output.bytes(b"Error TLS not enabled\r\n");
+            return;
+        };
+        let flow: Arc<Flow> = Arc::default();
+        let to = Recipient { ticket, inbox: Arc::clone(&self.inbox), flow: Arc::clone(&flow) };
+        let tell = move |refresh: tls::Refresh| {
+            let (lines, closing) = match refresh {
+                Ok(()) if quiet => (Vec::new(), b"".as_slice()),
+                Ok(()) => (Vec::new(), encode::OK),
+                Err(why) => {
+                    let line = format!("SERVER_ERROR {}", OneLine(why));
+                    (line.into_bytes(), b"\r\n".as_slice())
+                }
+            };
+            to.post(Piece::End { lines: lines.into(), closing, items: 0 });
+        };
+        let context = Arc::downgrade(&self.context);
+        if !tls::refresh(context, certificates.files().clone(), tell) {
+            connection.output.bytes(b"SERVER_ERROR certificates are being read, try again\r\n");
+            return;
+        }
+        let running = Running { flow, unsent: 0, began: Stamp::now(), name: "refresh_certs" };
         connection.pending.push_back(Slot::Listing(running));
     }
 

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::auth::Accounts;
+use crate::clock::Seconds;
 use crate::server::Options;
 use crate::server::context::Context;
 use crate::server::inbox::{Inbox, Message};
+use crate::server::tls::Certificates;
 
 /// See the module.
 #[derive(Debug)]
@@ -26,12 +28,14 @@ pub(super) struct Live {
     connections_refused_fast: AtomicBool,
     /// Who may log in, if clients have to. Taken for moments, to set or to copy it.
     accounts: Mutex<Option<Arc<Accounts>>>,
+    /// What TLS shows and asks for, and since when, if there is TLS. Taken for moments, to set or to copy it.
+    certificates: Mutex<Option<(Arc<Certificates>, Seconds)>>,
     /// Why the last reload changed nothing, if it was refused. Taken for moments, to set or to copy it.
     refusal: Mutex<Option<Arc<str>>>,
 }
 
 impl Live {
-    pub(super) fn new(options: &Options) -> Self {
+    pub(super) fn new(options: &Options, now: Seconds) -> Self {
         Self {
             connections_max: AtomicUsize::new(options.connections_max),
             requests_per_turn: AtomicUsize::new(options.requests_per_turn),
@@ -44,6 +48,7 @@ impl Live {
             shutdown_enabled: AtomicBool::new(options.shutdown_enabled),
             connections_refused_fast: AtomicBool::new(options.connections_refused_fast),
             accounts: Mutex::new(options.accounts.clone()),
+            certificates: Mutex::new(options.certificates.clone().map(|read| (read, now))),
             refusal: Mutex::default(),
         }
     }
@@ -67,6 +72,19 @@ impl Live {
 
     pub(super) fn accounts(&self) -> Option<Arc<Accounts>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What TLS shows and asks for, and since when.
+    pub(super) fn certificates(&self) -> Option<(Arc<Certificates>, Seconds)> {
+        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on new clients are shown these. Only where there was TLS before.
+    pub(super) fn set_certificates(&self, certificates: Arc<Certificates>, now: Seconds) {
+        let mut held = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_some() {
+            *held = Some((certificates, now));
+        }
     }
 
     pub(super) fn connections_max(&self) -> u64 {
@@ -141,6 +159,18 @@ impl ReloadHandle {
         if held.is_some() {
             *held = Some(accounts);
         }
+    }
+
+    /// What TLS shows and asks for, if there is TLS.
+    pub fn certificates(&self) -> Option<Arc<Certificates>> {
+        Some(self.context.upgrade()?.live.certificates()?.0)
+    }
+
+    /// From now on new clients are shown these; whoever is connected goes on as he began. Only where there
+    /// was TLS before.
+    pub fn set_certificates(&self, certificates: Arc<Certificates>) {
+        let Some(context) = self.context.upgrade() else { return };
+        context.live.set_certificates(certificates, context.clock.now());
     }
 
     /// From now on these hold: `connections_max`, `connections_refused_fast`, `idle_timeout_seconds`,

@@ -7,6 +7,7 @@
 //! - `listen`, `accept`: binding or taking over sockets, accepting, the limit of connections
 //! - `worker`: the event loop
 //! - `connection`, `output`: one client: its bytes, its replies in order
+//! - `stream`, `tls`: a client's socket, and TLS on it; certificates
 //! - `login`: what comes before, where clients have to log in
 //! - `dispatch`: a request is answered here, or becomes an operation
 //! - `lister`: listings of all keys, on threads beside the loops
@@ -45,6 +46,7 @@ mod process;
 mod report;
 mod sender;
 mod stream;
+mod tls;
 mod upload;
 mod waits;
 mod watch;
@@ -64,6 +66,7 @@ pub use context::StopHandle;
 pub use listen::{Listeners, StartError};
 pub use live::ReloadHandle;
 pub use options::{Listen, Options, Protocol};
+pub use tls::{Certificates, TlsError, TlsFiles, TlsVersion, Verify};
 pub use watch::{Evicted, Evictions};
 
 /// A server that serves. Dropping it stops it.

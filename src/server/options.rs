@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::auth::Accounts;
 use crate::limits;
 pub use crate::protocol::Protocol;
+use crate::server::tls::{Certificates, TlsFiles};
 use crate::stats::Parts;
 
 /// Where to listen.
@@ -15,6 +16,8 @@ use crate::stats::Parts;
 pub enum Listen {
     /// A TCP address; port 0 lets the system choose.
     Tcp(SocketAddr),
+    /// The same, with TLS on every connection. Needs `certificates`.
+    Tls(SocketAddr),
     /// A Unix socket at this path, created with this mode (memcached `-s` and `-a`).
     Unix { path: PathBuf, mode: u32 },
 }
@@ -59,6 +62,10 @@ pub struct Options {
     pub request_timeout_seconds: u32,
     /// Who may log in (`-Y`). None: everybody is served, and nobody is asked.
     pub accounts: Option<Arc<Accounts>>,
+    /// Where certificates are (`-Z`). None: there is no TLS.
+    pub tls: Option<TlsFiles>,
+    /// What was read there.
+    pub certificates: Option<Arc<Certificates>>,
     /// `-S`: only the binary protocol, whose clients log in with SASL. Needs `accounts`.
     pub sasl: bool,
     /// Which protocols clients may speak (`-B`).
@@ -91,6 +98,8 @@ impl Default for Options {
             idle_timeout_seconds: 0,
             request_timeout_seconds: limits::REQUEST_SECONDS_DEFAULT,
             accounts: None,
+            tls: None,
+            certificates: None,
             sasl: false,
             protocol: Protocol::Auto,
             prefix_delimiter: b':',

@@ -1,7 +1,7 @@
 //! What `stats` and `/metrics` say: gathers the figures, and lets `stats` write them.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use crate::server::connection::Address;
 use crate::server::context::Context;
 use crate::server::process;
 use crate::stats::{
-    self, Figures, Lines, PREFIXES_SHOWN, Parts, PrefixList, Process, Shown, Status,
+    self, Figures, Lines, PREFIXES_SHOWN, Parts, PrefixList, Process, Shown, ShownTls, Status,
+    TlsSettings,
 };
 
 /// Writes the answer to `stats` for the client `asker`; `false` if there is no such report.
@@ -90,6 +91,10 @@ fn shown(context: &Context) -> Shown {
         refused: context.live.connections_refused_fast(),
         idle_kicks: context.live.idle_timeout_seconds() > 0,
         parts: parts(context),
+        tls: context.live.certificates().map(|(certificates, since)| ShownTls {
+            resumes: certificates.files().resumes,
+            seconds_since_refresh: context.clock.now().0 - since.0,
+        }),
     }
 }
 
@@ -169,6 +174,20 @@ fn settings(context: &Context) -> Lines {
             }
         }
     }
+    let certificates = context.live.certificates();
+    let files = certificates.as_ref().map(|(certificates, _)| certificates.files());
+    let shown = |path: &PathBuf| path.display().to_string();
+    let paths = files.map(|files| {
+        (shown(&files.chain), shown(&files.key), files.authorities.as_ref().map(shown))
+    });
+    let tls = files.zip(paths.as_ref()).map(|(files, (chain, key, authorities))| TlsSettings {
+        chain,
+        key,
+        authorities: authorities.as_deref(),
+        verify: files.verify.bits(),
+        resumes: files.resumes,
+        version_least: files.version_least.name(),
+    });
     let settings = stats::Settings {
         connections_max: context.live.connections_max(),
         tcp_port: port,
@@ -193,6 +212,7 @@ fn settings(context: &Context) -> Lines {
         request_timeout: context.live.request_timeout_seconds(),
         login_by_text: options.accounts.is_some() && !options.sasl,
         login_by_sasl: options.sasl,
+        tls,
     };
     stats::settings(&settings, &context.store.snapshot())
 }

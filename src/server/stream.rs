@@ -1,4 +1,4 @@
-//! A client's socket, TCP or Unix.
+//! A client's socket: TCP, with TLS or without, or Unix.
 
 use std::io::{self, IoSlice, Read, Write};
 
@@ -6,11 +6,14 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
+use crate::server::tls::{News, Tls};
+
 /// A client's socket.
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<Tls>),
 }
 
 impl Stream {
@@ -25,6 +28,26 @@ impl Stream {
             }
         }
     }
+
+    /// Whether a read that filled less than the buffer left nothing.
+    pub(super) fn is_drained(&self) -> bool {
+        if let Self::Tls(tls) = self { tls.is_drained() } else { true }
+    }
+
+    /// Whether some of what it took is not on its way.
+    pub(super) fn is_behind(&self) -> bool {
+        if let Self::Tls(tls) = self { tls.is_behind() } else { false }
+    }
+
+    /// Whether its client has yet to agree on a session.
+    pub(super) fn is_shaking_hands(&self) -> bool {
+        if let Self::Tls(tls) = self { tls.is_shaking_hands() } else { false }
+    }
+
+    /// What became of the session since the last time.
+    pub(super) fn take_news(&mut self) -> Option<News> {
+        if let Self::Tls(tls) = self { tls.take_news() } else { None }
+    }
 }
 
 impl Read for Stream {
@@ -32,6 +55,7 @@ impl Read for Stream {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
         }
     }
 }
@@ -41,6 +65,7 @@ impl Write for Stream {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
         }
     }
 
@@ -48,11 +73,12 @@ impl Write for Stream {
         match self {
             Self::Tcp(stream) => stream.write_vectored(bytes),
             Self::Unix(stream) => stream.write_vectored(bytes),
+            Self::Tls(stream) => stream.write_vectored(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        if let Self::Tls(tls) = self { tls.flush() } else { Ok(()) }
     }
 }
 
@@ -61,6 +87,7 @@ impl Source for Stream {
         match self {
             Self::Tcp(stream) => stream.register(registry, token, what),
             Self::Unix(stream) => stream.register(registry, token, what),
+            Self::Tls(tls) => tls.socket().register(registry, token, what),
         }
     }
 
@@ -68,6 +95,7 @@ impl Source for Stream {
         match self {
             Self::Tcp(stream) => stream.reregister(registry, token, what),
             Self::Unix(stream) => stream.reregister(registry, token, what),
+            Self::Tls(tls) => tls.socket().reregister(registry, token, what),
         }
     }
 
@@ -75,6 +103,7 @@ impl Source for Stream {
         match self {
             Self::Tcp(stream) => stream.deregister(registry),
             Self::Unix(stream) => stream.deregister(registry),
+            Self::Tls(tls) => tls.socket().deregister(registry),
         }
     }
 }

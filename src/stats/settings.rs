@@ -46,6 +46,19 @@ pub struct Settings<'a> {
     pub login_by_text: bool,
     pub login_by_sasl: bool,
     pub memory_file: &'a str,
+    pub tls: Option<TlsSettings<'a>>,
+}
+
+/// What `stats settings` tells of TLS where there is TLS.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs, reason = "the names are those of the options")]
+pub struct TlsSettings<'a> {
+    pub chain: &'a str,
+    pub key: &'a str,
+    pub authorities: Option<&'a str>,
+    pub verify: u8,
+    pub resumes: bool,
+    pub version_least: &'a str,
 }
 
 /// `stats settings`.
@@ -105,7 +118,10 @@ pub fn settings(settings: &Settings<'_>, store: &Snapshot) -> Lines {
     lines.line("read_buf_mem_limit", 0);
     lines.line("track_sizes", "no");
     lines.line("inline_ascii_response", "no");
-    lines.line("ssl_enabled", "no");
+    lines.line("ssl_enabled", yes(settings.tls.is_some()));
+    if let Some(tls) = settings.tls {
+        tls_settings(&mut lines, &tls);
+    }
     lines.line("num_napi_ids", 0);
     lines.line("memory_file", settings.memory_file);
     lines.line("client_flags_size", 4);
@@ -116,4 +132,20 @@ pub fn settings(settings: &Settings<'_>, store: &Snapshot) -> Lines {
     lines.line("compress_from", store.compress_from);
     lines.line("durability", store.durability.name());
     lines
+}
+
+/// memcached shows these without TLS, too, if it was built with it.
+fn tls_settings(lines: &mut Lines, tls: &TlsSettings<'_>) {
+    /// OpenSSL's constant for PEM, of which alone keys are read.
+    const PEM: u8 = 1;
+    lines.line("ssl_chain_cert", tls.chain);
+    lines.line("ssl_key", tls.key);
+    lines.line("ssl_verify_mode", tls.verify);
+    lines.line("ssl_keyformat", PEM);
+    lines.line("ssl_ciphers", "NULL");
+    lines.line("ssl_ca_cert", tls.authorities.unwrap_or("NULL"));
+    lines.line("ssl_wbuf_size", 0);
+    lines.line("ssl_session_cache", if tls.resumes { "yes" } else { "no" });
+    lines.line("ssl_kernel_tls", "no");
+    lines.line("ssl_min_version", tls.version_least);
 }

@@ -15,5 +15,6 @@ pub mod reference;
 pub mod runner;
 pub mod script;
 pub mod target;
+pub mod tls;
 pub mod tools;
 pub mod wire;

@@ -215,6 +215,10 @@ pub(super) fn command() -> Command {
 impl Plan {
     pub(super) fn from_flags(flags: &ArgMatches) -> Result<Self, Failure> {
         let terms = Terms::from_flags(flags)?;
+        if terms.has_tls() {
+            let what = "bench does not speak TLS; measure an address with notls: before it";
+            return Err(Failure::new(Exit::Usage, what));
+        }
         let targets = targets(flags)?;
         let speaks_text =
             |target: &Target| matches!(target.protocol, Protocol::Classic | Protocol::Meta);

@@ -188,7 +188,7 @@ impl Session {
 
     /// Takes the connection, or makes a new one.
     fn connected(&mut self, notice: &mut dyn FnMut(&str)) -> Result<Connection, Trouble> {
-        if let Some(connection) = self.connection.take() {
+        if let Some(mut connection) = self.connection.take() {
             let Some(why) = connection.staleness() else {
                 return Ok(connection);
             };

@@ -6,13 +6,13 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::mem::MaybeUninit;
 use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::login::Login;
+use super::tls::Channel;
 use super::{Address, Terms, interrupt};
 use crate::cli::{Exit, Failure};
 use crate::clock::Stamp;
@@ -100,7 +100,7 @@ enum Signals {
 #[derive(Debug)]
 pub(crate) struct Connection {
     address: Address,
-    socket: Socket,
+    channel: Channel,
     /// How long a wait may last without a byte going either way.
     patience: Duration,
     signals: Signals,
@@ -113,7 +113,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects, and logs in where there is a user and the server asks for it.
     pub(crate) fn open(address: &Address, terms: &Terms) -> Result<Self, Trouble> {
-        let mut connection = Self::reach(address, terms.patience)?;
+        let mut connection = Self::reach(address, terms)?;
         if let Some(login) = &terms.login {
             connection.log_in(login)?;
         }
@@ -121,8 +121,12 @@ impl Connection {
     }
 
     /// Its socket, for whoever writes and reads in a way of his own. What was received and not looked at is lost.
+    /// Not with TLS.
     pub(crate) fn into_socket(self) -> Socket {
-        self.socket
+        match self.channel {
+            Channel::Plain(socket) => socket,
+            Channel::Tls(_) => unreachable!("who needs the socket itself refuses --tls"),
+        }
     }
 
     fn log_in(&mut self, login: &Login) -> Result<(), Trouble> {
@@ -143,7 +147,8 @@ impl Connection {
     }
 
     /// Every wait, now and later, has this limit.
-    fn reach(address: &Address, patience: Duration) -> Result<Self, Trouble> {
+    fn reach(address: &Address, terms: &Terms) -> Result<Self, Trouble> {
+        let patience = terms.patience;
         let refused = |why: &dyn fmt::Display| {
             Trouble::Unreachable(format!("no connection to {address}: {why}"))
         };
@@ -165,12 +170,23 @@ impl Connection {
                 outcome.map_err(|error| refused(&error))?
             }
         };
+        let channel = match (&terms.tls, address) {
+            (None, _) => Channel::Plain(socket),
+            (Some(config), Address::Tcp { host, .. }) => {
+                let secured = Channel::secured(socket, config, host);
+                secured.map_err(|error| refused(&format_args!("TLS: {error}")))?
+            }
+            (Some(_), Address::Unix(_)) => {
+                return Err(refused(&"a Unix socket has no TLS, leave out --tls"));
+            }
+        };
+        let socket = channel.socket();
         let look = Some(patience.min(LOOK_EVERY));
         let set = socket.set_read_timeout(look).and_then(|()| socket.set_write_timeout(look));
         set.map_err(|error| refused(&error))?;
         Ok(Self {
             address: address.clone(),
-            socket,
+            channel,
             patience,
             signals: Signals::EndWaits,
             unsent: Vec::new(),
@@ -192,16 +208,17 @@ impl Connection {
 
     /// Why it is of no further use: the server has ended it, or sent what nobody asked for. Does not
     /// wait.
-    pub(crate) fn staleness(&self) -> Option<&'static str> {
+    pub(crate) fn staleness(&mut self) -> Option<&'static str> {
         const SURPLUS: &str = "the server said more than was asked";
         if self.from < self.to {
             return Some(SURPLUS);
         }
-        let mut byte = [MaybeUninit::uninit()];
-        let peeked = self.socket.set_nonblocking(true).and_then(|()| self.socket.peek(&mut byte));
-        let is_silent = peeked.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
-        match peeked {
-            _ if is_silent && self.socket.set_nonblocking(false).is_ok() => None,
+        // Whatever comes is too much, so that it may as well be taken. What TLS has for itself is no byte.
+        let awake = self.channel.socket().set_nonblocking(true);
+        let looked = awake.and_then(|()| self.channel.read(&mut [0]));
+        let is_silent = looked.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        match looked {
+            _ if is_silent && self.channel.socket().set_nonblocking(false).is_ok() => None,
             Ok(1..) => Some(SURPLUS),
             _ => Some("the server closed it"),
         }
@@ -229,7 +246,7 @@ impl Connection {
         let mut start = Stamp::now();
         while !bytes.is_empty() {
             self.heed()?;
-            match self.socket.write(bytes) {
+            match self.channel.write(bytes) {
                 Ok(0) => return Err(self.lost(&ErrorKind::WriteZero.into())),
                 Ok(count) => {
                     bytes = &bytes[count..];
@@ -315,7 +332,7 @@ impl Connection {
         let start = Stamp::now();
         loop {
             self.heed()?;
-            match self.socket.read(&mut self.received[self.to..]) {
+            match self.channel.read(&mut self.received[self.to..]) {
                 Ok(0) => return Err(Trouble::Lost(format!("{} closed it", self.address))),
                 Ok(count) => {
                     self.to += count;

@@ -7,11 +7,13 @@ mod address;
 mod connection;
 pub(crate) mod interrupt;
 mod login;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches};
+use rustls::ClientConfig;
 
 use crate::cli::{Exit, Failure};
 use crate::config::units;
@@ -38,28 +40,36 @@ pub(crate) struct Terms {
     pub(crate) patience: Duration,
     /// Who it is where a server asks.
     login: Option<Arc<login::Login>>,
+    /// How to speak TLS, if it is to.
+    tls: Option<Arc<ClientConfig>>,
 }
 
-/// `--timeout`, `--user` and `--password-file`.
+/// `--timeout`, `--user`, `--password-file`, `--tls` and what belongs to it.
 pub(crate) fn terms_arguments() -> impl Iterator<Item = Arg> {
     let timeout = Arg::new("timeout")
         .long("timeout")
         .value_name("TIME")
         .default_value("30s")
         .help("How long to wait for a server, e.g. 5s, 2m");
-    std::iter::once(timeout).chain(login::arguments())
+    std::iter::once(timeout).chain(login::arguments()).chain(tls::arguments())
 }
 
 impl Terms {
     /// For whoever is nobody's user.
     pub(crate) fn unnamed(patience: Duration) -> Self {
-        Self { patience, login: None }
+        Self { patience, login: None, tls: None }
+    }
+
+    /// Whether it speaks TLS.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// What the flags say. Asks for the password where only the terminal has it.
     pub(crate) fn from_flags(flags: &ArgMatches) -> Result<Self, Failure> {
         let patience = patience(flags)?;
-        Ok(Self { patience, login: login::Login::from_flags(flags)?.map(Arc::new) })
+        let tls = tls::from_flags(flags)?;
+        Ok(Self { patience, login: login::Login::from_flags(flags)?.map(Arc::new), tls })
     }
 }
 
