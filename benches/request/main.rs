@@ -51,10 +51,8 @@ impl Owner for Returned {
 
 fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let options = Options {
-        memory_bytes: MEMORY_BYTES,
-        ..Options::new(folder.path().join("request.db"))
-    };
+    let options =
+        Options { memory_bytes: MEMORY_BYTES, ..Options::new(folder.path().join("request.db")) };
     let clock = Clock::system();
     let store = Store::open(&options, &clock).expect("a new database");
     let (sender, batches) = channel();
@@ -117,7 +115,10 @@ fn answer(
 ) {
     while !bytes.is_empty() {
         let used = match decoder.decode(bytes) {
-            Step::Request { request: Request::Operate { key, op: Op::Fetch(fetch), form }, used } => {
+            Step::Request {
+                request: Request::Operate { key, op: Op::Fetch(fetch), form },
+                used,
+            } => {
                 let key = key.as_key();
                 let (outcome, source) = session.fetch(key, fetch, now).expect("it changes nothing");
                 assert!(source == Source::Memory && matches!(outcome, Outcome::Hit(_)));
