@@ -28,7 +28,7 @@ const IMPORTS: &[(&str, &[Arrow])] = &[
         "config",
         &[
             only("server", &["Options", "Listen", "Parts", "Protocol"]),
-            only("store", &["Options", "Durability"]),
+            only("store", &["Options", "Durability", "OnCorruption"]),
             // As with the server and the store, what is to be told lies with who is told.
             only("logging", &["Levels", "AREAS"]),
             all("auth"),

@@ -98,7 +98,7 @@ _litecached() {
 
     case "${cmd}" in
         litecached)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --compress-from --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version serve config client check bench inspect import export backup restore migrate service"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --compress-from --durability --on-corruption --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version serve config client check bench inspect import export backup restore migrate service"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -285,6 +285,13 @@ _litecached() {
                     ;;
                 --durability)
                     COMPREPLY=($(compgen -W "process power" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --on-corruption)
+                    COMPREPLY=($(compgen -W "stop salvage reset" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -887,7 +894,7 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__config__subcmd__check)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --compress-from --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --help --version"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --compress-from --durability --on-corruption --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1074,6 +1081,13 @@ _litecached() {
                     ;;
                 --durability)
                     COMPREPLY=($(compgen -W "process power" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --on-corruption)
+                    COMPREPLY=($(compgen -W "stop salvage reset" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -1323,7 +1337,7 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__config__subcmd__show)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -h -V --json --toml --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --compress-from --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --help --version"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -h -V --json --toml --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --compress-from --durability --on-corruption --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1510,6 +1524,13 @@ _litecached() {
                     ;;
                 --durability)
                     COMPREPLY=($(compgen -W "process power" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --on-corruption)
+                    COMPREPLY=($(compgen -W "stop salvage reset" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -2231,7 +2252,7 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__serve)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --compress-from --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --compress-from --durability --on-corruption --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2418,6 +2439,13 @@ _litecached() {
                     ;;
                 --durability)
                     COMPREPLY=($(compgen -W "process power" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --on-corruption)
+                    COMPREPLY=($(compgen -W "stop salvage reset" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi

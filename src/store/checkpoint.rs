@@ -16,6 +16,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::clock::Stamp;
 use crate::store::commit::Committer;
+use crate::store::damage::Cause;
 use crate::store::schema::{self, Role};
 use crate::store::shared::Shared;
 
@@ -70,6 +71,11 @@ struct Progress {
 }
 
 impl Checkpointer {
+    /// The database, by a descriptor that is not SQLite's.
+    pub(super) fn database(&self) -> &File {
+        &self.database
+    }
+
     /// `database` is the file: whoever opened it closes it after all connections, as SQLite's locks on it
     /// end then.
     pub(super) fn connect(path: &Path, database: Arc<File>) -> rusqlite::Result<Self> {
@@ -120,7 +126,7 @@ impl Checkpointer {
                 log::warn!("a checkpoint failed: {error}; it will be tried again");
                 self.hindered = Some(Hindered { frames: u64::MAX, since: Stamp::now() });
             }
-            _ => shared.fail(&format!("a checkpoint failed: {error}")),
+            _ => shared.fail(Cause::of("a checkpoint failed", error)),
         }
     }
 

@@ -15,7 +15,7 @@ use rusqlite_migration::HookError;
 
 use crate::store::schema::{self, Role, Step};
 use crate::store::sql;
-use crate::store::{backup, look};
+use crate::store::{backup, damage, look};
 
 /// Commits and checkpoints of two connections at once can corrupt a WAL before this version.
 const SQLITE_VERSION_LEAST: i32 = 3_051_003;
@@ -31,6 +31,8 @@ pub enum OpenError {
     Busy { path: PathBuf },
     /// The file is not an SQLite database, or damaged beyond opening.
     NotADatabase { path: PathBuf },
+    /// One of ours, and not what was written.
+    Damaged { path: PathBuf, what: String },
     /// An SQLite database of another application.
     NotOurs { path: PathBuf },
     /// Written by a newer litecached.
@@ -86,6 +88,13 @@ impl std::fmt::Display for OpenError {
                 f,
                 "{} is not a usable SQLite database (another kind of file, or damaged); move it \
                  away, or choose another file with --db",
+                path.display()
+            ),
+            Self::Damaged { path, what } => write!(
+                f,
+                "{0} is damaged: {what}; start with --on-corruption salvage to go on with what can be \
+                 saved, or reset to begin empty (both keep the damaged file), or restore a backup; \
+                 litecached inspect check --db {0} tells more",
                 path.display()
             ),
             Self::NotOurs { path } => write!(
@@ -195,7 +204,14 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
 pub(super) fn open_with(path: &Path, steps: &[Step]) -> Result<Opened, OpenError> {
     let (path, lock) = claim(path)?;
     create(&path)?;
-    let (writer, from, saved) = connect(&path, steps)?;
+    let log = damage::look_at_log(&path)?;
+    let (writer, from, saved) = connect(&path, steps).map_err(|error| match error {
+        OpenError::NotADatabase { path } if damage::was_ours(&path) => {
+            OpenError::Damaged { path, what: "SQLite cannot read its header or its schema".into() }
+        }
+        other => other,
+    })?;
+    damage::look_at_database(&writer, &path, &log)?;
     Ok(Opened { writer, path, lock, from, saved })
 }
 
@@ -270,7 +286,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// What lies beside a database file and belongs to it.
-const PARTS: [&str; 4] = ["-wal", "-shm", "-lock", "-journal"];
+const PARTS: [&str; 5] = ["-wal", "-shm", "-lock", "-journal", "-suspect"];
 
 /// Whether the file is an SQLite database or its log, or belongs to one. Not to be asked of what this
 /// process has open as a database: closing it here would drop SQLite's locks.
