@@ -5,6 +5,8 @@
 //! value, for SQLite has no checksum there. More seeds: `LITECACHED_CORRUPTION_ROUNDS=10000`.
 
 mod common;
+#[path = "corruption/surroundings.rs"]
+mod surroundings;
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 
 use common::daemon::{Daemon, Launch, check_integrity};
 use common::ground::{PATIENCE, rounds, seed, until};
-use common::tools::litecached;
+use common::tools::tool;
 use fastrand::Rng;
 use litecached::cache::{Content, Failure, Fetch, Key, Outcome};
 use litecached::clock::Clock;
@@ -64,9 +66,9 @@ impl Original {
             sets.push(key);
         }
         if in_log {
-            daemon.kill()
+            daemon.kill();
         } else {
-            daemon.stop()
+            daemon.stop();
         }
         Self { folder, sets }
     }
@@ -92,8 +94,11 @@ impl Original {
     }
 }
 
+/// Flags and value, or a miss.
+type Found = Option<(u32, Vec<u8>)>;
+
 /// All items, as a daemon would answer. `None` where it stops, or would not start.
-fn answers(path: &Path, how: OnCorruption) -> Option<Vec<Option<(u32, Vec<u8>)>>> {
+fn answers(path: &Path, how: OnCorruption) -> Option<Vec<Found>> {
     let options = Options { memory_bytes: 0, on_corruption: how, ..Options::new(path) };
     let clock = Clock::system();
     let store = match Store::open(&options, &clock) {
@@ -157,7 +162,7 @@ fn a_damaged_database_is_refused_or_answers_right() {
     let original = Original::make(&mut rng, false);
     let right = original.after(SETS);
     let (mut refused, mut silent, mut missing) = (0, 0, 0);
-    let rounds = rounds("LITECACHED_CORRUPTION_ROUNDS", 200);
+    let rounds = rounds("LITECACHED_CORRUPTION_ROUNDS", 120);
     for round in 0..rounds {
         let (_folder, path) = original.copy();
         let is_cut = round % 5 == 4;
@@ -194,7 +199,7 @@ fn a_damaged_log_is_refused_or_answers_as_of_a_moment() {
     let mut rng = Rng::with_seed(seed);
     let original = Original::make(&mut rng, true);
     let (mut refused, mut back) = (0, 0);
-    let rounds = rounds("LITECACHED_CORRUPTION_ROUNDS", 100);
+    let rounds = rounds("LITECACHED_CORRUPTION_ROUNDS", 80);
     for round in 0..rounds {
         let (_folder, path) = original.copy();
         let wal = path.with_file_name("cache.db-wal");
@@ -274,9 +279,9 @@ fn damage_that_is_met_ends_the_daemon_and_the_next_start_acts() {
     assert_eq!(refused.code, Some(65), "{}", refused.log);
     let log = &refused.log;
     assert!(log.contains("page ") && log.contains("cache.db is damaged"), "{log}");
-    assert_eq!(fs::read(&path).expect("it can be read"), damaged, "it is left as it is");
+    assert!(fs::read(&path).expect("it can be read") == damaged, "it is left as it is");
 
-    let said = litecached(&["inspect", "check", "--db", &path.to_string_lossy()]);
+    let said = tool(folder.path(), &["inspect", "check", "--db", &path.to_string_lossy()]);
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(said.contains("items can be read and verified"), "{said}");
 
@@ -296,8 +301,8 @@ fn damage_that_is_met_ends_the_daemon_and_the_next_start_acts() {
     client.set("new", "value");
     daemon.stop();
     check_integrity(&path);
-    assert_eq!(aside(folder.path()), vec![damaged], "the damaged file is kept");
-    let said = litecached(&["inspect", "check", "--db", &path.to_string_lossy()]);
+    assert!(aside(folder.path()).contains(&damaged), "the damaged file is kept");
+    let said = tool(folder.path(), &["inspect", "check", "--db", &path.to_string_lossy()]);
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
 }
 

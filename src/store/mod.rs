@@ -181,9 +181,12 @@ impl Store {
     fn begin(options: &Options, clock: &Clock) -> Result<Arc<Self>, OpenError> {
         let opened = open::open(&options.path)?;
         let options = &Options { path: opened.path.clone(), ..options.clone() };
-        let failed = |error: rusqlite::Error| match damage::is_damage(&error) {
-            true => OpenError::Damaged { path: opened.path.clone(), what: error.to_string() },
-            false => open::by_code(&opened.path, &error),
+        let failed = |error: rusqlite::Error| {
+            if damage::is_damage(&error) {
+                OpenError::Damaged { path: opened.path.clone(), what: error.to_string() }
+            } else {
+                open::by_code(&opened.path, &error)
+            }
         };
         let (shared, writer) =
             writer::Writer::start(opened.writer, options, clock.clone()).map_err(failed)?;

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use r2d2::ManageConnection;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use rusqlite_migration::HookError;
 
@@ -212,6 +213,7 @@ pub(super) fn open_with(path: &Path, steps: &[Step]) -> Result<Opened, OpenError
         other => other,
     })?;
     damage::look_at_database(&writer, &path, &log)?;
+    keep_log(&writer, false).map_err(|error| by_code(&path, &error))?;
     Ok(Opened { writer, path, lock, from, saved })
 }
 
@@ -404,6 +406,8 @@ fn connect(path: &Path, steps: &[Step]) -> Result<(Connection, u32, Option<PathB
     let failed = |error: rusqlite::Error| by_code(path, &error);
     let known = schema::known(steps);
     let mut connection = schema::manager(path, Role::Writer).connect().map_err(failed)?;
+    // A file that is refused stays as it is: the log is not written back into it.
+    keep_log(&connection, true).map_err(failed)?;
     let version = version(&connection, path, known)?;
     if version == 0 {
         schema::found(&connection).map_err(failed)?;
@@ -446,6 +450,11 @@ fn connect(path: &Path, steps: &[Step]) -> Result<(Connection, u32, Option<PathB
         .and_then(|()| connection.execute_batch("PRAGMA synchronous = NORMAL"))
         .map_err(failed)?;
     Ok((connection, version, saved.get().cloned()))
+}
+
+/// Whether closing the connection leaves the log as it is.
+fn keep_log(connection: &Connection, keep: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(|_| ())
 }
 
 /// The schema version of an open file; 0 if it is empty.

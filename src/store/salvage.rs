@@ -82,7 +82,7 @@ fn free_name(path: &Path, now: Seconds) -> std::path::PathBuf {
     let is_free = |path: &std::path::PathBuf| {
         ["", "-wal", "-journal"].iter().all(|end| beside(path, end).symlink_metadata().is_err())
     };
-    (0..).map(name).find(is_free).expect("a folder holds fewer files than there are numbers")
+    (0..u32::MAX).map(name).find(is_free).expect("a folder holds fewer files than that")
 }
 
 /// Makes a file of what can be read; without counts where nothing can.
