@@ -268,6 +268,10 @@ pub const RECENCY_PART_SECONDS_MAX: u64 = 10;
 /// How long a start may take to read it, whatever the size; the rest is read beside requests.
 pub const RECENCY_READ_MS_MAX: u64 = 50;
 
+/// How much of SQLite's own check a start makes, whatever the size of the file: what is damaged most often is
+/// its beginning, and a restart is to cost the same at 1 MB and at 100 GB.
+pub const START_CHECK_MS_MAX: u64 = 25;
+
 /// What is remembered of evicted keys, two bytes each: this part of `-m`, beside it. The default has
 /// room for a million.
 pub const GHOSTS_DIVISOR: u64 = 32;

@@ -34,7 +34,7 @@ const IMPORTS: &[(&str, &[Arrow])] = &[
                 "server",
                 &["Options", "Listen", "Parts", "Protocol", "TlsFiles", "TlsVersion", "Verify"],
             ),
-            only("store", &["Options", "Durability"]),
+            only("store", &["Options", "Durability", "OnCorruption"]),
             // As with the server and the store, what is to be told lies with who is told.
             only("logging", &["Levels", "AREAS"]),
             all("auth"),
@@ -201,6 +201,28 @@ fn documents_name_files_that_exist() {
             }
         }
     }
+    report(&findings);
+}
+
+/// What the README's table of promises names, `file::test`, is there.
+#[test]
+fn promises_name_tests_that_exist() {
+    let readme = read(&root().join("README.md"));
+    let (_, table) = readme.split_once("### Where it is tested").expect("it has the table");
+    let table = table.split("\n## ").next().unwrap_or_default();
+    let names: Vec<_> =
+        table.split('`').skip(1).step_by(2).filter_map(|name| name.split_once("::")).collect();
+    let mut findings = Vec::new();
+    for (file, test) in names.iter().filter(|(file, _)| *file != "file") {
+        let head = format!("#[test]\nfn {test}() {{");
+        let belongs = |path: &str| {
+            path == format!("tests/{file}.rs") || path.starts_with(&format!("tests/{file}/"))
+        };
+        if !texts().iter().any(|path| belongs(&shown(path)) && read(path).contains(&head)) {
+            findings.push(format!("README.md: there is no test {file}::{test}"));
+        }
+    }
+    assert!(names.len() > 10, "the table has its tests");
     report(&findings);
 }
 

@@ -152,6 +152,7 @@ impl From<OpenError> for Failure {
                 Exit::Temporary
             }
             OpenError::NotADatabase { .. }
+            | OpenError::Damaged { .. }
             | OpenError::NotOurs { .. }
             | OpenError::Newer { .. }
             | OpenError::Older { .. }

@@ -24,6 +24,7 @@ pub(crate) enum Id {
     WalMax,
     CompressFrom,
     Durability,
+    OnCorruption,
     Memory,
     ItemSize,
     NoEvictions,
@@ -111,6 +112,10 @@ pub(crate) const ROWS: [Row; 43] = [
         .takes("level")
         .words(&["process", "power"])
         .or("process", "").more("process: any crash of the process, and of what a power cut takes all but about the last second. power: a power cut, too, as each reply waits for a sync"),
+    row(Id::OnCorruption, NO_SHORT, "on-corruption", Storage, "A damaged file: stop, salvage or reset")
+        .takes("what")
+        .words(&["stop", "salvage", "reset"])
+        .or("stop", "").more("stop: it is left as it is, and nothing is served. salvage: what can be read and verified goes into a new file. reset: the cache begins empty. The damaged file is never removed: salvage and reset give it and its log another name with the time in it, NAME-damaged-TIME"),
     row(Id::Memory, 'm', "memory-limit", Storage, "Items in memory, in megabytes; 0 is none")
         .takes("num")
         .or("64", "")

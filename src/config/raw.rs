@@ -232,7 +232,7 @@ mod tests {
     fn shells_complete_what_is_accepted() {
         let completed: Vec<_> = ROWS.iter().filter(|row| !row.words.is_empty()).collect();
         let names: Vec<_> = completed.iter().map(|row| row.name).collect();
-        assert_eq!(names, ["protocol", "durability", "log-level"]);
+        assert_eq!(names, ["protocol", "durability", "on-corruption", "log-level"]);
         for row in completed {
             row.words.iter().for_each(|word| drop(settings(&format!("--{} {word}", row.name))));
             assert!(row.words.contains(&row.default), "{row}");

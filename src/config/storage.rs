@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use crate::limits;
-use crate::store::{self, Durability};
+use crate::store::{self, Durability, OnCorruption};
 
 use super::facts::Facts;
 use super::options::Id;
@@ -66,6 +66,7 @@ impl Reading<'_> {
             large_value_bytes: default.large_value_bytes,
             piece_bytes: default.piece_bytes,
             durability: self.durability()?.unwrap_or(default.durability),
+            on_corruption: self.on_corruption()?.unwrap_or(default.on_corruption),
             readers: threads,
             path: default.path,
         };
@@ -108,6 +109,15 @@ impl Reading<'_> {
             .find(|durability| durability.name() == text)
             .map(Some)
             .ok_or_else(|| written.wrong("process or power"))
+    }
+
+    fn on_corruption(&self) -> Result<Option<OnCorruption>, Error> {
+        let Some(written) = self.raw.last(Id::OnCorruption) else {
+            return Ok(None);
+        };
+        let text = written.utf8()?;
+        let named = OnCorruption::WORDS.into_iter().find(|(word, _)| *word == text);
+        named.map(|(_, how)| Some(how)).ok_or_else(|| written.wrong("stop, salvage or reset"))
     }
 
     fn item(&self) -> Result<Option<u64>, Error> {
@@ -318,6 +328,7 @@ mod tests {
             ("--wal-max 1m", "--wal-max cannot be \"1m\"", "a size of at least 16m"),
             ("--wal-max -1", "--wal-max cannot be \"-1\"", size),
             ("--durability none", "--durability cannot be \"none\"", "give process or power"),
+            ("--on-corruption x", "--on-corruption cannot be \"x\"", "stop, salvage or reset"),
             ("--db \"\"", "--db (-e) cannot be \"\"", "give the path of a file"),
         ];
         for (words, beginning, remedy) in cases {

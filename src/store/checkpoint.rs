@@ -17,6 +17,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::clock::Stamp;
 use crate::store::commit::Committer;
+use crate::store::damage::Cause;
 use crate::store::priority::give_way;
 use crate::store::schema::{self, Role};
 use crate::store::shared::Shared;
@@ -72,6 +73,11 @@ struct Progress {
 }
 
 impl Checkpointer {
+    /// The database, by a descriptor that is not SQLite's.
+    pub(super) fn database(&self) -> &File {
+        &self.database
+    }
+
     /// `database` is the file: whoever opened it closes it after all connections, as SQLite's locks on it
     /// end then.
     pub(super) fn connect(path: &Path, database: Arc<File>) -> rusqlite::Result<Self> {
@@ -122,7 +128,7 @@ impl Checkpointer {
                 log::warn!("a checkpoint failed: {error}; it will be tried again");
                 self.hindered = Some(Hindered { frames: u64::MAX, since: Stamp::now() });
             }
-            _ => shared.fail(&format!("a checkpoint failed: {error}")),
+            _ => shared.fail(Cause::of("a checkpoint failed", error)),
         }
     }
 

@@ -295,7 +295,7 @@ impl Committer {
                 queue.busy.get_or_insert_with(Stamp::now);
                 batches.into_iter().rev().for_each(|batch| queue.batches.push_front(batch));
             }
-            Err(Trouble::Fatal(why)) => self.shared.fail(&why),
+            Err(Trouble::Fatal(why)) => self.shared.fail(why),
             Err(Trouble::Refused(_) | Trouble::TooMuch) => {
                 unreachable!("the writer answers these operation by operation")
             }

@@ -2,6 +2,7 @@
 //! commits, and batches that found the database locked.
 
 use std::cmp::Reverse;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -174,7 +175,7 @@ impl Housekeeping {
         let shared = Arc::clone(&self.shared);
         match self.gently(|writer| kept::step(writer, &shared)) {
             Ok(more) => self.kept_at = (!more).then(Stamp::now),
-            Err(Trouble::Fatal(why)) => self.shared.fail(&why),
+            Err(Trouble::Fatal(why)) => self.shared.fail(why),
             // Its turn comes again.
             Err(Trouble::Busy | Trouble::Refused(_) | Trouble::TooMuch) => {
                 self.kept_at = Some(Stamp::now());
@@ -184,6 +185,7 @@ impl Housekeeping {
 
     /// Looks how large the file and its WAL are: for figures only, so that nobody else has to.
     fn measure(&self) {
+        self.look_for_file();
         let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
         match self.committer.with_writer(|writer| writer.pages()) {
             Ok((_, free_pages)) => {
@@ -192,6 +194,24 @@ impl Housekeeping {
             }
             Err(error) => log::debug!("cannot count the free pages: {error}"),
         }
+    }
+
+    /// What is committed into a file without its name is lost with the process.
+    fn look_for_file(&self) {
+        let ours = self.checkpointer.database().metadata();
+        let named = std::fs::metadata(&self.path);
+        let what = match (&ours, &named) {
+            (Ok(ours), Ok(named)) if (ours.dev(), ours.ino()) != (named.dev(), named.ino()) => {
+                "another file has taken its place"
+            }
+            (_, Err(error)) if error.kind() == std::io::ErrorKind::NotFound => "it was removed",
+            _ => return,
+        };
+        let path = self.path.display();
+        self.shared.fail(
+            format!("{path} is served no more, for {what}; put it back before starting again")
+                .as_str(),
+        );
     }
 
     fn notice_foreign_commits(&self) {
@@ -242,7 +262,7 @@ impl Housekeeping {
         self.more_to_evict = match evicted {
             Ok(more) => more,
             Err(Trouble::Fatal(why)) => {
-                shared.fail(&why);
+                shared.fail(why);
                 false
             }
             // The next turn comes soon enough.
@@ -258,7 +278,7 @@ impl Housekeeping {
             self.vacuum = vacuum;
             match stepped {
                 Ok(true) if !self.shared.is_stopping() => {}
-                Err(Trouble::Fatal(why)) => return self.shared.fail(&why),
+                Err(Trouble::Fatal(why)) => return self.shared.fail(why),
                 // The next turn comes soon enough.
                 _ => return,
             }
@@ -280,7 +300,7 @@ impl Housekeeping {
                     return;
                 }
                 Err(Trouble::Fatal(why)) => {
-                    self.shared.fail(&why);
+                    self.shared.fail(why);
                     return;
                 }
                 // The next turn comes soon enough.

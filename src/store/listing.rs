@@ -138,5 +138,5 @@ fn bounded_wal(shared: &Shared) -> Result<(), Ended> {
 }
 
 fn failed(shared: &Shared, error: &rusqlite::Error) -> Ended {
-    Ended::Unreadable(unreadable(&shared.metrics, error))
+    Ended::Unreadable(unreadable(shared, error))
 }

@@ -18,6 +18,7 @@
 //! - `look`: opening a file, served or not, without changing anything; every tool that reads one does
 //! - `view`, `inspect`: what is in it, for the tools that move items and for people
 //! - `backup`, `restore`, `migrate`: whole files, for tools and before a schema changes
+//! - `damage`, `salvage`: whether a file is sound, and what of one that is not can be saved
 //! - `sync`, `checkpoint`, `expiry`, `vacuum`, `housekeeping`: what happens beside requests; `priority`: who
 //!   of those that do it gives way
 
@@ -25,6 +26,7 @@ mod backup;
 mod budget;
 mod checkpoint;
 mod commit;
+mod damage;
 mod eviction;
 mod expiry;
 mod flushes;
@@ -47,6 +49,7 @@ mod priority;
 mod recency;
 mod restore;
 mod rows;
+mod salvage;
 pub mod schema;
 mod session;
 mod shared;
@@ -83,10 +86,11 @@ pub use eviction::Evicted;
 pub use listing::{Ended, Listing};
 pub use migrate::{Schema, bytes_to_change, migrate, schema_of};
 pub use open::{OpenError, belongs_to_database, check_place, owner, refuse_served};
-pub use options::{Durability, Options};
+pub use options::{Durability, OnCorruption, Options};
 pub use pieces::PieceReader;
 pub(crate) use priority::give_way;
 pub use restore::{Restored, restore};
+pub use salvage::Salvage;
 pub use session::{Session, Source};
 pub use upload::Upload;
 pub use view::{Present, Seen, View, ViewBudget, ViewError};
@@ -169,8 +173,27 @@ impl Store {
     ///
     /// Everything that can be wrong with a file; see [`OpenError`].
     pub fn open(options: &Options, clock: &Clock) -> Result<Arc<Self>, OpenError> {
+        match Self::begin(options, clock) {
+            Err(damage @ OpenError::Damaged { .. })
+                if options.on_corruption != OnCorruption::Stop =>
+            {
+                salvage::replace(&options.path, options.on_corruption, clock.now(), &damage)?;
+                Self::begin(options, clock)
+            }
+            begun => begun,
+        }
+    }
+
+    fn begin(options: &Options, clock: &Clock) -> Result<Arc<Self>, OpenError> {
         let opened = open::open(&options.path)?;
-        let failed = |error| open::by_code(&opened.path, &error);
+        let options = &Options { path: opened.path.clone(), ..options.clone() };
+        let failed = |error: rusqlite::Error| {
+            if damage::is_damage(&error) {
+                OpenError::Damaged { path: opened.path.clone(), what: error.to_string() }
+            } else {
+                open::by_code(&opened.path, &error)
+            }
+        };
         let (shared, writer) =
             writer::Writer::start(opened.writer, options, clock.clone()).map_err(failed)?;
         let shared = Arc::new(shared);

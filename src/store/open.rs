@@ -10,12 +10,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use r2d2::ManageConnection;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use rusqlite_migration::HookError;
 
 use crate::store::schema::{self, Role, Step};
 use crate::store::sql;
-use crate::store::{backup, look};
+use crate::store::{backup, damage, look};
 
 /// Commits and checkpoints of two connections at once can corrupt a WAL before this version.
 const SQLITE_VERSION_LEAST: i32 = 3_051_003;
@@ -31,6 +32,8 @@ pub enum OpenError {
     Busy { path: PathBuf },
     /// The file is not an SQLite database, or damaged beyond opening.
     NotADatabase { path: PathBuf },
+    /// One of ours, and not what was written.
+    Damaged { path: PathBuf, what: String },
     /// An SQLite database of another application.
     NotOurs { path: PathBuf },
     /// Written by a newer litecached.
@@ -86,6 +89,13 @@ impl std::fmt::Display for OpenError {
                 f,
                 "{} is not a usable SQLite database (another kind of file, or damaged); move it \
                  away, or choose another file with --db",
+                path.display()
+            ),
+            Self::Damaged { path, what } => write!(
+                f,
+                "{0} is damaged: {what}; start with --on-corruption salvage to go on with what can be \
+                 saved, or reset to begin empty (both keep the damaged file), or restore a backup; \
+                 litecached inspect check --db {0} tells more",
                 path.display()
             ),
             Self::NotOurs { path } => write!(
@@ -195,7 +205,15 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
 pub(super) fn open_with(path: &Path, steps: &[Step]) -> Result<Opened, OpenError> {
     let (path, lock) = claim(path)?;
     create(&path)?;
-    let (writer, from, saved) = connect(&path, steps)?;
+    let log = damage::look_at_log(&path)?;
+    let (writer, from, saved) = connect(&path, steps).map_err(|error| match error {
+        OpenError::NotADatabase { path } if damage::was_ours(&path) => {
+            OpenError::Damaged { path, what: "SQLite cannot read its header or its schema".into() }
+        }
+        other => other,
+    })?;
+    damage::look_at_database(&writer, &path, &log)?;
+    keep_log(&writer, false).map_err(|error| by_code(&path, &error))?;
     Ok(Opened { writer, path, lock, from, saved })
 }
 
@@ -270,7 +288,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// What lies beside a database file and belongs to it.
-const PARTS: [&str; 4] = ["-wal", "-shm", "-lock", "-journal"];
+const PARTS: [&str; 5] = ["-wal", "-shm", "-lock", "-journal", "-suspect"];
 
 /// Whether the file is an SQLite database or its log, or belongs to one. Not to be asked of what this
 /// process has open as a database: closing it here would drop SQLite's locks.
@@ -388,6 +406,8 @@ fn connect(path: &Path, steps: &[Step]) -> Result<(Connection, u32, Option<PathB
     let failed = |error: rusqlite::Error| by_code(path, &error);
     let known = schema::known(steps);
     let mut connection = schema::manager(path, Role::Writer).connect().map_err(failed)?;
+    // A file that is refused stays as it is: the log is not written back into it.
+    keep_log(&connection, true).map_err(failed)?;
     let version = version(&connection, path, known)?;
     if version == 0 {
         schema::found(&connection).map_err(failed)?;
@@ -430,6 +450,11 @@ fn connect(path: &Path, steps: &[Step]) -> Result<(Connection, u32, Option<PathB
         .and_then(|()| connection.execute_batch("PRAGMA synchronous = NORMAL"))
         .map_err(failed)?;
     Ok((connection, version, saved.get().cloned()))
+}
+
+/// Whether closing the connection leaves the log as it is.
+fn keep_log(connection: &Connection, keep: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(|_| ())
 }
 
 /// The schema version of an open file; 0 if it is empty.

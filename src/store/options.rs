@@ -24,6 +24,23 @@ impl Durability {
     }
 }
 
+/// What a start does with a damaged file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnCorruption {
+    /// It is left as it is, and nothing is served.
+    Stop,
+    /// It is put aside, and what can be read and verified goes into a new file.
+    Salvage,
+    /// It is put aside, and the cache begins empty.
+    Reset,
+}
+
+impl OnCorruption {
+    /// Its words on the command line.
+    pub const WORDS: [(&str, Self); 3] =
+        [("stop", Self::Stop), ("salvage", Self::Salvage), ("reset", Self::Reset)];
+}
+
 /// The store's part of the settings. Numbers are checked by `config`; here they are taken as they are.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -52,6 +69,8 @@ pub struct Options {
     pub piece_bytes: usize,
     /// `--durability`.
     pub durability: Durability,
+    /// `--on-corruption`.
+    pub on_corruption: OnCorruption,
     /// Event loops that read: each holds one pooled connection during a pass.
     pub readers: usize,
 }
@@ -72,6 +91,7 @@ impl Options {
             large_value_bytes: limits::LARGE_VALUE_BYTES,
             piece_bytes: limits::PIECE_BYTES,
             durability: Durability::Process,
+            on_corruption: OnCorruption::Stop,
             readers: limits::THREADS_DEFAULT,
         }
     }

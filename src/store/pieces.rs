@@ -121,7 +121,7 @@ impl Thread {
                     return Err(failure);
                 }
                 Trouble::Fatal(why) => {
-                    shared.fail(&why);
+                    shared.fail(why);
                     return Err(Failure::Unavailable);
                 }
                 Trouble::Busy | Trouble::TooMuch if since.elapsed() > BUSY_MAX => {
@@ -149,7 +149,7 @@ impl Thread {
         match swept {
             Ok(more) => more,
             Err(Trouble::Fatal(why)) => {
-                shared.fail(&why);
+                shared.fail(why);
                 false
             }
             Err(Trouble::Busy | Trouble::Refused(_) | Trouble::TooMuch) => {
@@ -337,7 +337,7 @@ impl PieceReader {
     pub(super) fn open(path: &Path, shared: Arc<Shared>) -> Result<Self, Failure> {
         let db = schema::manager(path, Role::Lister)
             .connect()
-            .map_err(|error| unreadable(&shared.metrics, &error))?;
+            .map_err(|error| unreadable(&shared, &error))?;
         Ok(Self { db, shared })
     }
 
@@ -357,7 +357,7 @@ impl PieceReader {
                 log::error!("piece {id} of a value is missing; see litecached inspect check");
                 Err(Failure::Unavailable)
             }
-            Err(error) => Err(unreadable(&self.shared.metrics, &error)),
+            Err(error) => Err(unreadable(&self.shared, &error)),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::store::{look, schema, sql};
 /// How far cas ids jump: beyond whatever the replaced file gave out since the copy was made, so that no
 /// client's `cas` from before can fit a value it has not seen. Five years at 100,000 changes a second;
 /// there is room for half a million restores.
-const CAS_JUMP: i64 = 1 << 44;
+pub(super) const CAS_JUMP: i64 = 1 << 44;
 
 /// Files that may be kept aside.
 const KEPT_MAX: u32 = 1_000;
@@ -98,7 +98,7 @@ fn check_free(database: &Path, force: bool) -> Result<(), BackupError> {
     Ok(())
 }
 
-fn has_bytes(path: &Path) -> bool {
+pub(super) fn has_bytes(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.len() > 0)
 }
 
@@ -124,17 +124,27 @@ fn set_aside(database: &Path) -> Result<PathBuf, BackupError> {
     let kept = (1..KEPT_MAX).find_map(|number| free(&number)).ok_or_else(|| {
         refused(io::Error::other("there are too many files of that kind; remove some"))
     })?;
-    for log in LOGS.iter().filter(|log| has_bytes(&beside(database, log))) {
-        fs::hard_link(beside(database, log), beside(&kept, log)).map_err(refused)?;
-    }
-    if database.exists() {
-        fs::rename(database, &kept).map_err(refused)?;
-    }
+    set_aside_as(database, &kept)?;
     Ok(kept)
 }
 
+/// The same under a name that is free.
+pub(super) fn set_aside_as(database: &Path, kept: &Path) -> Result<(), BackupError> {
+    let refused = |error: io::Error| {
+        let why = format!("what is there cannot be kept aside: {error}");
+        BackupError::Place { path: database.into(), why }
+    };
+    for log in LOGS.iter().filter(|log| has_bytes(&beside(database, log))) {
+        fs::hard_link(beside(database, log), beside(kept, log)).map_err(refused)?;
+    }
+    if database.exists() {
+        fs::rename(database, kept).map_err(refused)?;
+    }
+    Ok(())
+}
+
 /// Removes what would be taken for the new database's.
-fn forget_log(database: &Path) -> Result<(), BackupError> {
+pub(super) fn forget_log(database: &Path) -> Result<(), BackupError> {
     for suffix in ["-wal", "-shm", "-journal"] {
         let path = beside(database, suffix);
         match fs::remove_file(&path) {

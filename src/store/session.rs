@@ -12,12 +12,13 @@ use r2d2_sqlite::SqliteConnectionManager;
 use crate::cache::{Absence, Content, Failure, Fetch, Hit, Item, Key, Outcome};
 use crate::clock::Seconds;
 use crate::limits::{BATCH_BYTES_MAX, BATCH_OPS_MAX};
-use crate::metrics::Storage;
 use crate::store::commit::{Batch, Owner, Task, Work};
+use crate::store::damage::{self, Cause};
 use crate::store::eviction::policy::Mark;
 use crate::store::guards::Epoch;
 use crate::store::memory::Entry;
 use crate::store::rows::{bucket, charged, content, head};
+use crate::store::shared::Shared;
 use crate::store::{Store, recency, sql};
 
 /// What one event loop reads and writes through.
@@ -79,7 +80,7 @@ impl Session {
             }
             Ok(0)
         };
-        look().map_err(|error| unreadable(&self.store.shared.metrics, &error))
+        look().map_err(|error| unreadable(&self.store.shared, &error))
     }
 
     /// Reads a key: a [`Outcome::Hit`], a [`Outcome::Miss`], or a failure that the log explains. `None`
@@ -156,8 +157,8 @@ impl Session {
     fn look_up(&mut self, hash: u64, key: Key<'_>) -> Result<Option<(Entry, Epoch)>, Failure> {
         let snapshot = begun(&self.store, &mut self.snapshot)?;
         self.store.shared.metrics.reads.up();
-        let entry = find(snapshot, hash, key)
-            .map_err(|error| unreadable(&self.store.shared.metrics, &error))?;
+        let entry =
+            find(snapshot, hash, key).map_err(|error| unreadable(&self.store.shared, &error))?;
         Ok(entry.map(|entry| (entry, snapshot.epoch)))
     }
 
@@ -220,7 +221,7 @@ fn begun<'s>(store: &Store, snapshot: &'s mut Option<Snapshot>) -> Result<&'s Sn
             connection
                 .prepare_cached("BEGIN")
                 .and_then(|mut begin| begin.execute([]))
-                .map_err(|error| unreadable(&store.shared.metrics, &error))?;
+                .map_err(|error| unreadable(&store.shared, &error))?;
             none.insert(Snapshot { connection, epoch })
         }
     })
@@ -254,7 +255,12 @@ fn alive(entry: Entry, generation: i64, now: Seconds) -> Result<Item, Absence> {
 }
 
 /// A client may ask for what cannot be read as often as it likes: it is logged ever more rarely.
-pub(super) fn unreadable(metrics: &Storage, error: &rusqlite::Error) -> Failure {
+/// Damage ends the daemon.
+pub(super) fn unreadable(shared: &Shared, error: &rusqlite::Error) -> Failure {
+    if damage::is_damage(error) {
+        shared.fail(Cause::of("a row cannot be read", error));
+    }
+    let metrics = &shared.metrics;
     metrics.read_failures.up();
     let times = metrics.read_failures.get();
     if times.is_power_of_two() {

@@ -3,6 +3,7 @@
 //! Written by whoever holds the writing connection, read by everyone. No lock here is held across SQL.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::cache::{Key, KeyBuf};
 use crate::clock::{Clock, Seconds};
 use crate::metrics::Storage;
 use crate::store::budget::{Amount, Budget, Level, More};
+use crate::store::damage::{self, Cause};
 use crate::store::eviction::Evicted;
 use crate::store::eviction::policy::{self, Mark};
 use crate::store::flushes::Flushes;
@@ -33,6 +35,7 @@ type EvictionHook = Box<dyn Fn(Key<'_>, Evicted) + Send + Sync>;
 
 /// See the module.
 pub(super) struct Shared {
+    path: PathBuf,
     pub(super) clock: Clock,
     pub(super) memory: Memory,
     pub(super) recency: Recency,
@@ -92,6 +95,7 @@ pub(super) struct State {
 impl Shared {
     pub(super) fn new(options: &Options, clock: Clock, state: State, large: Large) -> Self {
         Self {
+            path: options.path.clone(),
             clock,
             memory: Memory::new(options.memory_bytes),
             recency: Recency::new(options.memory_bytes, policy::Clock::new(state.tick).tick()),
@@ -322,13 +326,23 @@ impl Shared {
     }
 
     /// The store can no longer vouch for what it would answer. Nothing is acknowledged from here on.
-    pub(super) fn fail(&self, why: &str) {
+    pub(super) fn fail(&self, cause: impl Into<Cause>) {
         if self.failed.swap(true, Ordering::SeqCst) {
             return;
         }
-        log::error!("{why}; nothing more is acknowledged, start again once the cause is gone");
+        let Cause { why, is_damage } = cause.into();
+        if is_damage {
+            damage::mark(&self.path);
+            let path = self.path.display();
+            log::error!(
+                "{path} is damaged: {why}; nothing more is acknowledged. The next start checks all of it and \
+                 does what --on-corruption says; litecached inspect check --db {path} names the pages"
+            );
+        } else {
+            log::error!("{why}; nothing more is acknowledged, start again once the cause is gone");
+        }
         if let Some(hook) = lock(&self.failure_hook).take() {
-            hook(why);
+            hook(&why);
         }
     }
 

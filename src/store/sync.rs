@@ -84,7 +84,7 @@ impl Syncer {
             if !batches.is_empty() || dirty {
                 let began = Stamp::now();
                 if let Err(error) = self.wal.sync_data() {
-                    self.shared.fail(&format!("the WAL could not be synced: {error}"));
+                    self.shared.fail(format!("the WAL could not be synced: {error}").as_str());
                     return;
                 }
                 self.shared.metrics.sync.record(began.elapsed());

@@ -16,6 +16,7 @@ use crate::limits::{
 };
 use crate::store::budget::{Level, More};
 use crate::store::commit::{Batch, Task, Work};
+use crate::store::damage::{self, Cause};
 use crate::store::eviction::{Evictor, count_pages};
 use crate::store::large::Large;
 use crate::store::packed::Packer;
@@ -43,7 +44,7 @@ pub(super) enum Trouble {
     /// It was rolled back because it moved or evicted more than one transaction should.
     TooMuch,
     /// Whether it was committed, or what the database holds, cannot be judged.
-    Fatal(String),
+    Fatal(Cause),
 }
 
 /// What an operation came to, and what it found before.
@@ -203,7 +204,7 @@ impl Writer {
             Ok(Ran::TooMuch) => {
                 shared.budget.count_again();
                 self.run("ROLLBACK")
-                    .map_err(|error| Trouble::Fatal(format!("a rollback failed: {error}")))?;
+                    .map_err(|error| Trouble::Fatal(Cause::of("a rollback failed", &error)))?;
                 return Err(Trouble::TooMuch);
             }
             Err(error) => {
@@ -284,7 +285,7 @@ impl Writer {
             return Err(match self.roll_back(&error) {
                 refused @ (Trouble::Refused(_) | Trouble::Busy) => refused,
                 Trouble::Fatal(_) | Trouble::TooMuch => {
-                    Trouble::Fatal(format!("a commit failed: {error}"))
+                    Trouble::Fatal(Cause::of("a commit failed", &error))
                 }
             });
         }
@@ -339,7 +340,10 @@ impl Writer {
         if !self.db.is_autocommit()
             && let Err(rollback) = self.run("ROLLBACK")
         {
-            return Trouble::Fatal(format!("a rollback failed: {rollback}, after: {error}"));
+            return Trouble::Fatal(Cause {
+                why: format!("a rollback failed: {rollback}, after: {error}"),
+                is_damage: damage::is_damage(error),
+            });
         }
         judge(error)
     }
@@ -486,6 +490,6 @@ pub(super) fn judge(error: &rusqlite::Error) -> Trouble {
         Some(ErrorCode::ReadOnly | ErrorCode::TooBig | ErrorCode::CannotOpen) => {
             Trouble::Refused(Failure::Unavailable)
         }
-        _ => Trouble::Fatal(format!("the database failed: {error}")),
+        _ => Trouble::Fatal(Cause::of("the database failed", error)),
     }
 }

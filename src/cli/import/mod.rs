@@ -258,6 +258,7 @@ impl Plan {
             Err(OpenError::Missing { .. }) => Ok(false),
             Err(
                 error @ (OpenError::NotADatabase { .. }
+                | OpenError::Damaged { .. }
                 | OpenError::NotOurs { .. }
                 | OpenError::Newer { .. }),
             ) => Err(error.into()),

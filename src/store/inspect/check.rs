@@ -12,6 +12,7 @@ use crate::limits::{ITEM_BYTES_MAX, ITEM_HEADER_BYTES, KEY_BYTES_MAX};
 use crate::store::inspect::{InspectError, Inspection, Item, State, sql};
 use crate::store::list;
 use crate::store::packed::{self, PACKED};
+use crate::store::salvage::{self, Salvage};
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,9 +86,24 @@ impl Inspection {
             items.compare(self, &mut findings);
             self.check_chunks(&items, &mut findings)?;
         }
+        let is_damaged =
+            findings.iter().any(|found| matches!(found.kind, "integrity" | "unreadable"));
+        let saved = is_damaged.then(|| salvage::survey(&self.look.db)).transpose().unwrap_or_else(
+            |error| {
+                log::debug!("nothing can be saved: {error}");
+                Some(Salvage::default())
+            },
+        );
         let there = items.kinds.into_iter().filter(|finding| finding.count > 0);
-        let (notes, more) = there.partition(|finding: &Finding| finding.kind == KINDS[TEXT_KEY].0);
+        let (mut notes, more) =
+            there.partition::<Vec<_>, _>(|finding: &Finding| finding.kind == KINDS[TEXT_KEY].0);
         findings.extend(more);
+        notes.extend(saved.map(|Salvage { kept, lost }| Finding {
+            kind: "salvage",
+            count: kept,
+            what: format!("{kept} items can be read and verified, and {lost} are lost"),
+            advice: "to go on with these, start the daemon with --on-corruption salvage",
+        }));
         Ok(Report { findings, notes })
     }
 

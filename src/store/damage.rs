@@ -1,0 +1,261 @@
+//! Whether a file is damaged, as far as that can be told: before it is served, and when SQLite finds it.
+//!
+//! A start looks at what costs the same for any file: the header of the WAL, whether what was copied from
+//! it is in it, whether pages are missing at the end, and as much of SQLite's own check as fits into
+//! [`START_CHECK_MS_MAX`]. Whoever meets damage while serving leaves a mark beside the file, so that the next
+//! start checks all of it. What must stay true: nobody but a start that found the file sound removes the mark.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode};
+
+use crate::clock::Stamp;
+use crate::limits::START_CHECK_MS_MAX;
+use crate::store::open::{OpenError, beside};
+use crate::store::schema::{self, FRAME_HEADER_BYTES};
+use crate::store::sql;
+
+/// Why nothing more is acknowledged.
+#[derive(Debug)]
+pub(super) struct Cause {
+    pub(super) why: String,
+    /// The file is to be checked before it is served again.
+    pub(super) is_damage: bool,
+}
+
+impl Cause {
+    /// `what` failed with an error of SQLite.
+    pub(super) fn of(what: &str, error: &rusqlite::Error) -> Self {
+        Self { why: format!("{what}: {error}"), is_damage: is_damage(error) }
+    }
+}
+
+impl From<&str> for Cause {
+    fn from(why: &str) -> Self {
+        Self { why: why.into(), is_damage: false }
+    }
+}
+
+/// Whether an error says that the file is not what was written. A column of another type than the
+/// schema's is none that SQLite would have stored.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error;
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        || matches!(
+            error,
+            Error::InvalidColumnType(..)
+                | Error::FromSqlConversionFailure(..)
+                | Error::IntegralValueOutOfRange(..)
+                | Error::Utf8Error(..)
+        )
+}
+
+/// Says beside the file that it is to be checked.
+pub(super) fn mark(path: &Path) {
+    let mark = suspicion(path);
+    if let Err(error) = std::fs::write(&mark, "damage was met: the next start checks the file\n") {
+        log::warn!("{} could not be made: {error}", mark.display());
+    }
+}
+
+/// It need not be checked any more.
+pub(super) fn unmark(path: &Path) {
+    match std::fs::remove_file(suspicion(path)) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            log::warn!("{} could not be removed: {error}", suspicion(path).display());
+        }
+        _ => {}
+    }
+}
+
+fn suspicion(path: &Path) -> PathBuf {
+    beside(path, "-suspect")
+}
+
+/// Whether the file was once ours, by either of two signs in its header, so that one flipped byte does not
+/// make it a stranger's. Only while this process has no connection to it.
+pub(super) fn was_ours(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(100).read_to_end(&mut head));
+    let id = schema::APPLICATION_ID.to_be_bytes();
+    read.is_ok()
+        && !head.is_empty()
+        && (head.get(68..72) == Some(&id[..])
+            || b"SQLite format 3\0".starts_with(&head[..head.len().min(16)]))
+}
+
+/// What lies in the WAL before SQLite looks at it.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    /// Up to its last commit, whole or not.
+    frames: u64,
+    /// Of these, how many had been copied into the database.
+    copied: u64,
+}
+
+/// Reads the headers of the WAL and of its index. Only while this process has no connection to it.
+///
+/// # Errors
+///
+/// The WAL's header is damaged: SQLite would take the log for an empty one.
+pub(super) fn look_at_log(path: &Path) -> Result<Log, OpenError> {
+    let wal_path = beside(path, "-wal");
+    let mut header = [0; 32];
+    let Ok(wal) = File::open(&wal_path) else { return Ok(Log::default()) };
+    if wal.read_exact_at(&mut header, 0).is_err() || header == [0; 32] {
+        return Ok(Log::default());
+    }
+    let word = |index: usize| u32::from_be_bytes(bytes4(&header, 4 * index));
+    let is_big = match word(0) {
+        0x377f_0682 => Some(false),
+        0x377f_0683 => Some(true),
+        _ => None,
+    };
+    if is_big.is_none_or(|is_big| checksum(&header[..24], is_big) != [word(6), word(7)]) {
+        let what = format!(
+            "the header of its log {} is wrong, and what is in it cannot be read",
+            wal_path.display()
+        );
+        return Err(OpenError::Damaged { path: path.into(), what });
+    }
+    let salt: [u8; 8] = header[16..24].try_into().unwrap_or_default();
+    let mut log = Log::default();
+    let (frame_bytes, mut frame) = (u64::from(word(2)) + FRAME_HEADER_BYTES, [0; 24]);
+    for index in 0.. {
+        let at = 32 + index * frame_bytes;
+        if wal.read_exact_at(&mut frame, at).is_err() || frame[8..16] != salt {
+            break;
+        }
+        if frame[4..8] != [0; 4] {
+            log.frames = index + 1;
+        }
+    }
+    // SQLite's "WAL-index format": the salt of the log it belongs to, and `nBackfill`.
+    let mut index = [0; 100];
+    if let Ok(file) = File::open(beside(path, "-shm"))
+        && file.read_exact_at(&mut index, 0).is_ok()
+        && index[32..40] == salt
+    {
+        log.copied = u64::from(u32::from_ne_bytes(bytes4(&index, 96)));
+    }
+    Ok(log)
+}
+
+fn bytes4(bytes: &[u8], at: usize) -> [u8; 4] {
+    [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]
+}
+
+/// As SQLite's file format has it, section 4.2.
+fn checksum(bytes: &[u8], is_big: bool) -> [u32; 2] {
+    let word = |at: usize| {
+        let word = bytes4(bytes, at);
+        if is_big { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) }
+    };
+    (0..bytes.len()).step_by(8).fold([0_u32; 2], |[first, second], at| {
+        let first = first.wrapping_add(word(at)).wrapping_add(second);
+        [first, second.wrapping_add(word(at + 4)).wrapping_add(first)]
+    })
+}
+
+/// Looks at an open database before it is served. `log` is what lay beside it before.
+///
+/// # Errors
+///
+/// It is damaged.
+pub(super) fn look_at_database(db: &Connection, path: &Path, log: &Log) -> Result<(), OpenError> {
+    let damaged = |what: String| OpenError::Damaged { path: path.into(), what };
+    let number = |statement: &str, column| {
+        db.query_row(statement, [], |row| row.get::<_, i64>(column))
+            .map(|number| u64::try_from(number).unwrap_or(0))
+            .map_err(|error| damaged(error.to_string()))
+    };
+    let frames = number("PRAGMA wal_checkpoint(NOOP)", 1)?;
+    if log.copied > frames {
+        return Err(damaged(format!(
+            "frame {} of its log is broken, and later ones had been copied into the database",
+            frames + 1
+        )));
+    }
+    if log.frames > frames {
+        log::warn!(
+            "frame {} of {}-wal is broken: it and the {} behind it are not used, and what they held is \
+             lost; that is what a power cut may leave (see --durability), and damage to the log otherwise",
+            frames + 1,
+            path.display(),
+            log.frames - frames - 1
+        );
+    }
+    let page_bytes = number("PRAGMA page_size", 0)?.max(1);
+    let pages = number("PRAGMA page_count", 0)?;
+    let there = path.metadata().map_or(0, |found| found.len()) / page_bytes;
+    let missing = missing_pages(path, page_bytes, there, pages, frames);
+    // Free pages need never have been written.
+    if missing > number("PRAGMA freelist_count", 0)? {
+        return Err(damaged(format!(
+            "it ends behind page {there} of {pages}, and {missing} pages are nowhere"
+        )));
+    }
+    let suspected = suspicion(path).exists();
+    if suspected {
+        log::info!("damage was met in {}: checking all of it", path.display());
+    }
+    match check(db, (!suspected).then_some(Duration::from_millis(START_CHECK_MS_MAX))) {
+        Ok(None) => {
+            db.query_row(sql::STATE, [], |_| Ok(()))
+                .map_err(|error| damaged(format!("the row of state cannot be read: {error}")))?;
+            unmark(path);
+            Ok(())
+        }
+        Ok(Some(finding)) => Err(damaged(finding)),
+        Err(error) if is_damage(&error) => Err(damaged(error.to_string())),
+        Err(error) => Err(OpenError::Failed { path: path.into(), why: error.to_string() }),
+    }
+}
+
+/// How many pages of a database are neither in its file nor in its log.
+fn missing_pages(path: &Path, page_bytes: u64, there: u64, pages: u64, frames: u64) -> u64 {
+    if there >= pages {
+        return 0;
+    }
+    let mut is_there = vec![false; usize::try_from(pages - there).unwrap_or(usize::MAX)];
+    // The page with SQLite's locks is never written.
+    let mut found = |page: u64| {
+        let index = page.checked_sub(there + 1).and_then(|index| usize::try_from(index).ok());
+        if let Some(place) = index.and_then(|index| is_there.get_mut(index)) {
+            *place = true;
+        }
+    };
+    found((1 << 30) / page_bytes + 1);
+    if let Ok(wal) = File::open(beside(path, "-wal")) {
+        let mut page = [0; 4];
+        for index in 0..frames {
+            if wal.read_exact_at(&mut page, 32 + index * (page_bytes + FRAME_HEADER_BYTES)).is_ok()
+            {
+                found(u64::from(u32::from_be_bytes(page)));
+            }
+        }
+    }
+    is_there.iter().filter(|&&is_there| !is_there).count() as u64
+}
+
+/// SQLite's check, without a time or as far as it comes: its first finding, if it has one.
+fn check(db: &Connection, time: Option<Duration>) -> rusqlite::Result<Option<String>> {
+    /// Instructions of SQLite between two looks at the clock.
+    const INSTRUCTIONS: i32 = 1_000;
+    let began = Stamp::now();
+    let is_over = move || time.is_some_and(|time| began.elapsed() > time);
+    db.progress_handler(INSTRUCTIONS, Some(is_over))?;
+    let verdict = db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    db.progress_handler(INSTRUCTIONS, None::<fn() -> bool>)?;
+    match verdict {
+        Ok(verdict) => Ok((verdict != "ok").then(|| verdict.replace('\n', " "))),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

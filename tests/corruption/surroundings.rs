@@ -1,0 +1,89 @@
+//! What happens around a daemon: somebody holds a snapshot of its file, the clock jumps, its process stands
+//! still.
+
+use std::time::Duration;
+
+use super::common::daemon::{Launch, open_database};
+use super::common::ground::{PATIENCE, now, until};
+use super::common::in_process::InProcess;
+use super::common::target::Target;
+use super::common::wire::Client;
+
+#[test]
+fn a_snapshot_of_another_program_stops_writes_at_the_limit_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut daemon = Launch::new(folder.path()).with("--wal-max 16m -m 0").start();
+    let mut client = daemon.client();
+    client.set("k", "v");
+    let reader = open_database(daemon.launch().database_path());
+    reader.execute_batch("BEGIN; SELECT count(*) FROM item;").expect("it can be read");
+
+    let value = "v".repeat(100_000);
+    let set = |number: usize| format!("set n{number} 0 0 {}\r\n{value}\r\n", value.len());
+    let mut stored = 0;
+    let refused = until("the log is at its limit", PATIENCE, || {
+        let answer = client.ask(set(stored));
+        stored += usize::from(answer == "STORED");
+        (answer != "STORED").then_some(answer)
+    });
+    assert!(refused.starts_with("SERVER_ERROR"), "{refused}");
+    assert!((100..400).contains(&stored), "{stored} of 100 KB in a log of 16 MiB");
+    assert_eq!(client.get("k"), Some(b"v".to_vec()), "reads go on");
+    assert!(client.ask(set(stored)).starts_with("SERVER_ERROR"));
+    let log = std::fs::metadata(daemon.launch().wal_path()).expect("it is there").len();
+    assert!(log < 20 << 20, "{log}");
+
+    drop(reader);
+    until("writes go on", PATIENCE, || (client.ask(set(stored)) == "STORED").then_some(()));
+    for number in 0..=stored {
+        assert_eq!(client.get(&format!("n{number}")), Some(value.clone().into_bytes()), "{number}");
+    }
+    daemon.stop();
+}
+
+/// An expiry is a moment of the wall clock: a jump moves it by as much, and no further.
+#[test]
+fn a_jump_of_the_clock_moves_expiry_by_as_much_and_no_further() {
+    let mut daemon = InProcess::start();
+    let mut client = Client::connect(daemon.address().port());
+    assert_eq!(client.ask("set k 0 100 1\r\nv\r\n"), "STORED");
+    assert!(daemon.advance(-1_000));
+    assert_eq!(client.get("k"), Some(b"v".to_vec()), "back: nothing expires early");
+    assert_eq!(client.ask("set early 0 100 1\r\nv\r\n"), "STORED");
+    assert!(daemon.advance(99));
+    assert_eq!(client.get("early"), Some(b"v".to_vec()));
+    assert!(daemon.advance(1));
+    assert_eq!(client.get("early"), None);
+    assert!(daemon.advance(1_000));
+    assert_eq!(client.get("k"), None, "and nothing stays longer than the jump");
+
+    assert_eq!(client.ask("set k 0 100 1\r\nv\r\n"), "STORED");
+    assert!(daemon.advance(1_000_000));
+    assert_eq!(client.get("k"), None, "forward: what would have expired has");
+    assert_eq!(client.ask("set k 0 100 1\r\nw\r\n"), "STORED");
+    assert_eq!(client.get("k"), Some(b"w".to_vec()), "and what is stored then lives");
+    assert_eq!(client.ask("set ever 0 0 1\r\nv\r\n"), "STORED");
+    assert!(daemon.advance(-1_000_000));
+    assert_eq!(client.get("ever"), Some(b"v".to_vec()));
+    assert_eq!(client.ask("set k 0 100 1\r\nx\r\n"), "STORED");
+    assert!(daemon.advance(100));
+    assert_eq!(client.get("k"), None, "what was stored anew goes by the new time");
+}
+
+#[test]
+fn a_daemon_that_stood_still_serves_nothing_that_expired_meanwhile() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut daemon = Launch::new(folder.path()).start();
+    let mut client = daemon.client();
+    assert_eq!(client.ask("set k 0 2 1\r\nv\r\n"), "STORED");
+    client.set("ever", "v");
+    let frozen = daemon.freeze();
+    let began = now();
+    client.send("set more 0 0 1\r\nv\r\nget k\r\n");
+    until("it has expired", PATIENCE, || (began.elapsed() > Duration::from_secs(3)).then_some(()));
+    drop(frozen);
+    assert_eq!(client.line(), "STORED");
+    assert_eq!(client.line(), "END");
+    assert_eq!(client.get("ever"), Some(b"v".to_vec()));
+    daemon.stop();
+}
