@@ -35,7 +35,7 @@ fn histories_with_kills_between_are_linearizable() {
     for round in 0..rounds {
         let port = daemon.port();
         let end = clock.load(Ordering::SeqCst) + rng.u64(500..6_000);
-        let mut seen = thread::scope(|scope| {
+        let mut events = thread::scope(|scope| {
             let clock = &clock;
             let work = |id| Worker::new(port, id, rng_of(seed, round, id)).run(clock);
             let workers: Vec<_> = (0..WORKERS).map(|id| scope.spawn(move || work(id))).collect();
@@ -45,16 +45,16 @@ fn histories_with_kills_between_are_linearizable() {
             daemon.kill();
             let killed = clock.fetch_add(1, Ordering::SeqCst);
             let done = workers.into_iter().map(|worker| worker.join().expect("a client"));
-            let mut seen: Vec<(usize, Event)> = done.flatten().collect();
-            for (_, event) in &mut seen {
+            let mut events: Vec<(usize, Event)> = done.flatten().collect();
+            for (_, event) in &mut events {
                 if event.outcome.is_none() {
                     event.returned = killed;
                 }
             }
-            seen
+            events
         });
-        seen.sort_by_key(|(_, event)| event.called);
-        for (key, event) in seen {
+        events.sort_by_key(|(_, event)| event.called);
+        for (key, event) in events {
             histories[key].push(event);
         }
         daemon.restart();
