@@ -106,9 +106,6 @@ pub const TLS_UNSENT_BYTES_MAX: usize = 64 << 10;
 /// Reads of a client's socket in one turn that bring nothing to read: a handshake needs three or four.
 pub const TLS_READS_PER_TURN_MAX: usize = 16;
 
-/// A handshake that takes longer is given up: a client that is there needs a round trip or two.
-pub const TLS_HANDSHAKE_SECONDS_MAX: i64 = 30;
-
 /// A file of certificates: the largest bundles of authorities have a quarter of it.
 pub const TLS_FILE_BYTES_MAX: u64 = 4 << 20;
 

@@ -295,7 +295,7 @@ fn a_handshake_has_its_time() {
         let count = connections.iter().filter(|line| line.contains(":listen_addr ")).count();
         (count == 3).then_some(())
     });
-    daemon.advance(30);
+    daemon.advance(60);
     assert!(is_open(&silent) && is_open(&slow));
     daemon.advance(1);
     for mut stream in [silent, slow] {

@@ -64,7 +64,7 @@ impl Id {
 }
 
 /// Every option, in the order of the help.
-pub(crate) const ROWS: [Row; 43] = [
+pub(crate) const ROWS: [Row; 44] = [
     row(Id::Port, 'p', "port", Listening, "TCP port; 0 is no TCP, -1 any free port")
         .takes("num")
         .or("60000", ""),

@@ -1,5 +1,5 @@
-//! How long the server waits for a client that has begun something: for the rest of a request, for a login,
-//! for replies to be taken (`--request-timeout`).
+//! How long the server waits for a client that has begun something: for the rest of a request, for a login
+//! or a TLS handshake, for replies to be taken (`--request-timeout`).
 //!
 //! What is not the client's doing is not counted: while the server reads no more of it, it is waiting for
 //! nothing. What must stay true: within the time-out a client ends what it has begun, or gets on with it by
@@ -60,7 +60,8 @@ impl Wait {
 impl Connection {
     /// Notes, after its turn, whether more of a request must come. `ended`: one did.
     pub(super) fn note_asking(&mut self, ended: bool, now: Seconds) {
-        let logs_in = self.login.is_some() || self.decoder.is_locked();
+        let logs_in =
+            self.login.is_some() || self.decoder.is_locked() || self.stream.is_shaking_hands();
         let is_cut = self.input.as_ref().is_some_and(|input| !input.unused().is_empty())
             || !self.decoder.is_between_requests();
         if !self.hungry || self.ending != Ending::Open || !logs_in && !is_cut {

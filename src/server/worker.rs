@@ -18,7 +18,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::clock::Stamp;
 use crate::limits::{
     CONNECTIONS_PER_ROUND_MAX, HEAVY_PER_ROUND_MAX, HEAVY_WAITING_AMONG_LIGHT_MAX,
-    HEAVY_WAITING_MAX, READ_BUFFERS_KEPT_MAX, TLS_HANDSHAKE_SECONDS_MAX,
+    HEAVY_WAITING_MAX, READ_BUFFERS_KEPT_MAX,
 };
 use crate::server::connection::{Connection, Ending, Input, Peer};
 use crate::server::context::Context;
@@ -73,8 +73,6 @@ pub(super) struct Worker {
     /// Clients may be awaited in the midst of something.
     awaits: bool,
     looked: Stamp,
-    /// A client may be in the middle of its TLS handshake.
-    shakes_hands: bool,
 }
 
 /// Where a connection is kept.
@@ -111,7 +109,6 @@ impl Worker {
             sends: false,
             awaits: false,
             looked: Stamp::now(),
-            shakes_hands: false,
         };
         Ok((worker, inbox))
     }
@@ -149,7 +146,6 @@ impl Worker {
             Some(Duration::ZERO)
         } else if self.stopping.is_some()
             || self.sends
-            || self.shakes_hands
             || self.context.live.idle_timeout_seconds() > 0
         {
             Some(TICK)
@@ -231,7 +227,6 @@ impl Worker {
         let decoder = self.context.decoder(item_bytes_max);
         let mut connection = Connection::new(stream, id, card, decoder);
         connection.login = self.context.login();
-        self.shakes_hands |= connection.stream.is_shaking_hands();
         self.places[place].connection = Some(connection);
         self.open += 1;
         self.enqueue(place);
@@ -423,8 +418,7 @@ impl Worker {
             self.end_late();
         }
         let idle_timeout = i64::from(self.context.live.idle_timeout_seconds());
-        let has_to_look = idle_timeout > 0 || self.sends || self.shakes_hands;
-        if !has_to_look || self.ticked.elapsed() < TICK {
+        if (idle_timeout == 0 && !self.sends) || self.ticked.elapsed() < TICK {
             return;
         }
         self.ticked = Stamp::now();
@@ -432,9 +426,6 @@ impl Worker {
             self.close_where(Reason::Error, |connection, _| Desk::holds_too_long(connection));
             let mut connections = self.places.iter().filter_map(|place| place.connection.as_ref());
             self.sends = connections.any(Connection::is_sending);
-        }
-        if self.shakes_hands {
-            self.end_handshakes();
         }
         if idle_timeout > 0 {
             let kicked = self.close_where(Reason::IdleTimeout, |connection, now| {
@@ -458,23 +449,15 @@ impl Worker {
             self.awaits = true;
             connection.shrink_input(&mut self.spare, READ_BUFFERS_KEPT_MAX);
             if connection.is_late(seconds, now) {
+                if connection.stream.is_shaking_hands() {
+                    self.desk.metrics.counters.ssl_handshake_errors.up();
+                }
                 log::debug!("client {} has not ended what it began and is let go", connection.id);
                 late.push(place);
             }
         }
         self.desk.metrics.counters.request_kicks.add(late.len() as u64);
         late.into_iter().for_each(|place| self.close(place, Reason::IdleTimeout));
-    }
-
-    /// Lets go of clients that take too long to agree on a TLS session.
-    fn end_handshakes(&mut self) {
-        let late = self.close_where(Reason::Error, |connection, now| {
-            let since = connection.card.last_command.load(Ordering::Relaxed);
-            connection.stream.is_shaking_hands() && now - since > TLS_HANDSHAKE_SECONDS_MAX
-        });
-        self.desk.metrics.counters.ssl_handshake_errors.add(late);
-        let mut connections = self.places.iter().filter_map(|place| place.connection.as_ref());
-        self.shakes_hands = connections.any(|connection| connection.stream.is_shaking_hands());
     }
 
     fn close_where(&mut self, why: Reason, ends: impl Fn(&Connection, i64) -> bool) -> u64 {

@@ -167,6 +167,34 @@ pub(super) const ITEMS: &str = "SELECT items FROM state";
 /// Leaves out cas ids that may have been given out by the file that this one replaces.
 pub(super) const SKIP_CAS: &str = "UPDATE state SET cas = cas + ?1";
 
+/// For `salvage`: what the rows of a damaged file are judged by, and what goes on in the new one.
+pub(super) const SALVAGE_STATE: &str =
+    "SELECT hash_seed, cas, generation, swept, flush_at, tick, hand, chunk, items FROM state";
+
+pub(super) const SALVAGE_IDS: &str = "SELECT id FROM item WHERE id >= ?1 ORDER BY id";
+
+pub(super) const SALVAGE_ITEM: &str = "\
+    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, recency, key, value \
+      FROM item WHERE id = ?1";
+
+pub(super) const SALVAGE_PIECES: &str =
+    "SELECT id, data FROM chunk WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
+
+pub(super) const SALVAGE_TWIN: &str = "SELECT 1 FROM item WHERE id BETWEEN ?1 AND ?2 AND key = ?3";
+
+pub(super) const SALVAGE_PIECE: &str = "INSERT OR IGNORE INTO chunk (id, data) VALUES (?1, ?2)";
+
+/// The figures are counted anew; no id of a piece may be given out twice.
+pub(super) const SALVAGE_FIGURES: &str = concat!(
+    "UPDATE state SET hash_seed = ?1, cas = ?2, generation = ?3, swept = ?4, flush_at = ?5, \
+        tick = ?6, hand = ?7, \
+        chunk = max(?8, (SELECT coalesce(max(id), 0) FROM chunk)), \
+        items = (SELECT count(*) FROM item), \
+        bytes = (SELECT coalesce(sum(length(key) + 59 + ",
+    stored_size!(),
+    "), 0) FROM item)"
+);
+
 /// The first line of SQLite's plan for a statement.
 #[cfg(test)]
 pub(super) fn plan(sql: &str) -> String {
@@ -206,31 +234,3 @@ mod tests {
         }
     }
 }
-
-/// For `salvage`: what the rows of a damaged file are judged by, and what goes on in the new one.
-pub(super) const SALVAGE_STATE: &str =
-    "SELECT hash_seed, cas, generation, swept, flush_at, tick, hand, chunk, items FROM state";
-
-pub(super) const SALVAGE_IDS: &str = "SELECT id FROM item WHERE id >= ?1 ORDER BY id";
-
-pub(super) const SALVAGE_ITEM: &str = "\
-    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, recency, key, value \
-      FROM item WHERE id = ?1";
-
-pub(super) const SALVAGE_PIECES: &str =
-    "SELECT id, data FROM chunk WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
-
-pub(super) const SALVAGE_TWIN: &str = "SELECT 1 FROM item WHERE id BETWEEN ?1 AND ?2 AND key = ?3";
-
-pub(super) const SALVAGE_PIECE: &str = "INSERT OR IGNORE INTO chunk (id, data) VALUES (?1, ?2)";
-
-/// The figures are counted anew; no id of a piece may be given out twice.
-pub(super) const SALVAGE_FIGURES: &str = concat!(
-    "UPDATE state SET hash_seed = ?1, cas = ?2, generation = ?3, swept = ?4, flush_at = ?5, \
-        tick = ?6, hand = ?7, \
-        chunk = max(?8, (SELECT coalesce(max(id), 0) FROM chunk)), \
-        items = (SELECT count(*) FROM item), \
-        bytes = (SELECT coalesce(sum(length(key) + 59 + ",
-    stored_size!(),
-    "), 0) FROM item)"
-);
