@@ -52,6 +52,9 @@ _litecached() {
             litecached,service)
                 cmd="litecached__subcmd__service"
                 ;;
+            litecached,top)
+                cmd="litecached__subcmd__top"
+                ;;
             litecached__subcmd__config,check)
                 cmd="litecached__subcmd__config__subcmd__check"
                 ;;
@@ -98,7 +101,7 @@ _litecached() {
 
     case "${cmd}" in
         litecached)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --compress-from --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --request-timeout --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version serve config client check bench inspect import export backup restore migrate service"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --compress-from --durability --on-corruption --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --request-timeout --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version serve config client top check bench inspect import export backup restore migrate service"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -285,6 +288,13 @@ _litecached() {
                     ;;
                 --durability)
                     COMPREPLY=($(compgen -W "process power" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --on-corruption)
+                    COMPREPLY=($(compgen -W "stop salvage reset" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -1029,7 +1039,7 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__config__subcmd__check)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --compress-from --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --request-timeout --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --help --version"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --compress-from --durability --on-corruption --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --request-timeout --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1216,6 +1226,13 @@ _litecached() {
                     ;;
                 --durability)
                     COMPREPLY=($(compgen -W "process power" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --on-corruption)
+                    COMPREPLY=($(compgen -W "stop salvage reset" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -1472,7 +1489,7 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__config__subcmd__show)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -h -V --json --toml --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --compress-from --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --request-timeout --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --help --version"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -h -V --json --toml --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --compress-from --durability --on-corruption --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --request-timeout --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1659,6 +1676,13 @@ _litecached() {
                     ;;
                 --durability)
                     COMPREPLY=($(compgen -W "process power" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --on-corruption)
+                    COMPREPLY=($(compgen -W "stop salvage reset" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -2477,7 +2501,7 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__serve)
-            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --compress-from --durability --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --request-timeout --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version"
+            opts="-p -l -s -a -U -b -B -e -m -I -M -c -t -R -A -F -W -X -C -D -u -P -v -o -k -L -r -f -n -N -d -S -Z -Y -i -h -V --port --listen --unix-socket --unix-mask --udp-port --listen-backlog --http --protocol --db --max-disk --max-items --wal-max --compress-from --durability --on-corruption --memory-limit --max-item-size --disable-evictions --conn-limit --threads --max-reqs-per-event --request-timeout --enable-shutdown --disable-flush-all --disable-watch --disable-dumping --disable-cas --prefix-delimiter --user --pidfile --verbose --log-level --extended --config --lock-memory --enable-largepages --enable-coredumps --slab-growth-factor --slab-min-size --napi-ids --daemon --enable-sasl --enable-ssl --auth-file --license --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2664,6 +2688,13 @@ _litecached() {
                     ;;
                 --durability)
                     COMPREPLY=($(compgen -W "process power" -- "${cur}"))
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o nospace
+                    fi
+                    return 0
+                    ;;
+                --on-corruption)
+                    COMPREPLY=($(compgen -W "stop salvage reset" -- "${cur}"))
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
@@ -2968,6 +2999,104 @@ _litecached() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        litecached__subcmd__top)
+            opts="-a -i -h -V --address --timeout --user --password-file --tls --tls-ca --tls-cert --tls-key --interval --once --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --address)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -a)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --user)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --password-file)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --tls-ca)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --tls-cert)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --tls-key)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
+                --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -i)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_litecached_global_optspecs
-    string join \n p/port= l/listen= s/unix-socket= a/unix-mask= U/udp-port= b/listen-backlog= http= B/protocol= e/db= max-disk= max-items= wal-max= compress-from= durability= m/memory-limit= I/max-item-size= M/disable-evictions c/conn-limit= t/threads= R/max-reqs-per-event= request-timeout= A/enable-shutdown F/disable-flush-all W/disable-watch X/disable-dumping C/disable-cas D/prefix-delimiter= u/user= P/pidfile= v/verbose log-level= o/extended= config= k/lock-memory L/enable-largepages r/enable-coredumps f/slab-growth-factor= n/slab-min-size= N/napi-ids= d/daemon S/enable-sasl Z/enable-ssl Y/auth-file= i/license h/help V/version
+    string join \n p/port= l/listen= s/unix-socket= a/unix-mask= U/udp-port= b/listen-backlog= http= B/protocol= e/db= max-disk= max-items= wal-max= compress-from= durability= on-corruption= m/memory-limit= I/max-item-size= M/disable-evictions c/conn-limit= t/threads= R/max-reqs-per-event= request-timeout= A/enable-shutdown F/disable-flush-all W/disable-watch X/disable-dumping C/disable-cas D/prefix-delimiter= u/user= P/pidfile= v/verbose log-level= o/extended= config= k/lock-memory L/enable-largepages r/enable-coredumps f/slab-growth-factor= n/slab-min-size= N/napi-ids= d/daemon S/enable-sasl Z/enable-ssl Y/auth-file= i/license h/help V/version
 end
 
 function __fish_litecached_needs_command
@@ -41,6 +41,9 @@ complete -c litecached -n "__fish_litecached_needs_command" -l wal-max -d 'WAL s
 complete -c litecached -n "__fish_litecached_needs_command" -l compress-from -d 'Compress values from this size on; 0 is none [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
 power\t''"
+complete -c litecached -n "__fish_litecached_needs_command" -l on-corruption -d 'A damaged file: stop, salvage or reset [default: stop]' -r -f -a "stop\t''
+salvage\t''
+reset\t''"
 complete -c litecached -n "__fish_litecached_needs_command" -s m -l memory-limit -d 'Items in memory, in megabytes; 0 is none [default: 64]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s I -l max-item-size -d 'Largest item, 1k to 1g [default: 1m]' -r -f
 complete -c litecached -n "__fish_litecached_needs_command" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
@@ -107,6 +110,9 @@ complete -c litecached -n "__fish_litecached_using_subcommand serve" -l wal-max 
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l compress-from -d 'Compress values from this size on; 0 is none [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
 power\t''"
+complete -c litecached -n "__fish_litecached_using_subcommand serve" -l on-corruption -d 'A damaged file: stop, salvage or reset [default: stop]' -r -f -a "stop\t''
+salvage\t''
+reset\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s m -l memory-limit -d 'Items in memory, in megabytes; 0 is none [default: 64]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s I -l max-item-size -d 'Largest item, 1k to 1g [default: 1m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand serve" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
@@ -164,6 +170,9 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l compress-from -d 'Compress values from this size on; 0 is none [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
 power\t''"
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -l on-corruption -d 'A damaged file: stop, salvage or reset [default: stop]' -r -f -a "stop\t''
+salvage\t''
+reset\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s m -l memory-limit -d 'Items in memory, in megabytes; 0 is none [default: 64]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s I -l max-item-size -d 'Largest item, 1k to 1g [default: 1m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from check" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
@@ -216,6 +225,9 @@ complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l compress-from -d 'Compress values from this size on; 0 is none [default: 0]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l durability -d 'What a reply survives: process or power [default: process]' -r -f -a "process\t''
 power\t''"
+complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -l on-corruption -d 'A damaged file: stop, salvage or reset [default: stop]' -r -f -a "stop\t''
+salvage\t''
+reset\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s m -l memory-limit -d 'Items in memory, in megabytes; 0 is none [default: 64]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s I -l max-item-size -d 'Largest item, 1k to 1g [default: 1m]' -r -f
 complete -c litecached -n "__fish_litecached_using_subcommand config; and __fish_seen_subcommand_from show" -s c -l conn-limit -d 'Clients at once [default: 1024]' -r -f
@@ -270,7 +282,11 @@ complete -c litecached -n "__fish_litecached_using_subcommand top" -s a -l addre
 complete -c litecached -n "__fish_litecached_using_subcommand top" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
 complete -c litecached -n "__fish_litecached_using_subcommand top" -l user -d 'Log in as this user where a server asks for it' -r
 complete -c litecached -n "__fish_litecached_using_subcommand top" -l password-file -d 'His password is there [env: LITECACHED_PASSWORD] [default: asked for]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand top" -l tls-ca -d 'Whose word on the server is taken, PEM [default: the system\'s]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand top" -l tls-cert -d 'Certificate to show to the server, PEM' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand top" -l tls-key -d 'Its key, PEM [default: in the same file]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand top" -s i -l interval -d 'Time between two looks, 1s to 1h' -r
+complete -c litecached -n "__fish_litecached_using_subcommand top" -l tls -d 'Speak TLS with the server'
 complete -c litecached -n "__fish_litecached_using_subcommand top" -l once -d 'Print one snapshot as text, of what happens within one interval, and end'
 complete -c litecached -n "__fish_litecached_using_subcommand top" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand top" -s V -l version -d 'Print version'
