@@ -300,7 +300,8 @@ fn damage_that_is_met_ends_the_daemon_and_the_next_start_acts() {
         found.is_some()
     });
     let kept = kept.count();
-    assert!((KEYS / 3..KEYS).contains(&kept), "{kept} of {KEYS}");
+    // How many depends on where the pages lie, which another hash changes.
+    assert!((1..KEYS).contains(&kept), "{kept} of {KEYS}");
     assert!(log.contains(&format!("{kept} items were saved and {} lost", KEYS - kept)), "{log}");
     assert_eq!(client.stat("curr_items"), kept as u64);
     client.set("new", "value");
@@ -352,17 +353,33 @@ fn a_file_that_was_never_ours_is_not_put_aside() {
 fn a_file_that_is_taken_away_ends_the_daemon() {
     for is_replaced in [false, true] {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut daemon = Launch::new(folder.path()).start();
-        daemon.client().set("k", "v");
         let path = folder.path().join("cache.db");
+        let other = folder.path().join("other");
+        let mut daemon = Launch::new(folder.path()).start();
+        (0..KEYS).for_each(|key| daemon.client().set(&format!("k{key}"), b"before"));
+        daemon.stop();
+        fs::copy(&path, &other).expect("it can be copied");
+        daemon.restart();
+        // In the log alone, which must not be taken for that of the other file.
+        (0..KEYS).for_each(|key| daemon.client().set(&format!("k{key}"), b"after"));
         if is_replaced {
-            fs::write(folder.path().join("other"), "").expect("it can be written");
-            fs::rename(folder.path().join("other"), &path).expect("it can be renamed");
+            fs::rename(&other, &path).expect("it can be renamed");
         } else {
             fs::remove_file(&path).expect("it can be removed");
         }
         let status = until("it is noticed", PATIENCE, || daemon.ended());
         assert_eq!(status.code(), Some(74), "{}", daemon.log());
         assert!(daemon.log().contains("is served no more"), "{}", daemon.log());
+        let names = fs::read_dir(folder.path()).expect("it can be read");
+        let names = names.map(|entry| entry.expect("it is").file_name().into_string());
+        let kept = |name: &String| name.contains("-removed-") && name.ends_with("-wal");
+        assert_eq!(names.filter(|name| name.as_ref().is_ok_and(kept)).count(), 1);
+
+        let daemon = daemon.launch().clone().start();
+        let mut client = daemon.client();
+        for key in 0..KEYS {
+            let found = client.get(&format!("k{key}"));
+            assert_eq!(found, is_replaced.then(|| b"before".to_vec()), "k{key}");
+        }
     }
 }

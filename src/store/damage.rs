@@ -15,8 +15,10 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::clock::Stamp;
 use crate::limits::START_CHECK_MS_MAX;
-use crate::store::open::{OpenError, beside};
-use crate::store::schema::{self, FRAME_HEADER_BYTES};
+use crate::store::look;
+use crate::store::open::{self, OpenError, beside};
+use crate::store::restore::has_bytes;
+use crate::store::schema::{self, FRAME_HEADER_BYTES, Quiet};
 use crate::store::sql;
 
 /// Why nothing more is acknowledged.
@@ -72,6 +74,11 @@ pub(super) fn unmark(path: &Path) {
     }
 }
 
+/// Whether damage was met in it, and it has not been checked since.
+pub(super) fn is_suspected(path: &Path) -> bool {
+    suspicion(path).exists()
+}
+
 fn suspicion(path: &Path) -> PathBuf {
     beside(path, "-suspect")
 }
@@ -82,10 +89,26 @@ pub(super) fn was_ours(path: &Path) -> bool {
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(100).read_to_end(&mut head));
     let id = schema::APPLICATION_ID.to_be_bytes();
+    let has_magic = b"SQLite format 3\0".starts_with(&head[..head.len().min(16)]);
+    let is_near = |found: &[u8]| found.iter().zip(id).filter(|(found, id)| *found != id).count();
     read.is_ok()
         && !head.is_empty()
-        && (head.get(68..72) == Some(&id[..])
-            || b"SQLite format 3\0".starts_with(&head[..head.len().min(16)]))
+        && match head.get(68..72).map(is_near) {
+            None => has_magic,
+            Some(0) => true,
+            Some(differing) => differing == 1 && has_magic,
+        }
+}
+
+/// Whether SQLite finds damage where it reads the schema. A schema that it does not understand is none:
+/// another program's view may be of a newer SQLite.
+pub(super) fn is_unreadable(path: &Path) -> bool {
+    let quiet = if has_bytes(&beside(path, "-wal")) { Quiet::LeftOver } else { Quiet::Alone };
+    let tables = schema::look(path, quiet, look::WAIT)
+        .and_then(|db| db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())));
+    tables.is_err_and(|error| {
+        is_damage(&error) && !error.to_string().contains("malformed database schema")
+    })
 }
 
 /// What lies in the WAL before SQLite looks at it.
@@ -161,33 +184,31 @@ fn checksum(bytes: &[u8], is_big: bool) -> [u32; 2] {
     })
 }
 
-/// Looks at an open database before it is served. `log` is what lay beside it before.
+/// Looks at an open database before it is served. `log` is what lay beside it before; none where what
+/// lies there now has nothing to do with it.
 ///
 /// # Errors
 ///
 /// It is damaged.
-pub(super) fn look_at_database(db: &Connection, path: &Path, log: &Log) -> Result<(), OpenError> {
+pub(super) fn look_at_database(
+    db: &Connection,
+    path: &Path,
+    log: Option<&Log>,
+) -> Result<(), OpenError> {
     let damaged = |what: String| OpenError::Damaged { path: path.into(), what };
+    // What a disk refuses once is not what is wrong with the file.
+    let judged = |error: rusqlite::Error| {
+        if is_damage(&error) { damaged(error.to_string()) } else { open::by_code(path, &error) }
+    };
     let number = |statement: &str, column| {
         db.query_row(statement, [], |row| row.get::<_, i64>(column))
             .map(|number| u64::try_from(number).unwrap_or(0))
-            .map_err(|error| damaged(error.to_string()))
+            .map_err(judged)
     };
     let frames = number("PRAGMA wal_checkpoint(NOOP)", 1)?;
-    if log.copied > frames {
-        return Err(damaged(format!(
-            "frame {} of its log is broken, and later ones had been copied into the database",
-            frames + 1
-        )));
-    }
-    if log.frames > frames {
-        log::warn!(
-            "frame {} of {}-wal is broken: it and the {} behind it are not used, and what they held is \
-             lost; that is what a power cut may leave (see --durability), and damage to the log otherwise",
-            frames + 1,
-            path.display(),
-            log.frames - frames - 1
-        );
+    let is_known = number("PRAGMA wal_checkpoint(NOOP)", 0)? == 0;
+    if let Some(log) = log.filter(|_| is_known) {
+        compare_log(path, log, frames).map_err(damaged)?;
     }
     let page_bytes = number("PRAGMA page_size", 0)?.max(1);
     let pages = number("PRAGMA page_count", 0)?;
@@ -199,21 +220,55 @@ pub(super) fn look_at_database(db: &Connection, path: &Path, log: &Log) -> Resul
             "it ends behind page {there} of {pages}, and {missing} pages are nowhere"
         )));
     }
-    let suspected = suspicion(path).exists();
+    let suspected = is_suspected(path);
     if suspected {
         log::info!("damage was met in {}: checking all of it", path.display());
     }
     match check(db, (!suspected).then_some(Duration::from_millis(START_CHECK_MS_MAX))) {
         Ok(None) => {
-            db.query_row(sql::STATE, [], |_| Ok(()))
-                .map_err(|error| damaged(format!("the row of state cannot be read: {error}")))?;
+            db.query_row(sql::STATE, [], |_| Ok(())).map_err(|error| match error {
+                rusqlite::Error::QueryReturnedNoRows => damaged("it has no row of state".into()),
+                error => judged(error),
+            })?;
+            if suspected {
+                log::warn!("nothing is found to be wrong with {}", path.display());
+            }
             unmark(path);
             Ok(())
         }
+        Ok(Some(why)) if is_of_the_disk(&why) => Err(OpenError::Failed { path: path.into(), why }),
         Ok(Some(finding)) => Err(damaged(finding)),
-        Err(error) if is_damage(&error) => Err(damaged(error.to_string())),
-        Err(error) => Err(OpenError::Failed { path: path.into(), why: error.to_string() }),
+        Err(error) => Err(judged(error)),
     }
+}
+
+/// Whether a finding of SQLite's check is that it could not read: it says so like damage, with a code.
+fn is_of_the_disk(finding: &str) -> bool {
+    let code = finding.rsplit_once("error code=").map(|(_, code)| code.trim_end_matches('.'));
+    let code = code.and_then(|code| code.parse::<i32>().ok());
+    code.is_some_and(|code| code & 0xff != rusqlite::ffi::SQLITE_CORRUPT)
+}
+
+/// Compares what lay in the log with the `frames` that SQLite takes of it.
+fn compare_log(path: &Path, log: &Log, frames: u64) -> Result<(), String> {
+    if log.copied > frames {
+        return Err(format!(
+            "frame {} of its log is broken, and later ones had been copied into the database; where a backup \
+             of both files was put back, remove {}-shm",
+            frames + 1,
+            path.display()
+        ));
+    }
+    if log.frames > frames {
+        log::warn!(
+            "frame {} of {}-wal is broken: it and the {} behind it are not used, and what they held is \
+             lost; that is what a power cut may leave (see --durability), and damage to the log otherwise",
+            frames + 1,
+            path.display(),
+            log.frames - frames - 1
+        );
+    }
+    Ok(())
 }
 
 /// How many pages of a database are neither in its file nor in its log.
@@ -242,14 +297,16 @@ fn missing_pages(path: &Path, page_bytes: u64, there: u64, pages: u64, frames: u
     is_there.iter().filter(|&&is_there| !is_there).count() as u64
 }
 
-/// SQLite's check, without a time or as far as it comes: its first finding, if it has one.
+/// SQLite's check, all of it or as far as it comes in a time: its first finding, if it has one. The shorter
+/// does not compare indexes with their tables.
 fn check(db: &Connection, time: Option<Duration>) -> rusqlite::Result<Option<String>> {
     /// Instructions of SQLite between two looks at the clock.
     const INSTRUCTIONS: i32 = 1_000;
     let began = Stamp::now();
     let is_over = move || time.is_some_and(|time| began.elapsed() > time);
     db.progress_handler(INSTRUCTIONS, Some(is_over))?;
-    let verdict = db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    let check = if time.is_some() { "PRAGMA quick_check(1)" } else { "PRAGMA integrity_check(1)" };
+    let verdict = db.query_row(check, [], |row| row.get::<_, String>(0));
     db.progress_handler(INSTRUCTIONS, None::<fn() -> bool>)?;
     match verdict {
         Ok(verdict) => Ok((verdict != "ok").then(|| verdict.replace('\n', " "))),

@@ -2,6 +2,7 @@
 //! commits, and batches that found the database locked.
 
 use std::cmp::Reverse;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::store::open::beside;
 use crate::store::recency::{Seen, kept};
 use crate::store::rows::{Changes, write_accessed};
 use crate::store::shared::Shared;
+use crate::store::sync::Syncer;
 use crate::store::vacuum::Vacuum;
 use crate::store::writer::{Trouble, Writer};
 
@@ -52,6 +54,7 @@ struct Housekeeping {
     shared: Arc<Shared>,
     committer: Arc<Committer>,
     checkpointer: Checkpointer,
+    syncer: Arc<Syncer>,
     swept_at: Stamp,
     more_to_sweep: bool,
     more_to_evict: bool,
@@ -72,6 +75,7 @@ pub(super) fn spawn(
     shared: Arc<Shared>,
     committer: Arc<Committer>,
     checkpointer: Checkpointer,
+    syncer: Arc<Syncer>,
 ) -> JoinHandle<()> {
     let began = shared.clock.now();
     let mut housekeeping = Housekeeping {
@@ -79,6 +83,7 @@ pub(super) fn spawn(
         shared,
         committer,
         checkpointer,
+        syncer,
         swept_at: Stamp::now(),
         more_to_sweep: false,
         more_to_evict: false,
@@ -204,14 +209,40 @@ impl Housekeeping {
             (Ok(ours), Ok(named)) if (ours.dev(), ours.ino()) != (named.dev(), named.ino()) => {
                 "another file has taken its place"
             }
-            (_, Err(error)) if error.kind() == std::io::ErrorKind::NotFound => "it was removed",
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => "it was removed",
             _ => return,
         };
+        // SQLite knows a log by its name alone, and would put what is in it into the other file.
+        let kept = match self.put_log_aside() {
+            Ok(Some(kept)) => format!("its log is kept as {}", kept.display()),
+            Ok(None) => "its log is gone, too".to_owned(),
+            Err(error) => format!("its log {}-wal has to be removed: {error}", self.path.display()),
+        };
         let path = self.path.display();
-        self.shared.fail(
-            format!("{path} is served no more, for {what}; put it back before starting again")
-                .as_str(),
+        let why = format!(
+            "{path} is served no more, for {what}; {kept}. Who has the file puts both back, under their \
+             names, while no daemon runs"
         );
+        self.shared.fail(why.as_str());
+    }
+
+    /// Takes the name from the log that commits go to, and removes its index; nothing where another has
+    /// the name.
+    fn put_log_aside(&self) -> io::Result<Option<PathBuf>> {
+        let named = beside(&self.path, "-wal");
+        let ours = self.syncer.log()?;
+        match std::fs::metadata(&named) {
+            Ok(named) if (ours.dev(), ours.ino()) == (named.dev(), named.ino()) => {}
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let kept = beside(&self.path, &format!("-removed-{}-wal", self.shared.clock.now().0));
+        std::fs::rename(&named, &kept)?;
+        match std::fs::remove_file(beside(&self.path, "-shm")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(Some(kept)),
+        }
     }
 
     fn notice_foreign_commits(&self) {

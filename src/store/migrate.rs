@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::store::backup::before_version;
+use crate::store::damage;
 use crate::store::look::{self, Look};
 use crate::store::open::{self, OpenError, by_code};
 use crate::store::schema::{self, Step};
@@ -44,7 +45,8 @@ pub fn migrate(path: &Path) -> Result<Schema, OpenError> {
     migrate_with(path, schema::STEPS)
 }
 
-/// Bytes of a file that serving would copy and change first; none where its form is this program's.
+/// Bytes of a file that serving would copy and change, or check whole, first; none where its form is this
+/// program's, and nobody has met damage in it.
 /// For an estimate: the file's head is read as it is, whatever a log beside it says.
 pub fn bytes_to_change(path: &Path) -> Option<u64> {
     change_with(path, schema::known(schema::STEPS))
@@ -55,7 +57,7 @@ fn change_with(path: &Path, known: u32) -> Option<u64> {
     let mut version = [0; 4];
     file.read_exact_at(&mut version, VERSION_AT).ok()?;
     let version = u32::from_be_bytes(version);
-    let changes = version > 0 && version < known;
+    let changes = version > 0 && version < known || damage::is_suspected(path);
     changes.then(|| file.metadata().map_or(0, |found| found.len()))
 }
 

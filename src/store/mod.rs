@@ -230,6 +230,7 @@ impl Store {
                 Arc::clone(&shared),
                 Arc::clone(&committer),
                 checkpointer,
+                Arc::clone(&syncer),
             ),
             pieces::spawn(Arc::clone(&shared), Arc::clone(&committer)),
         ];

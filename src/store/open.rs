@@ -207,12 +207,16 @@ pub(super) fn open_with(path: &Path, steps: &[Step]) -> Result<Opened, OpenError
     create(&path)?;
     let log = damage::look_at_log(&path)?;
     let (writer, from, saved) = connect(&path, steps).map_err(|error| match error {
-        OpenError::NotADatabase { path } if damage::was_ours(&path) => {
+        OpenError::NotADatabase { path }
+            if damage::was_ours(&path) && damage::is_unreadable(&path) =>
+        {
             OpenError::Damaged { path, what: "SQLite cannot read its header or its schema".into() }
         }
         other => other,
     })?;
-    damage::look_at_database(&writer, &path, &log)?;
+    // A change of the schema has copied what was in the log, and what is there now is another.
+    let log = (from == schema::known(steps)).then_some(&log);
+    damage::look_at_database(&writer, &path, log)?;
     keep_log(&writer, false).map_err(|error| by_code(&path, &error))?;
     Ok(Opened { writer, path, lock, from, saved })
 }

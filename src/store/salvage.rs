@@ -102,10 +102,12 @@ fn save(path: &Path) -> Result<(Partial, Option<Salvage>), BackupError> {
     let old = schema::look(path, quiet, look::WAIT);
     let counts = match old.and_then(|old| State::read(&old).map(|state| (old, state))) {
         Ok((old, state)) => Some(copy(&old, &new, &state).map_err(failed)?),
-        Err(error) => {
+        Err(error) if damage::is_damage(&error) => {
             log::warn!("nothing can be saved: {error}");
             None
         }
+        // The disk may do it the next time; and of another version's columns nothing is known here.
+        Err(error) => return Err(failed(error)),
     };
     new.close().map_err(|(_, error)| failed(error))?;
     partial.sync()?;

@@ -5,8 +5,8 @@
 macro_rules! stored_size {
     () => {
         "CASE WHEN marks & 8 THEN CASE WHEN json_valid(CAST(value AS TEXT)) \
-                                       THEN CAST(json_extract(CAST(value AS TEXT), '$.bytes') \
-                                                 AS INTEGER) \
+                                       THEN coalesce(CAST(json_extract(CAST(value AS TEXT), '$.bytes') \
+                                                 AS INTEGER), 0) \
                                        ELSE 0 END \
          ELSE length(value) END"
     };

@@ -7,7 +7,7 @@
 //! What must stay true: in `power` no batch is given back before a sync that began after its commit
 //! has returned; after a sync that failed no batch is given back at all.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -58,6 +58,11 @@ impl Syncer {
             dirty: AtomicBool::new(false),
             turns: AtomicU64::new(0),
         })
+    }
+
+    /// The log that commits go to, whatever has its name.
+    pub(super) fn log(&self) -> io::Result<Metadata> {
+        self.wal.metadata()
     }
 
     /// Gives a committed batch back to its owner: now, or after the next sync.
