@@ -295,7 +295,8 @@ fn half_a_line_takes_no_buffer() {
     let each = until("their buffers are given back", PATIENCE, || {
         assert!(witness.ask("version\r\n").starts_with("VERSION "));
         let each = daemon.resident_bytes().saturating_sub(before) / CLIENTS as u64;
-        (each < 8 << 10).then_some(each)
+        // A buffer alone has 16 KiB; a loop keeps some of them for the next.
+        (each < 12 << 10).then_some(each)
     });
     println!("{CLIENTS} half requests took {each} bytes each");
     for client in &mut clients {

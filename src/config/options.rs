@@ -166,7 +166,7 @@ pub(crate) const ROWS: [Row; 44] = [
     .live().more("Several separated by commas: info,store=debug. Areas: cli, config, protocol, request (a line for each command), server, store. -v raises what has no level of its own"),
     row(Id::Extended, 'o', "extended", Process, "idle_timeout=time, [no_]maxconns_fast")
         .list("name")
-        .live().more("idle_timeout lets clients go that send nothing for so long; no_maxconns_fast leaves clients above the limit waiting instead of refusing them; memcached's other names have no effect"),
+        .live().more("idle_timeout lets clients go that send nothing for so long; no_maxconns_fast leaves clients above the limit waiting instead of refusing them; the ssl_ names need -Z; memcached's other names have no effect"),
     row(Id::Config, NO_SHORT, "config", Process, "Configuration file").takes("file").not_in_file().more("TOML, with the long names as keys; read only where it is named, and read again on SIGHUP"),
     row(Id::LockMemory, 'k', "lock-memory", Compatibility, "")
         .ignored("the items are in a file, not only in memory"),

@@ -10,7 +10,7 @@ use crate::clock::Seconds;
 use crate::server::Options;
 use crate::server::context::Context;
 use crate::server::inbox::{Inbox, Message};
-use crate::server::tls::Certificates;
+use crate::server::tls::{Certificates, TlsFiles};
 
 /// See the module.
 #[derive(Debug)]
@@ -77,6 +77,19 @@ impl Live {
     /// What TLS shows and asks for, and since when.
     pub(super) fn certificates(&self) -> Option<(Arc<Certificates>, Seconds)> {
         self.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The same for what was read from `files` anew; not if a reload has named others meanwhile.
+    pub(super) fn renew_certificates(
+        &self,
+        files: &TlsFiles,
+        certificates: Arc<Certificates>,
+        now: Seconds,
+    ) {
+        let mut held = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.as_ref().is_some_and(|(held, _)| held.files() == files) {
+            *held = Some((certificates, now));
+        }
     }
 
     /// From now on new clients are shown these. Only where there was TLS before.

@@ -28,6 +28,13 @@ impl Wait {
         *self = Self { since: Some(now), bytes: 0 };
     }
 
+    /// It is waited for anew, if it is.
+    fn begin_anew_if_begun(&mut self, now: Seconds) {
+        if self.goes_on() {
+            self.begin_anew(now);
+        }
+    }
+
     /// It has got on by so many bytes.
     pub(super) fn moved(&mut self, bytes: u64, now: Seconds) {
         if self.since.is_some() && bytes > 0 {
@@ -75,11 +82,11 @@ impl Connection {
 
     /// Notes, after something was sent, whether the client has to take more.
     pub(super) fn note_taking(&mut self, sent: u64, now: Seconds) {
-        if self.output.is_empty() {
-            self.taking.end();
-        } else {
+        if self.has_to_send() {
             self.taking.begin(now);
             self.taking.moved(sent, now);
+        } else {
+            self.taking.end();
         }
     }
 
@@ -88,11 +95,15 @@ impl Connection {
         self.asking.goes_on() || self.taking.goes_on()
     }
 
-    /// Whether it has been waited for longer than so many seconds. A look at it also puts the clock of what
-    /// it asks back while it is not read from.
+    /// Whether it has been waited for longer than so many seconds. A look at it also puts the clock back
+    /// while what keeps it is the server's doing.
     pub(super) fn is_late(&mut self, seconds: u32, now: Seconds) -> bool {
-        if self.asking.goes_on() && self.is_blocked() {
-            self.asking.begin_anew(now);
+        if self.queued {
+            // It waits for its turn, and for that alone.
+            self.asking.begin_anew_if_begun(now);
+            self.taking.begin_anew_if_begun(now);
+        } else if self.is_blocked() {
+            self.asking.begin_anew_if_begun(now);
         }
         self.asking.is_over(seconds, now) || self.taking.is_over(seconds, now)
     }

@@ -45,6 +45,9 @@ const LATE_TICK: Duration = Duration::from_secs(1);
 /// While a light connection was served so lately, heavy ones are served a few at a time.
 const LIGHT_LATELY: Duration = Duration::from_millis(100);
 
+/// Among light connections, however much of theirs waits for a commit, a heavy one has a turn so often.
+const HEAVY_REST_MAX: Duration = Duration::from_millis(50);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -61,6 +64,8 @@ pub(super) struct Worker {
     heavy: VecDeque<usize>,
     /// When one that did not was last served.
     light_at: Stamp,
+    /// When those that did last had a turn.
+    heavy_at: Stamp,
     /// Places of connections that were answered by a commit and have bytes to send.
     answered: Vec<usize>,
     spare: Vec<Input>,
@@ -101,6 +106,7 @@ impl Worker {
             queue: VecDeque::new(),
             heavy: VecDeque::new(),
             light_at: Stamp::now(),
+            heavy_at: Stamp::now(),
             answered: Vec::new(),
             spare: Vec::new(),
             asked_to_lead: false,
@@ -287,11 +293,13 @@ impl Worker {
         let count = self.heavy_turns();
         if count > 0 {
             let group: Vec<usize> = self.heavy.drain(..count).collect();
+            self.heavy_at = self.desk.round;
             self.serve(&group);
         }
     }
 
-    /// How many heavy connections may have their turn. None while much waits for a commit, which wakes the loop.
+    /// How many heavy connections may have their turn. None while much waits for a commit, which wakes the loop;
+    /// but among light ones, who may always have something waiting, one in each [`HEAVY_REST_MAX`].
     fn heavy_turns(&self) -> usize {
         let among_light = self.desk.round.since(self.light_at) < LIGHT_LATELY;
         let (most, waiting_max) = if among_light {
@@ -299,7 +307,15 @@ impl Worker {
         } else {
             (CONNECTIONS_PER_ROUND_MAX, HEAVY_WAITING_MAX)
         };
-        if self.desk.waiting < waiting_max { self.heavy.len().min(most) } else { 0 }
+        if self.desk.waiting < waiting_max {
+            self.heavy.len().min(most)
+        } else if self.desk.waiting < HEAVY_WAITING_MAX
+            && self.desk.round.since(self.heavy_at) >= HEAVY_REST_MAX
+        {
+            self.heavy.len().min(1)
+        } else {
+            0
+        }
     }
 
     fn serve(&mut self, group: &[usize]) {

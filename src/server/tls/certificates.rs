@@ -17,6 +17,7 @@ use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, WebPkiCli
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use crate::limits::{TLS_FILE_BYTES_MAX, TLS_SESSIONS_MAX};
+use crate::logging::Limited;
 use crate::server::context::Context;
 
 /// What clients are asked for (`ssl_verify_mode`).
@@ -239,6 +240,9 @@ pub(in crate::server) type Refresh = Result<(), String>;
 /// At most one at a time: a client may ask as often as it likes.
 static IS_REFRESHING: AtomicBool = AtomicBool::new(false);
 
+/// A client may ask as often as it likes, and is not to fill the log with it.
+static REFRESHES: Limited = Limited::new(5, 10_000);
+
 /// Reads the certificates anew on a thread of its own, for a disk may be slow, and tells what came of it.
 /// `false` if that is going on already, or no thread can be had.
 pub(in crate::server) fn refresh(
@@ -252,14 +256,20 @@ pub(in crate::server) fn refresh(
     let work = move || {
         let read = Certificates::read(&files).map(|certificates| {
             if let Some(context) = context.upgrade() {
-                context.live.set_certificates(Arc::new(certificates), context.clock.now());
-                log::info!("a client had the certificates of TLS read again");
+                let now = context.clock.now();
+                context.live.renew_certificates(&files, Arc::new(certificates), now);
             }
         });
-        let read = read.map_err(|error| {
-            log::error!("the certificates of TLS stay as they were: {error}");
-            error.to_string()
-        });
+        let now = context.upgrade().map_or(0, |context| context.clock.now().0);
+        if let Some(left_out) = REFRESHES.admit(u64::try_from(now).unwrap_or(0) * 1_000) {
+            match &read {
+                Ok(()) => log::info!("a client had the certificates of TLS read again{left_out}"),
+                Err(error) => {
+                    log::error!("the certificates of TLS stay as they were: {error}{left_out}");
+                }
+            }
+        }
+        let read = read.map_err(|error| error.to_string());
         // First, so that a client that has its answer may ask again at once.
         IS_REFRESHING.store(false, Ordering::SeqCst);
         tell(read);

@@ -111,13 +111,20 @@ impl Watcher {
                 Err(error) => self.failed(&error, |watcher| watcher.blocked = true),
             }
         }
+        // With TLS some of what was taken may still be there.
+        if !self.blocked
+            && !self.gone
+            && let Err(error) = self.stream.flush()
+        {
+            self.failed(&error, |watcher| watcher.blocked = true);
+        }
         sent
     }
 
     /// Whether it has taken nothing of what waits for it for longer than so many seconds. Else it would have
     /// one of few places for ever.
     fn is_late(&mut self, sent: u64, seconds: u32, now: Seconds) -> bool {
-        if self.output.is_empty() {
+        if self.output.is_empty() && !self.stream.is_behind() {
             self.taking.end();
         } else {
             self.taking.begin(now);
