@@ -216,7 +216,11 @@ pub(super) fn open_with(path: &Path, steps: &[Step]) -> Result<Opened, OpenError
     })?;
     // A change of the schema has copied what was in the log, and what is there now is another.
     let log = (from == schema::known(steps)).then_some(&log);
+    // Another program that closes the file has it for itself for a moment.
+    let wait = |wait| writer.busy_timeout(wait).map_err(|error| by_code(&path, &error));
+    wait(look::WAIT)?;
     damage::look_at_database(&writer, &path, log)?;
+    wait(Duration::ZERO)?;
     keep_log(&writer, false).map_err(|error| by_code(&path, &error))?;
     Ok(Opened { writer, path, lock, from, saved })
 }
