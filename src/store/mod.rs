@@ -196,6 +196,8 @@ impl Store {
         };
         let (shared, writer) =
             writer::Writer::start(opened.writer, options, clock.clone()).map_err(failed)?;
+        // From here on whoever finds the file locked tries again by himself.
+        writer.db.busy_timeout(Duration::ZERO).map_err(failed)?;
         let shared = Arc::new(shared);
         let cas_first = writer.next_cas();
         let readers = Pool::builder()

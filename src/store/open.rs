@@ -216,11 +216,7 @@ pub(super) fn open_with(path: &Path, steps: &[Step]) -> Result<Opened, OpenError
     })?;
     // A change of the schema has copied what was in the log, and what is there now is another.
     let log = (from == schema::known(steps)).then_some(&log);
-    // Another program that closes the file has it for itself for a moment.
-    let wait = |wait| writer.busy_timeout(wait).map_err(|error| by_code(&path, &error));
-    wait(look::WAIT)?;
     damage::look_at_database(&writer, &path, log)?;
-    wait(Duration::ZERO)?;
     keep_log(&writer, false).map_err(|error| by_code(&path, &error))?;
     Ok(Opened { writer, path, lock, from, saved })
 }
@@ -414,6 +410,8 @@ fn connect(path: &Path, steps: &[Step]) -> Result<(Connection, u32, Option<PathB
     let failed = |error: rusqlite::Error| by_code(path, &error);
     let known = schema::known(steps);
     let mut connection = schema::manager(path, Role::Writer).connect().map_err(failed)?;
+    // Another program that closes the file has it for itself for a moment. See `Store::open`, too.
+    connection.busy_timeout(look::WAIT).map_err(failed)?;
     // A file that is refused stays as it is: the log is not written back into it.
     keep_log(&connection, true).map_err(failed)?;
     let version = version(&connection, path, known)?;
@@ -432,7 +430,6 @@ fn connect(path: &Path, steps: &[Step]) -> Result<(Connection, u32, Option<PathB
     // What everything else stands on reaches the disk at once, in the database file itself: SQLite
     // takes the WAL beside an empty file for a leftover.
     connection.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
-    connection.busy_timeout(look::WAIT).map_err(failed)?;
     log::info!("{}: schema version {version} becomes {known}", path.display());
     let saved = Arc::new(OnceLock::new());
     let before = {
@@ -454,7 +451,6 @@ fn connect(path: &Path, steps: &[Step]) -> Result<(Connection, u32, Option<PathB
     })?;
     connection
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        .and_then(|()| connection.busy_timeout(Duration::ZERO))
         .and_then(|()| connection.execute_batch("PRAGMA synchronous = NORMAL"))
         .map_err(failed)?;
     Ok((connection, version, saved.get().cloned()))
