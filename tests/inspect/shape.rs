@@ -108,7 +108,9 @@ fn json_has_every_column_and_one_shape() {
     for answer in [&summary, &check] {
         assert_eq!(answer["database"], real.as_str());
     }
-    for (name, bars, first) in [("expiry", 7, 59), ("age", 6, 59), ("size", 9, 64)] {
+    for (name, bars, first) in
+        [("expiry", 9, 59), ("age", 8, 59), ("access", 9, 59), ("size", 9, 64)]
+    {
         let list = summary[name].as_array().expect("a list");
         assert_eq!(list.len(), bars, "{name}");
         assert_eq!(list[0]["up_to"], first, "{name}");
