@@ -211,6 +211,7 @@ fn a_million_items_take_no_more_memory_than_a_few() {
     for words in [
         &["summary"][..],
         &["keys", "--sort", "size", "--limit", "1000"],
+        &["report", "-", "--top", "100"],
         &["sql", "--csv", "SELECT id FROM item"],
     ] {
         let report = folder.path().join("memory");
