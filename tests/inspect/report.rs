@@ -47,6 +47,8 @@ fn its_numbers_are_those_of_the_other_commands() {
     let daemon = served(folder.path());
     let database = daemon.launch().database_path();
     assert_eq!(daemon.client().get("user:1").as_deref(), Some(&b"one"[..]));
+    // Far from where one bar becomes the next.
+    assert_eq!(daemon.client().ask("touch user:3 7200\r\n"), "TOUCHED");
     let page = made(database, &["--top", "100"]);
     let found = data(&page);
     let summary: Value = serde_json::from_str(&shown(database, &["--json"])).expect("JSON");
@@ -244,6 +246,15 @@ fn growth_is_shown_since_an_earlier_report() {
     let hidden = made(database, &["--since", &first, "--hide-keys"]);
     assert!(hidden.contains("cannot be compared") && !hidden.contains("cart:"), "{hidden}");
 
+    // Of very many points the earliest are forgotten.
+    let points: Vec<String> = (1..=400).map(|at| format!("[{at},1,1,1]")).collect();
+    let long = page.replace(&found["points"].to_string(), &format!("[{}]", points.join(",")));
+    fs::write(&first, long).expect("it can be written");
+    let points = data(&made(database, &["--since", &first]))["points"].clone();
+    assert_eq!(points.as_array().map(Vec::len), Some(400));
+    assert_eq!((&points[0][0], &points[398][0]), (&2.into(), &400.into()));
+    assert_eq!(points[399][1], 6);
+
     let copy = folder.path().join("copy.db");
     super::tool(database, &["backup", &copy.display().to_string()]);
     let page = made(&copy, &["--since", &first]);
@@ -323,8 +334,9 @@ fn it_is_there_whole_or_not_at_all() {
     }
     fs::write(&broken, bytes).expect("it can be written");
     fs::write(folder.path().join("empty.db"), "").expect("it can be written");
+    let older = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/frozen/version-1.sqlite").to_owned();
     for (database, code) in
-        [(at("broken.db"), DATA), (at("empty.db"), DATA), (at("no.db"), NO_INPUT)]
+        [(at("broken.db"), DATA), (at("empty.db"), DATA), (older, DATA), (at("no.db"), NO_INPUT)]
     {
         refused(Path::new(&database), &["report", &name, "--force"], code);
     }
