@@ -80,6 +80,15 @@ pub(crate) enum Position {
     Entry { number: u64, byte: u64 },
     /// The how-manieth item a server told of, counted from 1.
     Item(u64),
+    /// A row of a table by its number, and which of several files it is in.
+    Row { shard: Option<u16>, row: i64 },
+}
+
+impl Position {
+    /// A row of the only table.
+    pub(crate) fn row(row: i64) -> Self {
+        Self::Row { shard: None, row }
+    }
 }
 
 impl fmt::Display for Position {
@@ -88,6 +97,8 @@ impl fmt::Display for Position {
             Self::Line(number) => write!(f, "line {number}"),
             Self::Entry { number, byte } => write!(f, "entry {number} (before byte {byte})"),
             Self::Item(number) => write!(f, "item {number}"),
+            Self::Row { shard: None, row } => write!(f, "row {row}"),
+            Self::Row { shard: Some(shard), row } => write!(f, "row {row} of {shard:03}"),
         }
     }
 }
