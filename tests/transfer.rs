@@ -2,6 +2,8 @@
 //! it is made of, and what cannot be taken is named by its place.
 
 mod common;
+#[path = "transfer/csv.rs"]
+mod csv;
 #[path = "transfer/foreign.rs"]
 mod foreign;
 #[path = "transfer/redis.rs"]

@@ -25,7 +25,7 @@ use super::import::server::Server;
 use super::import::{Sink, db_argument, log_trouble, switch};
 use super::interrupt::Interrupt;
 use super::pattern::{self, Pattern};
-use super::transfer::{Position, Record, Refusal, jsonl, lines};
+use super::transfer::{Position, Record, Refusal, csv, jsonl, lines};
 use super::whole::Whole;
 use super::wire::redis::{Place, REDIS_FORMS};
 use super::wire::{ADDRESS_FORMS, Address, Terms, terms_arguments};
@@ -42,7 +42,7 @@ pub(super) fn command() -> Command {
         .about("Export a consistent snapshot of a database, while its daemon goes on")
         .after_help(
             format!(
-                "Formats: jsonl has everything; lines is \"key size base64(value)\", without flags and\n\
+                "Formats: jsonl and csv have everything; lines is \"key size base64(value)\", without flags and\n\
                  expiry; memcached stores into the server at DEST, redis into a Redis, without flags.\n\
                  Expired items are left out. An address is {ADDRESS_FORMS};\n\
                  that of a Redis {REDIS_FORMS}."
@@ -53,7 +53,7 @@ pub(super) fn command() -> Command {
                 .long("to")
                 .value_name("FORMAT")
                 .required(true)
-                .value_parser(["jsonl", "lines", "memcached", "redis"])
+                .value_parser(["jsonl", "csv", "lines", "memcached", "redis"])
                 .help("Format of the export"),
         )
         .arg(
@@ -106,6 +106,7 @@ struct Out {
 
 enum To {
     Jsonl(Destination),
+    Csv(Destination),
     Lines(Destination),
     Server(Box<Server>),
     Redis(Box<RedisServer>),
@@ -156,7 +157,7 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     let view = View::open(&database, Clock::system().now())?;
     let budget = view.budget(budget::time_given(flags), budget::wal_given(flags));
     let watch = watch(budget.clone(), &out, interrupt.clone())?;
-    let result = write_all(&view, &pattern, &mut out, &interrupt);
+    let result = out.begin().and_then(|()| write_all(&view, &pattern, &mut out, &interrupt));
     let seconds = budget.elapsed().as_secs_f64();
     // The server may still have answers for us, but the snapshot is not needed any more.
     drop((view, watch));
@@ -279,9 +280,18 @@ impl Out {
                 To::Redis(Box::new(RedisServer::connect(&place, terms, conflict)?))
             }
             "lines" => To::Lines(Destination::open(dest)?),
+            "csv" => To::Csv(Destination::open(dest)?),
             _ => To::Jsonl(Destination::open(dest)?),
         };
         Ok(Self { to, report: Report::default(), reduced: 0 })
+    }
+
+    /// What stands before the first item.
+    fn begin(&mut self) -> Result<(), Stop> {
+        match &mut self.to {
+            To::Csv(to) => csv::write_head(&mut to.out()).map_err(|error| unwritable(&error)),
+            _ => Ok(()),
+        }
     }
 
     fn is_server(&self) -> bool {
@@ -295,6 +305,11 @@ impl Out {
             To::Jsonl(to) => {
                 let pair = (seen.key, seen.value);
                 jsonl::write(&mut to.out(), pair, seen.flags, exptime, Some(seen.stored.0))
+                    .map_err(|error| unwritable(&error))?;
+            }
+            To::Csv(to) => {
+                let pair = (seen.key, seen.value);
+                csv::write(&mut to.out(), pair, seen.flags, exptime, Some(seen.stored.0))
                     .map_err(|error| unwritable(&error))?;
             }
             To::Lines(to) => {
@@ -328,7 +343,7 @@ impl Out {
                 self.reduced += u64::from(seen.flags != 0);
                 server.as_mut()
             }
-            To::Jsonl(_) | To::Lines(_) => unreachable!("a file is no server"),
+            To::Jsonl(_) | To::Csv(_) | To::Lines(_) => unreachable!("a file is no server"),
         };
         server.put(position, record, &mut self.report).map_err(Stop::Failed)
     }
@@ -336,7 +351,7 @@ impl Out {
     fn finish(mut self, written: Result<(), Stop>) -> (Summary, Result<(), Stop>) {
         let report = &mut self.report;
         let finished = match self.to {
-            To::Jsonl(to) | To::Lines(to) => written.and_then(|()| to.finish()),
+            To::Jsonl(to) | To::Csv(to) | To::Lines(to) => written.and_then(|()| to.finish()),
             // What is on its way is heard in any case.
             To::Server(mut server) => written.and(server.finish(report).map_err(Stop::Failed)),
             To::Redis(mut server) => written.and(server.finish(report).map_err(Stop::Failed)),
@@ -417,9 +432,9 @@ fn watch_opening(dest: &Path, time: Duration, interrupt: Interrupt) -> Result<Se
 /// before.
 fn watch(budget: ViewBudget, out: &Out, interrupt: Interrupt) -> Result<Sender<()>, Failure> {
     let unfinished = match &out.to {
-        To::Jsonl(Destination::File(out)) | To::Lines(Destination::File(out)) => {
-            out.get_ref().unfinished().map(Path::to_owned)
-        }
+        To::Jsonl(Destination::File(out))
+        | To::Csv(Destination::File(out))
+        | To::Lines(Destination::File(out)) => out.get_ref().unfinished().map(Path::to_owned),
         _ => None,
     };
     // Who talks to a server looks between two items, and has something to report.

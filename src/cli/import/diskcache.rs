@@ -10,7 +10,9 @@ use std::io::{ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
 
 use super::report::Report;
-use super::tables::{Tables, Take, bytes, count, each, exptime, integer, open, parsed, walk};
+use super::tables::{
+    Looks, Tables, Take, bytes, count, each, exptime, integer, open, parsed, walk,
+};
 use crate::cli::transfer::{Position, Record, Refusal, too_large};
 use crate::cli::{Exit, Failure};
 use crate::store::Foreign;
@@ -121,10 +123,15 @@ impl Tables for DiskCache {
         self.rows
     }
 
-    fn read(&mut self, item_bytes_max: u64, take: &mut Take<'_>) -> Result<(), Failure> {
+    fn read(
+        &mut self,
+        item_bytes_max: u64,
+        looks: &Looks<'_>,
+        take: &mut Take<'_>,
+    ) -> Result<(), Failure> {
         for shard in std::mem::take(&mut self.shards) {
             let foreign = shard.open()?;
-            walk(&foreign, ROWS, item_bytes_max, |row, cells| {
+            walk(&foreign, ROWS, item_bytes_max, looks, |row, cells| {
                 self.seen += 1;
                 let position = Position::Row { shard: shard.number, row };
                 match self.record(&shard, cells, item_bytes_max) {

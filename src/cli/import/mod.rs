@@ -37,8 +37,8 @@ use report::Report;
 use source::Source;
 
 /// What can be read.
-const FORMATS: [&str; 8] =
-    ["json", "lines", "jsonl", "memcached", "redis", "diskcache", "solid-cache", "redka"];
+const FORMATS: [&str; 9] =
+    ["json", "lines", "jsonl", "csv", "memcached", "redis", "diskcache", "solid-cache", "redka"];
 
 /// Takes records.
 pub(crate) trait Sink {
@@ -62,7 +62,8 @@ pub(super) fn command() -> Command {
         .about("Import items from a file or a live memcached")
         .after_help(format!(
             "Formats: json is the old server's key-store.json; lines is \"key size base64(value)\";\n\
-             jsonl is what litecached export writes; memcached is a live server, SOURCE its address;\n\
+             jsonl is what litecached export writes; csv has a first line with key, value and perhaps\n\
+             flags, exptime, stored, key_base64, value_base64, and fields as in RFC 4180; memcached is a live server, SOURCE its address;\n\
              redis the strings of a live Redis, with their time to live. diskcache is a folder of\n\
              python-diskcache or its cache.db; solid-cache and redka are the SQLite files of these.\n\
              An address is {ADDRESS_FORMS};\n\

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::report::Report;
-use super::tables::{Tables, Take, bytes, count, integer, open, parsed, walk};
+use super::tables::{Looks, Tables, Take, bytes, count, integer, open, parsed, walk};
 use crate::cli::transfer::{Position, Record, Refusal, too_large};
 use crate::cli::{Exit, Failure};
 use crate::store::Foreign;
@@ -102,8 +102,13 @@ impl Tables for Redka {
         self.rows
     }
 
-    fn read(&mut self, item_bytes_max: u64, take: &mut Take<'_>) -> Result<(), Failure> {
-        walk(&self.foreign, self.sql, item_bytes_max, |row, cells| {
+    fn read(
+        &mut self,
+        item_bytes_max: u64,
+        looks: &Looks<'_>,
+        take: &mut Take<'_>,
+    ) -> Result<(), Failure> {
+        walk(&self.foreign, self.sql, item_bytes_max, looks, |row, cells| {
             self.seen += 1;
             match record(cells, item_bytes_max) {
                 Ok(record) => take(parsed(Position::row(row), self.seen, record)),

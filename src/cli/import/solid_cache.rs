@@ -11,7 +11,7 @@
 use std::path::Path;
 
 use super::report::Report;
-use super::tables::{Tables, Take, bytes, count, exptime, integer, open, parsed, walk};
+use super::tables::{Looks, Tables, Take, bytes, count, exptime, integer, open, parsed, walk};
 use crate::cli::Failure;
 use crate::cli::transfer::{Position, Record, Refusal, too_large};
 use crate::store::Foreign;
@@ -60,8 +60,13 @@ impl Tables for SolidCache {
         self.rows
     }
 
-    fn read(&mut self, item_bytes_max: u64, take: &mut Take<'_>) -> Result<(), Failure> {
-        walk(&self.foreign, ROWS, item_bytes_max, |row, cells| {
+    fn read(
+        &mut self,
+        item_bytes_max: u64,
+        looks: &Looks<'_>,
+        take: &mut Take<'_>,
+    ) -> Result<(), Failure> {
+        walk(&self.foreign, ROWS, item_bytes_max, looks, |row, cells| {
             self.seen += 1;
             let record = record(cells, item_bytes_max, &mut self.odd);
             take(parsed(Position::row(row), self.seen, record))

@@ -19,7 +19,7 @@ use super::solid_cache::SolidCache;
 use super::tables::Tables;
 use super::{Intake, Plan, memcached, redis, stopped};
 use crate::cli::interrupt::Interrupt;
-use crate::cli::transfer::{Halt, Parsed, jsonl, key_store, lines};
+use crate::cli::transfer::{Halt, Parsed, csv, jsonl, key_store, lines};
 use crate::cli::wire::Address;
 use crate::cli::wire::redis::Place;
 use crate::cli::{Exit, Failure};
@@ -132,6 +132,7 @@ impl Source {
         progress: &ProgressBar,
     ) -> Result<(), Failure> {
         let item_bytes_max = plan.options.item_bytes_max;
+        let looks = || plan.interrupt.exit().map_or(Ok(()), |_| Err(stopped()));
         let (blocks, name) = match self {
             Self::Stream { blocks, name, .. } => (blocks, name),
             Self::Memcached { address, items } => {
@@ -156,14 +157,13 @@ impl Source {
             Self::Redis { place, .. } => {
                 let (terms, clock) = (&plan.terms, &plan.clock);
                 let source = redis::Source { place: &place, terms, item_bytes_max, clock };
-                let looks = || plan.interrupt.exit().map_or(Ok(()), |_| Err(stopped()));
                 let apart = source.read(looks, |parsed| take(parsed, intake, progress))?;
                 apart.note(intake.report);
                 return Ok(());
             }
             Self::Tables(mut tables) => {
-                let result =
-                    tables.read(item_bytes_max, &mut |parsed| take(parsed, intake, progress));
+                let take = &mut |parsed| take(parsed, intake, progress);
+                let result = tables.read(item_bytes_max, &looks, take);
                 tables.note(intake.report);
                 return result;
             }
@@ -172,6 +172,7 @@ impl Source {
         let result = match plan.from.as_str() {
             "json" => key_store::read(blocks, item_bytes_max, &mut take),
             "lines" => lines::read(blocks, item_bytes_max, &mut take),
+            "csv" => csv::read(blocks, item_bytes_max, &mut take),
             _ => jsonl::read(blocks, item_bytes_max, &mut take),
         };
         result.map_err(|halt| match halt {

@@ -16,13 +16,21 @@ pub(super) const STRETCH: i64 = 128;
 /// Takes what was read.
 pub(super) type Take<'t> = dyn FnMut(Parsed) -> Result<(), Failure> + 't;
 
+/// Says whether to go on.
+pub(super) type Looks<'t> = dyn Fn() -> Result<(), Failure> + 't;
+
 /// A source whose kind is known.
 pub(super) trait Tables {
     /// How many rows there are, for people who wait.
     fn rows(&self) -> u64;
 
-    /// Gives all of them to `take`.
-    fn read(&mut self, item_bytes_max: u64, take: &mut Take<'_>) -> Result<(), Failure>;
+    /// Gives all of them to `take`; `looks` between two stretches.
+    fn read(
+        &mut self,
+        item_bytes_max: u64,
+        looks: &Looks<'_>,
+        take: &mut Take<'_>,
+    ) -> Result<(), Failure>;
 
     /// Tells what is to be known beside the counts.
     fn note(&self, report: &mut Report);
@@ -76,11 +84,13 @@ pub(super) fn walk(
     foreign: &Foreign,
     sql: &str,
     value_bytes_max: u64,
+    looks: &Looks<'_>,
     mut visit: impl FnMut(i64, &[Cell<'_>]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let longest = i64::try_from(value_bytes_max).unwrap_or(i64::MAX);
     let (mut last, mut is_over) = (i64::MIN, false);
     while !is_over {
+        looks()?;
         let before = last;
         each(foreign, sql, &[last, STRETCH, longest], |cells| {
             let number = cells.first().and_then(|&cell| integer(cell));

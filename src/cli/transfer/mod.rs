@@ -1,11 +1,12 @@
 //! Items on their way in or out: what a record is, and how each file format writes one.
 //!
-//! The formats (`key_store`, `lines`, `jsonl`) are pure: bytes become records or reasons, and know no
+//! The formats (`key_store`, `lines`, `jsonl`, `csv`) are pure: bytes become records or reasons, and know no
 //! database and no socket. What must stay true: a source of any size and any content needs a bounded
 //! amount of memory.
 
 pub(crate) mod bounded;
 mod clipped;
+pub(crate) mod csv;
 pub(crate) mod jsonl;
 pub(crate) mod key_store;
 pub(crate) mod lines;
