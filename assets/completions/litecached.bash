@@ -1946,7 +1946,7 @@ _litecached() {
             fi
             case "${prev}" in
                 --to)
-                    COMPREPLY=($(compgen -W "jsonl lines memcached redis" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "jsonl csv lines memcached redis" -- "${cur}"))
                     return 0
                     ;;
                 --db)
@@ -2060,7 +2060,7 @@ _litecached() {
             fi
             case "${prev}" in
                 --from)
-                    COMPREPLY=($(compgen -W "json lines jsonl memcached redis diskcache solid-cache redka" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "json lines jsonl csv memcached redis diskcache solid-cache redka" -- "${cur}"))
                     return 0
                     ;;
                 --db)

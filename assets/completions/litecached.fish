@@ -423,6 +423,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fis
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l from -d 'Format of the source' -r -f -a "json\t''
 lines\t''
 jsonl\t''
+csv\t''
 memcached\t''
 redis\t''
 diskcache\t''
@@ -448,6 +449,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand import" -l json -d
 complete -c litecached -n "__fish_litecached_using_subcommand import" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand import" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l to -d 'Format of the export' -r -f -a "jsonl\t''
+csv\t''
 lines\t''
 memcached\t''
 redis\t''"

@@ -345,7 +345,10 @@ mod tests {
 
     use super::*;
 
-    fn all(text: &[u8], item_bytes_max: u64) -> (Vec<(String, Result<Record, String>)>, String) {
+    type Seen = Vec<(String, Result<Record, String>)>;
+
+    /// Positions with what is there, and why the reading ended early.
+    fn all(text: &[u8], item_bytes_max: u64) -> (Seen, String) {
         let read = |source: &mut dyn BufRead| {
             let mut seen = Vec::new();
             let end = read(source, item_bytes_max, |parsed| {
