@@ -63,7 +63,8 @@ pub(super) fn command() -> Command {
         .after_help(format!(
             "Formats: json is the old server's key-store.json; lines is \"key size base64(value)\";\n\
              jsonl is what litecached export writes; csv has a first line with key, value and perhaps\n\
-             flags, exptime, stored, key_base64, value_base64, and fields as in RFC 4180; memcached is a live server, SOURCE its address;\n\
+             flags, exptime, stored, key_base64, value_base64, and fields as in RFC 4180;\n\
+             memcached is a live server, SOURCE its address;\n\
              redis the strings of a live Redis, with their time to live. diskcache is a folder of\n\
              python-diskcache or its cache.db; solid-cache and redka are the SQLite files of these.\n\
              An address is {ADDRESS_FORMS};\n\
