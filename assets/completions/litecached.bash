@@ -1942,14 +1942,14 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__export)
-            opts="-e -h -V --to --db --prefix --glob --timeout --user --password-file --tls --tls-ca --tls-cert --tls-key --time-budget --wal-budget --json --help --version"
+            opts="-e -h -V --to --db --on-conflict --prefix --glob --timeout --user --password-file --tls --tls-ca --tls-cert --tls-key --time-budget --wal-budget --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --to)
-                    COMPREPLY=($(compgen -W "jsonl lines memcached" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "jsonl csv lines memcached redis" -- "${cur}"))
                     return 0
                     ;;
                 --db)
@@ -1958,6 +1958,10 @@ _litecached() {
                     ;;
                 -e)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on-conflict)
+                    COMPREPLY=($(compgen -W "skip replace" -- "${cur}"))
                     return 0
                     ;;
                 --prefix)
@@ -2059,7 +2063,7 @@ _litecached() {
             fi
             case "${prev}" in
                 --from)
-                    COMPREPLY=($(compgen -W "json lines jsonl memcached" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "json lines jsonl csv memcached redis diskcache solid-cache redka" -- "${cur}"))
                     return 0
                     ;;
                 --db)

@@ -434,7 +434,12 @@ complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fis
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l from -d 'Format of the source' -r -f -a "json\t''
 lines\t''
 jsonl\t''
-memcached\t''"
+csv\t''
+memcached\t''
+redis\t''
+diskcache\t''
+solid-cache\t''
+redka\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand import" -s e -l db -d 'The database file [default: litecached.db, as for serve]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l to-server -l server -d 'Import into this server' -r
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l on-conflict -d 'Where there is an item: skip, replace, newer' -r -f -a "skip\t''
@@ -455,9 +460,13 @@ complete -c litecached -n "__fish_litecached_using_subcommand import" -l json -d
 complete -c litecached -n "__fish_litecached_using_subcommand import" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand import" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l to -d 'Format of the export' -r -f -a "jsonl\t''
+csv\t''
 lines\t''
-memcached\t''"
+memcached\t''
+redis\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand export" -s e -l db -d 'The database file [default: litecached.db, as for serve]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l on-conflict -d 'Where the server has such an item: skip, replace' -r -f -a "skip\t''
+replace\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l prefix -d 'Keys that begin with this' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l glob -d 'Keys that match: * ? [a-z] [!a-z] {this,that}, \\ before any of these' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r
