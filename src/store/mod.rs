@@ -17,7 +17,8 @@
 //! - `listing`: all keys in one snapshot, for a client
 //! - `look`: opening a file, served or not, without changing anything; every tool that reads one does
 //! - `view`, `inspect`: what is in it, for the tools that move items and for people
-//! - `backup`, `restore`, `migrate`: whole files, for tools and before a schema changes
+//! - `backup`, `restore`, `migrate`: whole files, for tools and before a schema changes; `swap`: one in the place
+//!   of another
 //! - `damage`, `salvage`: whether a file is sound, and what of one that is not can be saved
 //! - `sync`, `checkpoint`, `expiry`, `vacuum`, `housekeeping`: what happens beside requests; `priority`: who
 //!   of those that do it gives way
@@ -54,6 +55,7 @@ pub mod schema;
 mod session;
 mod shared;
 mod sql;
+mod swap;
 mod sync;
 mod upload;
 mod vacuum;

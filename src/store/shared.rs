@@ -335,8 +335,9 @@ impl Shared {
             damage::mark(&self.path);
             let path = self.path.display();
             log::error!(
-                "{path} is damaged: {why}; nothing more is acknowledged. The next start checks all of it and \
-                 does what --on-corruption says; litecached inspect check --db {path} names the pages"
+                "{path} is damaged, or its disk does not give what was written ({why}); nothing more is \
+                 acknowledged. The next start checks all of it and does what --on-corruption says; litecached \
+                 inspect check --db {path} names the pages"
             );
         } else {
             log::error!("{why}; nothing more is acknowledged, start again once the cause is gone");
