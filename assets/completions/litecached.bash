@@ -73,6 +73,9 @@ _litecached() {
             litecached__subcmd__inspect,keys)
                 cmd="litecached__subcmd__inspect__subcmd__keys"
                 ;;
+            litecached__subcmd__inspect,report)
+                cmd="litecached__subcmd__inspect__subcmd__report"
+                ;;
             litecached__subcmd__inspect,sql)
                 cmd="litecached__subcmd__inspect__subcmd__sql"
                 ;;
@@ -2167,7 +2170,7 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__inspect)
-            opts="-e -h -V --db --time-budget --wal-budget --json --help --version summary keys get sql check evict"
+            opts="-e -h -V --db --time-budget --wal-budget --json --help --version summary keys get sql check evict report"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2322,6 +2325,44 @@ _litecached() {
                     return 0
                     ;;
                 --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --db)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -e)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --time-budget)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --wal-budget)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        litecached__subcmd__inspect__subcmd__report)
+            opts="-e -h -V --since --hide-keys --force --top --db --time-budget --wal-budget --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
