@@ -417,6 +417,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_the_disk_did_not_give_is_no_damage() {
+        for (finding, is_of_disk) in [
+            ("*** in database main *** Tree 5 page 1076 cell 4: failed to get page 1176", true),
+            ("*** in database main *** Tree 4 page 9: unable to get the page. error code=10", true),
+            (
+                "*** in database main *** Tree 4 page 9: btreeInitPage() returns error code 11",
+                false,
+            ),
+            (
+                "*** in database main *** Tree 4 page 9: unable to get the page. error code=11",
+                false,
+            ),
+            ("*** in database main *** Tree 4 page 9: 2nd reference to page 7", false),
+        ] {
+            assert_eq!(is_of_the_disk(finding), is_of_disk, "{finding}");
+        }
+    }
+
+    #[test]
     fn rows_of_other_tables_are_told_from_pages_and_from_ours() {
         let names = ["mine".to_owned(), "my index".to_owned()];
         for (finding, is_theirs) in [
