@@ -5,6 +5,10 @@
 //! value, for SQLite has no checksum there. More seeds: `LITECACHED_CORRUPTION_ROUNDS=10000`.
 
 mod common;
+#[path = "corruption/older.rs"]
+mod older;
+#[path = "corruption/replaced.rs"]
+mod replaced;
 #[path = "corruption/surroundings.rs"]
 mod surroundings;
 

@@ -180,6 +180,59 @@ struct Told {
     at: Vec<Instant>,
 }
 
+/// As ext4 does itself after an error, with files open for writing. It can be written again after a mount.
+#[test]
+fn a_disk_that_becomes_read_only_loses_nothing_that_was_acknowledged() {
+    let name = "a_disk_that_becomes_read_only_loses_nothing_that_was_acknowledged";
+    if !possible(Kind::Ext4, name) {
+        return;
+    }
+    for durability in ["power", "process"] {
+        let disk = Disk::new(Kind::Ext4);
+        let launch = disk.launch().with(&format!("-m 0 --durability {durability}"));
+        let mut daemon = launch.start();
+        let mut client = daemon.client();
+        (0..100).for_each(|key| client.set(&format!("k{key}"), b"before"));
+        // With `process` it is the last second that may go.
+        run("sync", &[]);
+        run("mount", &["-o", "remount,abort", &text(&disk.place)]);
+        let mut acknowledged = 0;
+        let ended = until("writes are refused, or it ends", PATIENCE, || {
+            let set = format!("set n{acknowledged} 0 0 5\r\nafter\r\n");
+            let answer = client.try_send(set.as_bytes()).and_then(|()| client.try_line());
+            match answer.as_deref() {
+                Ok("STORED") => acknowledged += 1,
+                Ok(refused) => {
+                    assert!(refused.starts_with("SERVER_ERROR"), "{refused}");
+                    assert_eq!(client.get("k1"), Some(b"before".to_vec()), "reads go on");
+                    return Some(false);
+                }
+                Err(_) => return Some(true),
+            }
+            None
+        });
+        assert!(durability == "process" || acknowledged == 0, "{acknowledged} without a sync");
+        println!("{durability}: {acknowledged} acknowledged after it, ended: {ended}");
+        if ended {
+            assert_eq!(daemon.wait(PATIENCE).code(), Some(74), "{}", daemon.log());
+        } else {
+            daemon.kill();
+        }
+        // For as long as it cannot be written it is refused by name.
+        let refused = daemon.launch().refused();
+        assert!(refused.log.contains("Read-only file system"), "{}", refused.log);
+        disk.boot();
+        let mut daemon = daemon.launch().clone().start();
+        let mut client = daemon.client();
+        for key in 0..100 {
+            assert_eq!(client.get(&format!("k{key}")), Some(b"before".to_vec()), "k{key}");
+        }
+        client.set("new", "value");
+        daemon.stop();
+        check_integrity(daemon.launch().database_path());
+    }
+}
+
 #[test]
 fn process_loses_about_a_second_at_most() {
     process_loses_little(Kind::Ext4, "process_loses_about_a_second_at_most");

@@ -309,3 +309,37 @@ fn sockets_for_another_process_are_left_alone() {
     let daemon = launch.start();
     daemon.client().set("k", "v");
 }
+
+/// A start that reads and copies a whole file takes longer than a manager waits for others.
+#[test]
+fn a_start_that_takes_long_says_so() {
+    let manager = Manager::new();
+    let mut daemon = Launch::new(manager.folder.path()).start();
+    let mut client = daemon.client();
+    (0..200).for_each(|key| client.set(&format!("k{key}"), "value".repeat(40)));
+    daemon.stop();
+    let longer = |status: &str| {
+        let mut is_extended = false;
+        until(status, PATIENCE, || {
+            let message = manager.hear(PATIENCE)?;
+            is_extended |= message.lines().any(|line| {
+                let time = line.strip_prefix("EXTEND_TIMEOUT_USEC=");
+                time.is_some_and(|time| time.parse::<u64>().is_ok_and(|time| time >= 90_000_000))
+            });
+            message.contains("READY=1").then_some(())
+        });
+        assert!(is_extended, "{status}");
+    };
+    fs::write(manager.path("cache.db-suspect"), "").expect("it can be written");
+    let mut daemon = manager.launch(&[], &[]).start();
+    longer("all of it is checked");
+    daemon.stop();
+    let mut file = fs::read(manager.path("cache.db")).expect("it is there");
+    let pages = file.len() / 2_048;
+    file[pages / 2 * 2_048..(pages / 2 + 1) * 2_048].fill(0xff);
+    fs::write(manager.path("cache.db"), file).expect("it can be written");
+    while manager.hear(Duration::from_millis(1)).is_some() {}
+    let daemon = manager.launch(&[], &[]).with("--on-corruption salvage").start();
+    longer("what can be read is saved");
+    assert!(daemon.log().contains("items were saved"), "{}", daemon.log());
+}

@@ -275,6 +275,24 @@ fn certificates_are_read_again() {
     assert_eq!(bench.tunnel.seen(), der(&third.chain));
 }
 
+/// Nothing but whose certificates clients may show.
+#[test]
+fn the_authorities_of_clients_are_read_again() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let folder = folder();
+    // Clients go by the authority's own file.
+    let trusted = folder.path().join("trusted.pem");
+    fs::copy(authority.certificate(), &trusted).expect("files are there");
+    let rules = format!(",ssl_verify_mode=2,ssl_ca_cert={}", trusted.display());
+    let bench = Bench::with(authority, &rules, "");
+    let (known, strange) = (bench.authority.signs("client"), stranger.signs("stranger"));
+    assert!(version(&mut bench.showing(&known)) && !version(&mut bench.showing(&strange)));
+    fs::copy(stranger.certificate(), &trusted).expect("files are there");
+    bench.daemon.signal(Signal::SIGHUP);
+    bench.says("reloaded the certificates of TLS");
+    assert!(!version(&mut bench.showing(&known)) && version(&mut bench.showing(&strange)));
+}
+
 #[test]
 fn a_handshake_has_its_time() {
     let authority = Authority::new();

@@ -46,7 +46,10 @@ pub(crate) fn serve(
     if let Some(bytes) = store::bytes_to_change(&settings.store.path) {
         notify::changing(bytes);
     }
-    let store = Store::open(&settings.store, &clock)?;
+    let store = Store::open_and_say(&settings.store, &clock, |bytes| {
+        notify::status(&format!("Saving what can be read of {}", settings.store.path.display()));
+        notify::changing(bytes);
+    })?;
     store.when_failed(|_| {
         // Whatever was acknowledged is in the database; nothing that was not is to be answered.
         std::process::exit(Exit::Io as i32);

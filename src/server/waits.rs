@@ -2,7 +2,7 @@
 //! or a TLS handshake, for replies to be taken (`--request-timeout`).
 //!
 //! What is not the client's doing is not counted: while the server reads no more of it, it is waiting for
-//! nothing. What must stay true: within the time-out a client ends what it has begun, or gets on with it by
+//! nothing, and where the process stood still everybody has all of the time again. What must stay true: within the time-out a client ends what it has begun, or gets on with it by
 //! [`PROGRESS_BYTES`], whatever it dribbles meanwhile; so a request of any length has an end.
 
 use crate::clock::Seconds;
@@ -95,13 +95,18 @@ impl Connection {
         self.asking.goes_on() || self.taking.goes_on()
     }
 
+    /// Has it waited for from now on, if it is.
+    pub(super) fn await_anew(&mut self, now: Seconds) {
+        self.asking.begin_anew_if_begun(now);
+        self.taking.begin_anew_if_begun(now);
+    }
+
     /// Whether it has been waited for longer than so many seconds. A look at it also puts the clock back
     /// while what keeps it is the server's doing.
     pub(super) fn is_late(&mut self, seconds: u32, now: Seconds) -> bool {
         if self.queued {
             // It waits for its turn, and for that alone.
-            self.asking.begin_anew_if_begun(now);
-            self.taking.begin_anew_if_begun(now);
+            self.await_anew(now);
         } else if self.is_blocked() {
             self.asking.begin_anew_if_begun(now);
         }

@@ -42,6 +42,10 @@ const TICK: Duration = Duration::from_millis(250);
 /// others' time.
 const LATE_TICK: Duration = Duration::from_secs(1);
 
+/// A loop that has not looked for so long stood still, with the process or the machine. What clients did
+/// meanwhile it has not seen.
+const STOOD_STILL: Duration = Duration::from_secs(3);
+
 /// While a light connection was served so lately, heavy ones are served a few at a time.
 const LIGHT_LATELY: Duration = Duration::from_millis(100);
 
@@ -430,20 +434,22 @@ impl Worker {
             });
         }
         if self.awaits && self.looked.elapsed() >= LATE_TICK {
+            let stood_still = self.looked.elapsed() >= STOOD_STILL;
             self.looked = Stamp::now();
-            self.end_late();
+            self.end_late(stood_still);
         }
         let idle_timeout = i64::from(self.context.live.idle_timeout_seconds());
         if (idle_timeout == 0 && !self.sends) || self.ticked.elapsed() < TICK {
             return;
         }
+        let stood_still = self.ticked.elapsed() >= STOOD_STILL;
         self.ticked = Stamp::now();
         if self.sends {
             self.close_where(Reason::Error, |connection, _| Desk::holds_too_long(connection));
             let mut connections = self.places.iter().filter_map(|place| place.connection.as_ref());
             self.sends = connections.any(Connection::is_sending);
         }
-        if idle_timeout > 0 {
+        if idle_timeout > 0 && !stood_still {
             let kicked = self.close_where(Reason::IdleTimeout, |connection, now| {
                 let last = connection.card.last_command.load(Ordering::Relaxed);
                 let owes_nothing = connection.owes_nothing();
@@ -454,7 +460,7 @@ impl Worker {
     }
 
     /// Lets go of clients that do not get on with what they have begun.
-    fn end_late(&mut self) {
+    fn end_late(&mut self, stood_still: bool) {
         let (seconds, now) = (self.context.live.request_timeout_seconds(), self.desk.steady);
         self.awaits = false;
         let mut late = Vec::new();
@@ -463,6 +469,9 @@ impl Worker {
                 continue;
             };
             self.awaits = true;
+            if stood_still {
+                connection.await_anew(now);
+            }
             connection.shrink_input(&mut self.spare, READ_BUFFERS_KEPT_MAX);
             if connection.is_late(seconds, now) {
                 if connection.stream.is_shaking_hands() {

@@ -131,6 +131,7 @@ pub fn settings(settings: &Settings<'_>, store: &Snapshot) -> Lines {
     lines.line("wal_max", store.wal_bytes_max);
     lines.line("compress_from", store.compress_from);
     lines.line("durability", store.durability.name());
+    lines.line("on_corruption", store.on_corruption.name());
     lines
 }
 

@@ -31,6 +31,9 @@ const STRIDE_BYTES: u64 = 1 << 20;
 /// A rest is interrupted so often to look at the budget.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// Behind the name of what is to be, what is not complete yet.
+pub(super) const PARTIAL: &str = "-partial";
+
 /// Instructions of SQLite between two looks at whether to stop.
 const INSTRUCTIONS_PER_LOOK: i32 = 100_000;
 
@@ -236,6 +239,17 @@ impl BackupError {
         }
     }
 
+    /// What is wrong with the file that was to be copied, if that is why.
+    pub(super) fn finding(&self) -> Option<String> {
+        match self {
+            Self::Damaged { finding, .. } => Some(finding.clone()),
+            Self::Open(OpenError::NotADatabase { .. }) => {
+                Some("SQLite cannot read all of it".into())
+            }
+            _ => None,
+        }
+    }
+
     fn of_place(path: &Path, error: &io::Error) -> Self {
         let path = path.to_owned();
         match error.kind() {
@@ -370,7 +384,7 @@ pub(super) struct Partial {
 impl Partial {
     /// An empty file beside the destination, readable by nobody else.
     pub(super) fn create(destination: &Path) -> Result<Self, BackupError> {
-        let path = beside(destination, "-partial");
+        let path = beside(destination, PARTIAL);
         let refused = |error: io::Error| BackupError::of_place(destination, &error);
         loop {
             let file = OpenOptions::new()

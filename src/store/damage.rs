@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use crate::clock::Stamp;
 use crate::limits::START_CHECK_MS_MAX;
@@ -43,10 +43,14 @@ impl From<&str> for Cause {
 }
 
 /// Whether an error says that the file is not what was written. A column of another type than the
-/// schema's is none that SQLite would have stored.
+/// schema's is none that SQLite would have stored, and a figure that a sum makes one of another type none that
+/// we would.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error;
+    use rusqlite::{Error, ffi};
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+        || error
+            .sqlite_error()
+            .is_some_and(|error| error.extended_code == ffi::SQLITE_CONSTRAINT_DATATYPE)
         || matches!(
             error,
             Error::InvalidColumnType(..)
@@ -100,15 +104,29 @@ pub(super) fn was_ours(path: &Path) -> bool {
         }
 }
 
-/// Whether SQLite finds damage where it reads the schema. A schema that it does not understand is none:
-/// another program's view may be of a newer SQLite.
-pub(super) fn is_unreadable(path: &Path) -> bool {
+/// What SQLite makes of a schema that it refused to read a moment ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Second {
+    Damaged,
+    /// It does not understand it: another program's view may be of a newer SQLite.
+    Strange,
+    /// Nothing is wrong with it: the disk did not give it at first, which SQLite may call damage too.
+    Fine,
+}
+
+pub(super) fn look_again(path: &Path) -> Second {
     let quiet = if has_bytes(&beside(path, "-wal")) { Quiet::LeftOver } else { Quiet::Alone };
     let tables = schema::look(path, quiet, look::WAIT)
         .and_then(|db| db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())));
-    tables.is_err_and(|error| {
-        is_damage(&error) && !error.to_string().contains("malformed database schema")
-    })
+    match tables {
+        Ok(()) => Second::Fine,
+        Err(error)
+            if is_damage(&error) && !error.to_string().contains("malformed database schema") =>
+        {
+            Second::Damaged
+        }
+        Err(_) => Second::Strange,
+    }
 }
 
 /// What lies in the WAL before SQLite looks at it.
@@ -184,8 +202,8 @@ fn checksum(bytes: &[u8], is_big: bool) -> [u32; 2] {
     })
 }
 
-/// Looks at an open database before it is served. `log` is what lay beside it before; none where what
-/// lies there now has nothing to do with it.
+/// Looks at an open database of any version before anything of it is changed. `log` is what lay beside it
+/// before.
 ///
 /// # Errors
 ///
@@ -193,7 +211,8 @@ fn checksum(bytes: &[u8], is_big: bool) -> [u32; 2] {
 pub(super) fn look_at_database(
     db: &Connection,
     path: &Path,
-    log: Option<&Log>,
+    log: &Log,
+    is_of_today: bool,
 ) -> Result<(), OpenError> {
     let damaged = |what: String| OpenError::Damaged { path: path.into(), what };
     // What a disk refuses once is not what is wrong with the file.
@@ -207,7 +226,7 @@ pub(super) fn look_at_database(
     };
     let frames = number("PRAGMA wal_checkpoint(NOOP)", 1)?;
     let is_known = number("PRAGMA wal_checkpoint(NOOP)", 0)? == 0;
-    if let Some(log) = log.filter(|_| is_known) {
+    if is_known {
         compare_log(path, log, frames).map_err(damaged)?;
     }
     let page_bytes = number("PRAGMA page_size", 0)?.max(1);
@@ -225,28 +244,41 @@ pub(super) fn look_at_database(
         log::info!("damage was met in {}: checking all of it", path.display());
     }
     match check(db, (!suspected).then_some(Duration::from_millis(START_CHECK_MS_MAX))) {
-        Ok(None) => {
-            db.query_row(sql::STATE, [], |_| Ok(())).map_err(|error| match error {
-                rusqlite::Error::QueryReturnedNoRows => damaged("it has no row of state".into()),
-                error => judged(error),
-            })?;
-            if suspected {
-                log::warn!("nothing is found to be wrong with {}", path.display());
-            }
-            unmark(path);
-            Ok(())
+        Ok(None) => {}
+        Ok(Some(why)) if is_of_the_disk(&why) => {
+            return Err(OpenError::Failed { path: path.into(), why });
         }
-        Ok(Some(why)) if is_of_the_disk(&why) => Err(OpenError::Failed { path: path.into(), why }),
-        Ok(Some(finding)) => Err(damaged(finding)),
-        Err(error) => Err(judged(error)),
+        Ok(Some(finding)) => return Err(damaged(finding)),
+        Err(error) => return Err(judged(error)),
     }
+    db.query_row(sql::STATE_OF_ANY, [], |_| Ok(())).map_err(|error| match error {
+        rusqlite::Error::QueryReturnedNoRows => damaged("it has no row of state".into()),
+        error => judged(error),
+    })?;
+    if suspected {
+        if is_of_today && let Some(row) = odd_row(db).map_err(judged)? {
+            return Err(damaged(format!("{row} holds what no litecached writes there")));
+        }
+        log::warn!("nothing is found to be wrong with {}", path.display());
+    }
+    unmark(path);
+    Ok(())
 }
 
-/// Whether a finding of SQLite's check is that it could not read: it says so like damage, with a code.
+/// A row that would end the daemon once more, and that SQLite finds nothing wrong with.
+fn odd_row(db: &Connection) -> rusqlite::Result<Option<String>> {
+    /// Figures beyond this cannot be counted on from for long.
+    const FIGURE_MAX: i64 = 1 << 62;
+    db.query_row(sql::ODD_ROW, [FIGURE_MAX], |row| row.get(0)).optional()
+}
+
+/// Whether a finding of SQLite's check is that it could not read: it says so like damage, of pages of trees with
+/// a code, of those behind them without one.
 fn is_of_the_disk(finding: &str) -> bool {
     let code = finding.rsplit_once("error code=").map(|(_, code)| code.trim_end_matches('.'));
     let code = code.and_then(|code| code.parse::<i32>().ok());
     code.is_some_and(|code| code & 0xff != rusqlite::ffi::SQLITE_CORRUPT)
+        || finding.contains(": failed to get page ")
 }
 
 /// Compares what lay in the log with the `frames` that SQLite takes of it.
@@ -298,21 +330,128 @@ fn missing_pages(path: &Path, page_bytes: u64, there: u64, pages: u64, frames: u
 }
 
 /// SQLite's check, all of it or as far as it comes in a time: its first finding, if it has one. The shorter
-/// does not compare indexes with their tables.
+/// does not compare indexes with their tables. What rows the user's own tables hold is the user's business; where
+/// SQLite cannot check these at all, as without a function that they use, it is ours that are checked.
 fn check(db: &Connection, time: Option<Duration>) -> rusqlite::Result<Option<String>> {
     /// Instructions of SQLite between two looks at the clock.
     const INSTRUCTIONS: i32 = 1_000;
+    /// More about the user's tables than this hides what else there is.
+    const FINDINGS_MAX: u32 = 100;
     let began = Stamp::now();
     let is_over = move || time.is_some_and(|time| began.elapsed() > time);
     db.progress_handler(INSTRUCTIONS, Some(is_over))?;
-    let check = if time.is_some() { "PRAGMA quick_check(1)" } else { "PRAGMA integrity_check(1)" };
-    let verdict = db.query_row(check, [], |row| row.get::<_, String>(0));
+    let check = if time.is_some() { "quick_check" } else { "integrity_check" };
+    let verdict = foreign_names(db).and_then(|foreign| {
+        match first_finding(db, &format!("PRAGMA {check}({FINDINGS_MAX})"), &foreign) {
+            Err(error @ rusqlite::Error::SqlInputError { .. }) if !foreign.is_empty() => {
+                log::warn!("SQLite cannot check tables that are not ours: {error}");
+                let mut each = OURS.iter().map(|table| {
+                    first_finding(db, &format!("PRAGMA {check}('{table}')"), &foreign)
+                });
+                each.find(|found| !matches!(found, Ok(None))).unwrap_or(Ok(None))
+            }
+            found => found,
+        }
+    });
     db.progress_handler(INSTRUCTIONS, None::<fn() -> bool>)?;
     match verdict {
-        Ok(verdict) => Ok((verdict != "ok").then(|| verdict.replace('\n', " "))),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
             Ok(None)
         }
-        Err(error) => Err(error),
+        verdict => verdict,
+    }
+}
+
+/// The tables of the newest schema.
+const OURS: [&str; 6] = ["item", "chunk", "state", "loose", "recency", "replaced"];
+
+/// The names of tables that are not ours, and of their indexes.
+fn foreign_names(db: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement =
+        db.prepare("SELECT name, tbl_name FROM sqlite_schema WHERE type IN ('table', 'index')")?;
+    let names = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+    let names: Vec<(String, String)> = names.collect::<Result<_, _>>()?;
+    let foreign = names.into_iter().filter(|(_, table)| !OURS.contains(&table.as_str()));
+    Ok(foreign.map(|(name, _)| name).collect())
+}
+
+/// What a check says first of what is ours. It may be cut off behind that.
+fn first_finding(
+    db: &Connection,
+    check: &str,
+    foreign: &[String],
+) -> rusqlite::Result<Option<String>> {
+    let mut statement = db.prepare(check)?;
+    let mut rows = statement.query([])?;
+    let mut is_told = false;
+    while let Some(row) = rows.next()? {
+        let finding: String = row.get(0)?;
+        if finding == "ok" {
+            break;
+        }
+        if !is_of_another(&finding, foreign) {
+            // All that is wrong with pages is one text of many lines.
+            return Ok(Some(finding.lines().take(2).collect::<Vec<_>>().join(" ")));
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            log::warn!("in a table that is not ours: {finding}");
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a finding is about what stands in a row, and the row is in a table with one of these names. What
+/// is wrong with pages is always ours: any of them may be next to one of ours.
+fn is_of_another(finding: &str, names: &[String]) -> bool {
+    let is_of_pages =
+        ["***", "Tree ", "Page ", "Freelist"].iter().any(|begin| finding.starts_with(begin));
+    !is_of_pages
+        && names.iter().any(|name| {
+            finding.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with(' '))
+                || finding.contains(&format!(" in {name}."))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_disk_did_not_give_is_no_damage() {
+        for (finding, is_of_disk) in [
+            ("*** in database main *** Tree 5 page 1076 cell 4: failed to get page 1176", true),
+            ("*** in database main *** Tree 4 page 9: unable to get the page. error code=10", true),
+            (
+                "*** in database main *** Tree 4 page 9: btreeInitPage() returns error code 11",
+                false,
+            ),
+            (
+                "*** in database main *** Tree 4 page 9: unable to get the page. error code=11",
+                false,
+            ),
+            ("*** in database main *** Tree 4 page 9: 2nd reference to page 7", false),
+        ] {
+            assert_eq!(is_of_the_disk(finding), is_of_disk, "{finding}");
+        }
+    }
+
+    #[test]
+    fn rows_of_other_tables_are_told_from_pages_and_from_ours() {
+        let names = ["mine".to_owned(), "my index".to_owned()];
+        for (finding, is_theirs) in [
+            ("CHECK constraint failed in mine", true),
+            ("NULL value in mine.name", true),
+            ("row 3 missing from index my index", true),
+            (
+                "*** in database main *** Tree 4 page 9: btreeInitPage() returns error code 11",
+                false,
+            ),
+            ("Tree 4 page 9 cell 2: 2nd reference to page 7 of mine", false),
+            ("NULL value in item.key", false),
+            ("row 3 missing from index item_exptime", false),
+            ("NUMERIC value in undermine.name", false),
+        ] {
+            assert_eq!(is_of_another(finding, &names), is_theirs, "{finding}");
+        }
     }
 }

@@ -18,7 +18,8 @@
 //! - `look`: opening a file, served or not, without changing anything; every tool that reads one does
 //! - `view`, `inspect`: what is in it, for the tools that move items and for people; `foreign`: rows of another
 //!   program's database
-//! - `backup`, `restore`, `migrate`: whole files, for tools and before a schema changes
+//! - `backup`, `restore`, `migrate`: whole files, for tools and before a schema changes; `swap`: one in the place
+//!   of another
 //! - `damage`, `salvage`: whether a file is sound, and what of one that is not can be saved
 //! - `sync`, `checkpoint`, `expiry`, `vacuum`, `housekeeping`: what happens beside requests; `priority`: who
 //!   of those that do it gives way
@@ -56,6 +57,7 @@ pub mod schema;
 mod session;
 mod shared;
 mod sql;
+mod swap;
 mod sync;
 mod upload;
 mod vacuum;
@@ -154,6 +156,8 @@ pub struct Snapshot {
     pub compress_from: u64,
     /// What a success reply promises.
     pub durability: Durability,
+    /// What a start does with a damaged file.
+    pub on_corruption: OnCorruption,
     /// The version of the file's schema.
     pub schema_version: u32,
     /// The WAL is at its limit and cannot be checkpointed: writes are refused.
@@ -176,10 +180,26 @@ impl Store {
     ///
     /// Everything that can be wrong with a file; see [`OpenError`].
     pub fn open(options: &Options, clock: &Clock) -> Result<Arc<Self>, OpenError> {
+        Self::open_and_say(options, clock, |_| {})
+    }
+
+    /// The same; `salvaging` is called before what can be saved of so many bytes is, which may take long.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn open_and_say(
+        options: &Options,
+        clock: &Clock,
+        salvaging: impl Fn(u64),
+    ) -> Result<Arc<Self>, OpenError> {
         match Self::begin(options, clock) {
             Err(damage @ OpenError::Damaged { .. })
                 if options.on_corruption != OnCorruption::Stop =>
             {
+                if options.on_corruption == OnCorruption::Salvage {
+                    salvaging(options.path.metadata().map_or(0, |file| file.len()));
+                }
                 salvage::replace(&options.path, options.on_corruption, clock.now(), &damage)?;
                 Self::begin(options, clock)
             }

@@ -13,9 +13,10 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use rusqlite_migration::HookError;
 
+use crate::store::damage::Second;
 use crate::store::schema::{self, Role, Step};
 use crate::store::sql;
-use crate::store::{backup, damage, look};
+use crate::store::{backup, damage, look, swap};
 
 /// Commits and checkpoints of two connections at once can corrupt a WAL before this version.
 const SQLITE_VERSION_LEAST: i32 = 3_051_003;
@@ -205,18 +206,34 @@ pub(super) fn open_with(path: &Path, steps: &[Step]) -> Result<Opened, OpenError
     let (path, lock) = claim(path)?;
     create(&path)?;
     let log = damage::look_at_log(&path)?;
-    let (writer, from, saved) = connect(&path, steps).map_err(|error| match error {
-        OpenError::NotADatabase { path }
-            if damage::was_ours(&path) && damage::is_unreadable(&path) =>
-        {
-            OpenError::Damaged { path, what: "SQLite cannot read its header or its schema".into() }
+    let known = schema::known(steps);
+    let (mut writer, from) = connect(&path, known).map_err(|error| match error {
+        OpenError::NotADatabase { path } if damage::was_ours(&path) => {
+            match damage::look_again(&path) {
+                Second::Damaged => {
+                    let what = "SQLite cannot read its header or its schema".into();
+                    OpenError::Damaged { path, what }
+                }
+                Second::Strange => OpenError::NotADatabase { path },
+                Second::Fine => {
+                    let why = "SQLite could not read its schema at first, and a moment later could";
+                    OpenError::Failed { path, why: why.into() }
+                }
+            }
         }
         other => other,
     })?;
-    // A change of the schema has copied what was in the log, and what is there now is another.
-    let log = (from == schema::known(steps)).then_some(&log);
-    damage::look_at_database(&writer, &path, log)?;
+    // Before anything of it is changed: what is damaged stays as it is.
+    if from > 0 {
+        damage::look_at_database(&writer, &path, &log, from == schema::VERSION)?;
+    }
+    use_wal(&writer, &path)?;
+    let saved = if from == known { None } else { bring_up(&mut writer, &path, from, steps)? };
     keep_log(&writer, false).map_err(|error| by_code(&path, &error))?;
+    if from == 0 {
+        // There was nothing that could be damaged.
+        damage::unmark(&path);
+    }
     Ok(Opened { writer, path, lock, from, saved })
 }
 
@@ -230,6 +247,7 @@ pub(super) fn claim(path: &Path) -> Result<(PathBuf, File), OpenError> {
     let path = real(path);
     let lock = lock(&path)?;
     adopt(&lock, &path).map_err(|error| by_kind(&path, &error))?;
+    swap::resume(&path)?;
     Ok((path, lock))
 }
 
@@ -291,7 +309,7 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// What lies beside a database file and belongs to it.
-const PARTS: [&str; 5] = ["-wal", "-shm", "-lock", "-journal", "-suspect"];
+const PARTS: [&str; 6] = ["-wal", "-shm", "-lock", "-journal", "-suspect", "-replacing"];
 
 /// Whether the file is an SQLite database or its log, or belongs to one. Not to be asked of what this
 /// process has open as a database: closing it here would drop SQLite's locks.
@@ -404,11 +422,10 @@ fn by_kind(path: &Path, error: &io::Error) -> OpenError {
     }
 }
 
-/// The connection, the version that was found, and where that is saved if it was changed.
-fn connect(path: &Path, steps: &[Step]) -> Result<(Connection, u32, Option<PathBuf>), OpenError> {
+/// The connection, and the version that was found; 0 if it is empty.
+fn connect(path: &Path, known: u32) -> Result<(Connection, u32), OpenError> {
     let failed = |error: rusqlite::Error| by_code(path, &error);
-    let known = schema::known(steps);
-    let mut connection = schema::manager(path, Role::Writer).connect().map_err(failed)?;
+    let connection = schema::manager(path, Role::Writer).connect().map_err(failed)?;
     // Another program that closes the file has it for itself for a moment. See `Store::open`, too.
     connection.busy_timeout(look::WAIT).map_err(failed)?;
     // A file that is refused stays as it is: the log is not written back into it.
@@ -417,42 +434,72 @@ fn connect(path: &Path, steps: &[Step]) -> Result<(Connection, u32, Option<PathB
     if version == 0 {
         schema::found(&connection).map_err(failed)?;
     }
-    let mode: String =
-        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(failed)?;
+    Ok((connection, version))
+}
+
+fn use_wal(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let mode: String = connection
+        .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+        .map_err(|error| by_code(path, &error))?;
     if mode != "wal" {
         let why = format!("its file system does not support WAL mode (it stays in {mode})");
         return Err(OpenError::Failed { path: path.into(), why });
     }
-    if version == known {
-        return Ok((connection, version, None));
-    }
+    Ok(())
+}
+
+/// Brings the schema up to date. Returns where the file is saved as it was, if there was anything in it.
+fn bring_up(
+    connection: &mut Connection,
+    path: &Path,
+    version: u32,
+    steps: &[Step],
+) -> Result<Option<PathBuf>, OpenError> {
+    let known = schema::known(steps);
+    let failed = |error: rusqlite::Error| {
+        if version > 0 && damage::is_damage(&error) {
+            OpenError::Damaged { path: path.into(), what: error.to_string() }
+        } else {
+            by_code(path, &error)
+        }
+    };
     // What everything else stands on reaches the disk at once, in the database file itself: SQLite
     // takes the WAL beside an empty file for a leftover.
     connection.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
     log::info!("{}: schema version {version} becomes {known}", path.display());
     let saved = Arc::new(OnceLock::new());
+    // A start looks at no more than there is time for: the copy is checked whole.
+    let finding = Arc::new(OnceLock::new());
     let before = {
-        let (path, saved) = (path.to_owned(), Arc::clone(&saved));
+        let (path, saved, finding) = (path.to_owned(), Arc::clone(&saved), Arc::clone(&finding));
         move |db: &Connection| {
             if version > 0 && has_items(db)? {
                 let place = saved.get_or_init(|| backup::before_version(&path, known));
                 log::info!("{}: saving it as {}", path.display(), place.display());
-                backup::save(&path, place, known)
-                    .map_err(|error| HookError::Hook(error.to_string()))?;
+                backup::save(&path, place, known).map_err(|error| {
+                    let why = error.to_string();
+                    if let Some(what) = error.finding() {
+                        finding.get_or_init(|| what);
+                    }
+                    HookError::Hook(why)
+                })?;
             }
             Ok(())
         }
     };
-    schema::migrate(&mut connection, version, steps, before).map_err(|error| match error {
-        rusqlite_migration::Error::RusqliteError { err, .. } => by_code(path, &err),
-        rusqlite_migration::Error::Hook(why) => OpenError::NotSaved { path: path.into(), why },
+    schema::migrate(connection, version, steps, before).map_err(|error| match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => failed(err),
+        rusqlite_migration::Error::Hook(why) => match finding.get() {
+            Some(what) => OpenError::Damaged { path: path.into(), what: what.clone() },
+            None => OpenError::NotSaved { path: path.into(), why },
+        },
         other => OpenError::Failed { path: path.into(), why: other.to_string() },
     })?;
     connection
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         .and_then(|()| connection.execute_batch("PRAGMA synchronous = NORMAL"))
         .map_err(failed)?;
-    Ok((connection, version, saved.get().cloned()))
+    Ok(saved.get().cloned())
 }
 
 /// Whether closing the connection leaves the log as it is.

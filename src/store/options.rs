@@ -39,6 +39,11 @@ impl OnCorruption {
     /// Its words on the command line.
     pub const WORDS: [(&str, Self); 3] =
         [("stop", Self::Stop), ("salvage", Self::Salvage), ("reset", Self::Reset)];
+
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, is)| *is == self).map_or("", |(word, _)| word)
+    }
 }
 
 /// The store's part of the settings. Numbers are checked by `config`; here they are taken as they are.

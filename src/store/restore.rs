@@ -4,16 +4,15 @@
 //! checked before and after it is made; what was there is kept aside under another name.
 //!
 //! What must stay true: under the database's name there is at every moment the old database, nothing,
-//! or the whole new one. Never a file with the WAL or the journal of another.
+//! or the whole new one (`swap`). Never a file with the WAL or the journal of another.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
 use crate::store::backup::{BackupError, Budget, Copied, Partial, Watch, check_integrity};
-use crate::store::open::{self, OpenError, beside, by_code};
+use crate::store::open::{self, beside, by_code};
+use crate::store::swap::{self, LOGS};
 use crate::store::{look, schema, sql};
 
 /// How far cas ids jump: beyond whatever the replaced file gave out since the copy was made, so that no
@@ -73,15 +72,11 @@ pub fn restore(
     // Nobody has the old one open from here on, and nobody begins to: SQLite would take the files
     // beside it for those of the new one.
     let held = look::hold_alone(&database)?;
-    let kept = if is_there(&database) { Some(set_aside(&database)?) } else { None };
-    forget_log(&database)?;
-    partial.publish()?;
+    let kept = is_there(&database).then(|| free_name(&database)).transpose()?;
+    swap::put(&database, kept.as_deref(), Some(partial))?;
     drop(held);
     Ok(Restored { copied, kept })
 }
-
-/// What of a database is not its file: its newest rows, or what an unfinished transaction changed.
-const LOGS: [&str; 2] = ["-wal", "-journal"];
 
 /// Whether there is anything to lose. What lies beside a missing file may be all that is left.
 fn is_there(database: &Path) -> bool {
@@ -109,50 +104,17 @@ fn skip_cas(path: &Path) -> rusqlite::Result<()> {
     db.close().map_err(|(_, error)| error)
 }
 
-/// Gives the database another name. Its logs get the new name first, so that whatever interrupts this,
-/// they are found together with it under one of the names.
-fn set_aside(database: &Path) -> Result<PathBuf, BackupError> {
-    let refused = |error: io::Error| {
-        let why = format!("what is there cannot be kept aside: {error}");
-        BackupError::Place { path: database.into(), why }
-    };
+/// A name for the database that is there.
+fn free_name(database: &Path) -> Result<PathBuf, BackupError> {
     let free = |number: &u32| {
         let kept = beside(database, &format!("-replaced-{number}"));
         let is_free = |suffix: &&str| beside(&kept, suffix).symlink_metadata().is_err();
         ["", "-wal", "-journal"].iter().all(is_free).then_some(kept)
     };
-    let kept = (1..KEPT_MAX).find_map(|number| free(&number)).ok_or_else(|| {
-        refused(io::Error::other("there are too many files of that kind; remove some"))
-    })?;
-    set_aside_as(database, &kept)?;
-    Ok(kept)
-}
-
-/// The same under a name that is free.
-pub(super) fn set_aside_as(database: &Path, kept: &Path) -> Result<(), BackupError> {
-    let refused = |error: io::Error| {
-        let why = format!("what is there cannot be kept aside: {error}");
-        BackupError::Place { path: database.into(), why }
-    };
-    for log in LOGS.iter().filter(|log| has_bytes(&beside(database, log))) {
-        fs::hard_link(beside(database, log), beside(kept, log)).map_err(refused)?;
-    }
-    if database.exists() {
-        fs::rename(database, kept).map_err(refused)?;
-    }
-    Ok(())
-}
-
-/// Removes what would be taken for the new database's.
-pub(super) fn forget_log(database: &Path) -> Result<(), BackupError> {
-    for suffix in ["-wal", "-shm", "-journal"] {
-        let path = beside(database, suffix);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(OpenError::NotWritable { path, why: error.to_string() }.into());
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    (1..KEPT_MAX).find_map(|number| free(&number)).ok_or_else(|| BackupError::Place {
+        path: database.into(),
+        why:
+            "what is there cannot be kept aside: there are too many files of that kind; remove some"
+                .into(),
+    })
 }

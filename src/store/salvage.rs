@@ -7,6 +7,7 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, params};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -15,10 +16,10 @@ use crate::limits::{BATCH_BYTES_MAX, KEY_BYTES_MAX};
 use crate::store::backup::{BackupError, Partial};
 use crate::store::open::{self, OpenError, beside};
 use crate::store::packed::{self, PACKED};
-use crate::store::restore::{CAS_JUMP, forget_log, has_bytes, set_aside_as};
+use crate::store::restore::{CAS_JUMP, has_bytes};
 use crate::store::rows::{IN_PIECES, bucket};
 use crate::store::schema::Quiet;
-use crate::store::{OnCorruption, damage, list, look, schema, sql};
+use crate::store::{OnCorruption, damage, list, look, schema, sql, swap};
 
 /// Of the items in a damaged file, dead ones included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,22 +41,19 @@ pub(super) fn replace(
     let refused =
         |error: BackupError| OpenError::NotSaved { path: path.clone(), why: error.to_string() };
     log::error!("{damage}");
-    let saved = match how {
-        OnCorruption::Salvage => Some(save(&path).map_err(refused)?),
-        OnCorruption::Stop | OnCorruption::Reset => None,
+    // Cut off before anything is put aside, all of the file is looked at again.
+    damage::mark(&path);
+    let (partial, counts) = match how {
+        OnCorruption::Salvage => {
+            let (partial, counts) = save(&path).map_err(refused)?;
+            (Some(partial), counts)
+        }
+        OnCorruption::Stop | OnCorruption::Reset => (None, None),
     };
     // As `restore`: nobody has the old one open from here on.
     let held = look::hold_alone(&path)?;
     let kept = free_name(&path, now);
-    set_aside_as(&path, &kept).map_err(refused)?;
-    forget_log(&path).map_err(refused)?;
-    let counts = match saved {
-        Some((partial, counts)) => {
-            partial.publish().map_err(refused)?;
-            counts
-        }
-        None => None,
-    };
+    swap::put(&path, Some(&kept), partial).map_err(refused)?;
     drop(held);
     damage::unmark(&path);
     let aside = kept.display();
@@ -102,11 +100,14 @@ fn save(path: &Path) -> Result<(Partial, Option<Salvage>), BackupError> {
     let old = schema::look(path, quiet, look::WAIT);
     let counts = match old.and_then(|old| State::read(&old).map(|state| (old, state))) {
         Ok((old, state)) => Some(copy(&old, &new, &state).map_err(failed)?),
-        Err(error) if damage::is_damage(&error) => {
+        // Without the seed of the hash nobody can tell whether a row is what it says.
+        Err(error)
+            if damage::is_damage(&error) || error == rusqlite::Error::QueryReturnedNoRows =>
+        {
             log::warn!("nothing can be saved: {error}");
             None
         }
-        // The disk may do it the next time; and of another version's columns nothing is known here.
+        // The disk may do it the next time.
         Err(error) => return Err(failed(error)),
     };
     new.close().map_err(|(_, error)| failed(error))?;
@@ -116,26 +117,38 @@ fn save(path: &Path) -> Result<(Partial, Option<Salvage>), BackupError> {
 
 /// What the rows are judged by, and what goes on in the new file.
 #[derive(Debug)]
-pub(super) struct State([i64; 9]);
+pub(super) struct State {
+    values: [i64; 9],
+    /// How this version has an item.
+    item: &'static str,
+}
 
 impl State {
+    /// Which version the file is of is seen by its columns: a number in its header is not to be believed.
     pub(super) fn read(db: &Connection) -> rusqlite::Result<Self> {
-        db.query_row(sql::SALVAGE_STATE, [], |row| {
-            let mut values = [0; 9];
-            for (index, value) in values.iter_mut().enumerate() {
-                *value = row.get(index)?;
+        let mut found = Err(rusqlite::Error::QueryReturnedNoRows);
+        for (state, item) in sql::SALVAGE_STATE.into_iter().zip(sql::SALVAGE_ITEM) {
+            found = db.query_row(state, [], |row| {
+                let mut values = [0; 9];
+                for (index, value) in values.iter_mut().enumerate() {
+                    *value = row.get(index)?;
+                }
+                Ok(Self { values, item })
+            });
+            if !matches!(found, Err(rusqlite::Error::SqlInputError { .. })) {
+                break;
             }
-            Ok(Self(values))
-        })
+        }
+        found
     }
 
     fn bucket(&self, key: &[u8]) -> RangeInclusive<i64> {
-        let (first, last) = bucket(xxh3_64_with_seed(key, self.0[0].cast_unsigned()));
+        let (first, last) = bucket(xxh3_64_with_seed(key, self.values[0].cast_unsigned()));
         first..=last
     }
 
     fn items(&self) -> u64 {
-        u64::try_from(self.0[8]).unwrap_or(0)
+        u64::try_from(self.values[8]).unwrap_or(0)
     }
 }
 
@@ -173,7 +186,7 @@ fn copy(old: &Connection, new: &Connection, state: &State) -> rusqlite::Result<S
         }
         Ok(true)
     })?;
-    let [seed, cas, generation, swept, flush_at, tick, hand, chunk, _] = state.0;
+    let [seed, cas, generation, swept, flush_at, tick, hand, chunk, _] = state.values;
     let cas = cas.saturating_add(CAS_JUMP);
     new.execute(
         sql::SALVAGE_FIGURES,
@@ -281,14 +294,17 @@ fn item(db: &Connection, state: &State, id: i64) -> rusqlite::Result<Option<Item
     let read = |row: &Row<'_>| {
         let mut numbers = [0; 9];
         for (index, number) in numbers.iter_mut().enumerate() {
-            // Of eviction's mark there may be none.
-            *number = row.get::<_, Option<i64>>(index)?.unwrap_or(0);
+            // Of eviction's mark, the last, there may be none.
+            *number = match row.get_ref(index)? {
+                ValueRef::Null if index == 8 => 0,
+                number => number.as_i64()?,
+            };
         }
         let key = row.get_ref(9)?.as_bytes()?.to_vec();
         let value = row.get_ref(10)?.as_bytes()?.to_vec();
         Ok(Item { numbers, key, value, pieces: Vec::new() })
     };
-    let mut item = db.prepare_cached(sql::SALVAGE_ITEM)?.query_row([id], read)?;
+    let mut item = db.prepare_cached(state.item)?.query_row([id], read)?;
     let [found, _, flags, exptime, cas, _, _, marks, _] = item.numbers;
     let is_sound = found == id
         && (1..=KEY_BYTES_MAX).contains(&item.key.len())

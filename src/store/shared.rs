@@ -23,7 +23,7 @@ use crate::store::memory::Memory;
 use crate::store::recency::Recency;
 use crate::store::rows::Changes;
 use crate::store::schema::{self, FRAME_HEADER_BYTES};
-use crate::store::{Durability, Options, Snapshot};
+use crate::store::{Durability, OnCorruption, Options, Snapshot};
 
 /// A WAL of this many bytes is checkpointed. A page that is written often is then copied into the
 /// database once for many writes; a start after a crash reads no more than this.
@@ -58,6 +58,7 @@ pub(super) struct Shared {
     free_bytes: AtomicU64,
     wal_file_bytes: AtomicU64,
     durability: Durability,
+    on_corruption: OnCorruption,
     refusing_writes: AtomicBool,
     locked_out: AtomicBool,
     stopping: AtomicBool,
@@ -115,6 +116,7 @@ impl Shared {
             free_bytes: AtomicU64::new(0),
             wal_file_bytes: AtomicU64::new(0),
             durability: options.durability,
+            on_corruption: options.on_corruption,
             refusing_writes: AtomicBool::new(false),
             locked_out: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -316,6 +318,7 @@ impl Shared {
             file_bytes: self.file_bytes.load(Ordering::Relaxed),
             free_bytes: self.free_bytes.load(Ordering::Relaxed),
             durability: self.durability,
+            on_corruption: self.on_corruption,
             schema_version: schema::VERSION,
             wal_is_stuck: self.refuses_writes(),
             large_arriving_bytes: self.large.arriving_bytes().cast_unsigned(),
@@ -335,8 +338,9 @@ impl Shared {
             damage::mark(&self.path);
             let path = self.path.display();
             log::error!(
-                "{path} is damaged: {why}; nothing more is acknowledged. The next start checks all of it and \
-                 does what --on-corruption says; litecached inspect check --db {path} names the pages"
+                "{path} is damaged, or its disk does not give what was written ({why}); nothing more is \
+                 acknowledged. The next start checks all of it and does what --on-corruption says; litecached \
+                 inspect check --db {path} names the pages"
             );
         } else {
             log::error!("{why}; nothing more is acknowledged, start again once the cause is gone");

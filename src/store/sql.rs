@@ -26,6 +26,16 @@ macro_rules! size {
 
 pub(super) use {size, stored_size};
 
+macro_rules! salvage_item {
+    ($recency:literal) => {
+        concat!(
+            "SELECT id, generation, flags, exptime, cas, stored, accessed, marks, ",
+            $recency,
+            ", key, value FROM item WHERE id = ?1"
+        )
+    };
+}
+
 /// The columns of an item's head.
 macro_rules! head {
     () => {
@@ -167,15 +177,39 @@ pub(super) const ITEMS: &str = "SELECT items FROM state";
 /// Leaves out cas ids that may have been given out by the file that this one replaces.
 pub(super) const SKIP_CAS: &str = "UPDATE state SET cas = cas + ?1";
 
-/// For `salvage`: what the rows of a damaged file are judged by, and what goes on in the new one.
-pub(super) const SALVAGE_STATE: &str =
-    "SELECT hash_seed, cas, generation, swept, flush_at, tick, hand, chunk, items FROM state";
+/// What every version's `state` has.
+pub(super) const STATE_OF_ANY: &str =
+    "SELECT hash_seed, cas, generation, swept, flush_at, items, bytes FROM state";
+
+/// Rows that no daemon can have written, and that SQLite's check lets pass where a table is not what
+/// `migrations/` made it: another type, or a figure that cannot be counted on from.
+pub(super) const ODD_ROW: &str = "\
+    SELECT 'item ' || id FROM item \
+     WHERE typeof(generation) <> 'integer' OR typeof(flags) <> 'integer' \
+        OR typeof(exptime) <> 'integer' OR typeof(cas) <> 'integer' OR typeof(stored) <> 'integer' \
+        OR typeof(accessed) <> 'integer' OR typeof(marks) <> 'integer' \
+        OR typeof(recency) NOT IN ('integer', 'null') OR typeof(key) <> 'blob' OR typeof(value) <> 'blob' \
+    UNION ALL SELECT 'chunk ' || id FROM chunk WHERE typeof(data) <> 'blob' \
+    UNION ALL SELECT 'loose ' || id FROM loose WHERE typeof(chunks) <> 'text' \
+    UNION ALL SELECT 'recency ' || part FROM recency WHERE typeof(places) <> 'blob' \
+    UNION ALL SELECT 'state' FROM state \
+     WHERE max(abs(max(cas, -?1)), abs(max(generation, -?1)), abs(max(items, -?1)), \
+               abs(max(bytes, -?1)), abs(max(chunk, -?1))) >= ?1 \
+    LIMIT 1";
+
+/// For `salvage`: what the rows of a damaged file are judged by, and what goes on in the new one. Of each
+/// version of the schema, the newest first.
+pub(super) const SALVAGE_STATE: [&str; 3] = [
+    "SELECT hash_seed, cas, generation, swept, flush_at, tick, hand, chunk, items FROM state",
+    "SELECT hash_seed, cas, generation, swept, flush_at, tick, hand, 0, items FROM state",
+    "SELECT hash_seed, cas, generation, swept, flush_at, 0, 0, 0, items FROM state",
+];
 
 pub(super) const SALVAGE_IDS: &str = "SELECT id FROM item WHERE id >= ?1 ORDER BY id";
 
-pub(super) const SALVAGE_ITEM: &str = "\
-    SELECT id, generation, flags, exptime, cas, stored, accessed, marks, recency, key, value \
-      FROM item WHERE id = ?1";
+/// An item, of the same versions.
+pub(super) const SALVAGE_ITEM: [&str; 3] =
+    [salvage_item!("recency"), salvage_item!("recency"), salvage_item!("NULL")];
 
 pub(super) const SALVAGE_PIECES: &str =
     "SELECT id, data FROM chunk WHERE id BETWEEN ?1 AND ?2 ORDER BY id";

@@ -87,3 +87,32 @@ fn a_daemon_that_stood_still_serves_nothing_that_expired_meanwhile() {
     assert_eq!(client.get("ever"), Some(b"v".to_vec()));
     daemon.stop();
 }
+
+/// With time-outs shorter than it stands still. What clients did meanwhile it sees first.
+#[test]
+fn a_daemon_that_stood_still_ends_no_client_for_that() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let options = "-t 1 -m 0 -I 16m --request-timeout 3 -o idle_timeout=3";
+    let mut daemon = Launch::new(folder.path()).with(options).start();
+    let value = "v".repeat(12_000_000);
+    daemon.client().set("large", &value);
+    let mut taking = daemon.client();
+    taking.send("get large\r\n");
+    assert_eq!(taking.line(), format!("VALUE large 0 {}", value.len()));
+    let mut asking = daemon.client();
+    asking.send("set k 0 0 5\r\nab");
+    let mut silent = daemon.client();
+    assert!(silent.ask("version\r\n").starts_with("VERSION "), "one loop has seen all before");
+
+    let frozen = daemon.freeze();
+    let began = now();
+    silent.send("get k\r\n");
+    until("it is late", PATIENCE, || (began.elapsed() > Duration::from_secs(7)).then_some(()));
+    drop(frozen);
+    assert_eq!(silent.line(), "END");
+    asking.send("cde\r\n");
+    assert_eq!(asking.line(), "STORED");
+    let rest = taking.exactly(value.len() + "\r\nEND\r\n".len());
+    assert!(rest.starts_with(value.as_bytes()) && rest.ends_with(b"\r\nEND\r\n"));
+    daemon.stop();
+}

@@ -124,6 +124,8 @@ impl fmt::Display for TlsError {
 pub struct Certificates {
     files: TlsFiles,
     chain: Vec<CertificateDer<'static>>,
+    /// Whose certificates clients may show.
+    authorities: Vec<CertificateDer<'static>>,
     config: Arc<ServerConfig>,
 }
 
@@ -133,10 +135,12 @@ impl fmt::Debug for Certificates {
     }
 }
 
-/// The same files with the same certificates.
+/// The same files with the same certificates. A key that fits the same certificate is the same.
 impl PartialEq for Certificates {
     fn eq(&self, other: &Self) -> bool {
-        self.files == other.files && self.chain == other.chain
+        self.files == other.files
+            && self.chain == other.chain
+            && self.authorities == other.authorities
     }
 }
 
@@ -163,14 +167,16 @@ impl Certificates {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(files.version_least.allowed())
             .expect("ring has ciphers for TLS 1.2 and 1.3");
+        let mut authorities = Vec::new();
         let builder = match (files.verify, &files.authorities) {
             (Verify::Nothing, _) | (_, None) => builder.with_no_client_auth(),
             (verify, Some(path)) => {
                 let unfit =
                     |why: String| TlsError::Unfit { name: AUTHORITIES, path: path.clone(), why };
                 let mut roots = RootCertStore::empty();
-                for authority in certificates(AUTHORITIES, path)? {
-                    roots.add(authority).map_err(|error| unfit(error.to_string()))?;
+                authorities = certificates(AUTHORITIES, path)?;
+                for authority in &authorities {
+                    roots.add(authority.clone()).map_err(|error| unfit(error.to_string()))?;
                 }
                 let verifier =
                     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
@@ -197,7 +203,7 @@ impl Certificates {
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        Ok(Self { files: files.clone(), chain, config: Arc::new(config) })
+        Ok(Self { files: files.clone(), chain, authorities, config: Arc::new(config) })
     }
 
     /// Where they are from.

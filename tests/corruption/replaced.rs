@@ -1,0 +1,133 @@
+//! A damaged file is put aside and another takes its place: killed at any step of that, the next start ends it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::common::daemon::{Daemon, Launch, check_integrity};
+use super::common::ground::{needs, skipped};
+use super::{KEYS, small};
+
+/// What changes names, and what makes it last.
+const CALLS: &str = "rename,link,linkat,unlink,fsync";
+
+/// No start makes more of them.
+const CALLS_MAX: u32 = 100;
+
+/// A damaged database, and a log with what was set last.
+struct Damaged {
+    database: Vec<u8>,
+    log: Vec<u8>,
+}
+
+impl Damaged {
+    fn make() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut daemon = Launch::new(folder.path()).start();
+        let mut client = daemon.client();
+        (0..KEYS).for_each(|key| client.set(&format!("k{key}"), small(key)));
+        daemon.stop();
+        daemon.restart();
+        daemon.client().set("late", "in the log");
+        daemon.kill();
+        let file = |end: &str| fs::read(folder.path().join(format!("cache.db{end}")));
+        let mut database = file("").expect("it is there");
+        let pages = database.len() / 2_048;
+        database[pages / 2 * 2_048..(pages / 2 + 6) * 2_048].fill(0xff);
+        Self { database, log: file("-wal").expect("it was killed") }
+    }
+
+    fn put(&self, at: &Path) -> Launch {
+        fs::write(at.join("cache.db"), &self.database).expect("it can be written");
+        fs::write(at.join("cache.db-wal"), &self.log).expect("it can be written");
+        Launch::new(at)
+    }
+
+    /// Whether the two are together under one name.
+    fn are_in(&self, at: &Path, name: &str) -> bool {
+        let is = |end: &str, bytes: &[u8]| {
+            fs::read(at.join(format!("{name}{end}"))).is_ok_and(|found| found == bytes)
+        };
+        is("", &self.database) && is("-wal", &self.log)
+    }
+}
+
+fn names(at: &Path) -> Vec<String> {
+    let entries = fs::read_dir(at).expect("it can be read");
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.expect("it is there").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// What the daemon answers for.
+fn answers(daemon: &Daemon) -> BTreeMap<String, Vec<u8>> {
+    let mut client = daemon.client();
+    let keys = (0..KEYS).map(|key| format!("k{key}")).chain(["late".to_owned()]);
+    keys.filter_map(|key| client.get(&key).map(|value| (key, value))).collect()
+}
+
+#[test]
+fn killed_at_any_step_of_a_replacement_it_is_ended_by_the_next_start() {
+    if !needs("strace") {
+        skipped("strace is what ends it");
+        return;
+    }
+    let damaged = Damaged::make();
+    for how in ["salvage", "reset"] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let launch = damaged.put(folder.path()).with(&format!("--on-corruption {how}"));
+        let right = answers(&launch.start());
+        assert_eq!(right.contains_key("late"), how == "salvage", "{}", right.len());
+
+        let mut killed = 0;
+        for count in 1.. {
+            assert!(count < CALLS_MAX, "there is no end");
+            if !killed_at(&damaged, how, count, &right) {
+                break;
+            }
+            killed += 1;
+        }
+        println!("{how}: killed at {killed} calls, nothing lost");
+        assert!(killed > 5, "{how}: {killed}");
+    }
+}
+
+/// Whether it was killed at so manieth a call.
+fn killed_at(damaged: &Damaged, how: &str, count: u32, right: &BTreeMap<String, Vec<u8>>) -> bool {
+    let what = format!("{how}, call {count}");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = folder.path();
+    let plain = damaged.put(at);
+    let inject = format!("inject={CALLS}:signal=KILL:when={count}");
+    let trace = at.join("trace").to_string_lossy().into_owned();
+    let words = ["strace", "-D", "-f", "-q", "-o", &trace, "-e", &format!("trace={CALLS}"), "-e"];
+    let words = words.into_iter().map(str::to_owned).chain([inject]);
+    let asked = plain.clone().with(&format!("--on-corruption {how}"));
+    let cut_off = asked.clone().through(words).spawn().listening();
+    if let Ok(daemon) = cut_off {
+        // It may be a call of what comes behind: either way all was done.
+        assert_eq!(&answers(&daemon), right, "{what}");
+        return false;
+    }
+    // Whoever is not asked to replace anything finds the one or the other, and never an empty file.
+    match plain.spawn().listening() {
+        Err(refused) => {
+            assert_eq!(refused.code, Some(65), "{what}: {refused:?}");
+            assert!(damaged.are_in(at, "cache.db"), "{what}: {:?}", names(at));
+        }
+        Ok(daemon) => assert_eq!(&answers(&daemon), right, "{what}"),
+    }
+    let mut daemon = asked.start();
+    assert_eq!(&answers(&daemon), right, "{what}");
+    daemon.stop();
+    check_integrity(&at.join("cache.db"));
+    let left = names(at);
+    let is_aside = |name: &&String| name.contains("-damaged-") && !name.ends_with("-wal");
+    let aside: Vec<_> = left.iter().filter(is_aside).collect();
+    assert!(aside.len() == 1 && damaged.are_in(at, aside[0]), "{what}: {left:?}");
+    let is_left = |end: &str| PathBuf::from(at).join(format!("cache.db{end}")).exists();
+    assert!(!["-replacing", "-suspect", "-partial"].into_iter().any(is_left), "{what}: {left:?}");
+    true
+}
