@@ -9,6 +9,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ const REST_FRAMES_MAX: u64 = 512;
 
 /// Passive rounds before the rest is taken as it is.
 const ROUNDS_MAX: u32 = 4;
+
+/// How often a copy that gives way is looked at, whether it comes too late. Some MiB of WAL.
+const LATE_LOOK: Duration = Duration::from_millis(10);
 
 /// How long a checkpoint that holds the writer may wait for readers of old snapshots. Ours last for
 /// one pass of a loop.
@@ -133,8 +137,9 @@ impl Checkpointer {
     }
 
     fn checkpoint(&mut self, shared: &Shared, committer: &Committer) -> rusqlite::Result<()> {
-        let is_late = shared.wal_frames.load(Ordering::Relaxed) >= 2 * shared.checkpoint_frames();
-        let readers_wait = if is_late { self.copy()? } else { self.copy_gently()? };
+        let is_late =
+            || shared.wal_frames.load(Ordering::Relaxed) >= 2 * shared.checkpoint_frames();
+        let readers_wait = if is_late() { self.copy()? } else { self.copy_gently(is_late)? };
         committer.with_writer(|_writer| {
             self.db.busy_timeout(readers_wait)?;
             let progress = self.run("PRAGMA wal_checkpoint(RESTART)")?;
@@ -172,21 +177,42 @@ impl Checkpointer {
     }
 
     /// The same in a thread that gives way, as one's own priority does not come back. Not where checkpoints
-    /// come late already: loops that take all cores would leave it none.
-    fn copy_gently(&mut self) -> rusqlite::Result<Duration> {
-        thread::scope(|scope| {
+    /// come late: loops that take all cores leave such a thread so little that the WAL would become full
+    /// meanwhile, and writes wait. It is stopped then, and the copy begun anew.
+    pub(super) fn copy_gently(&mut self, is_late: impl Fn() -> bool) -> rusqlite::Result<Duration> {
+        let interrupt = self.db.get_interrupt_handle();
+        let (done, ended) = mpsc::channel::<()>();
+        let copied = thread::scope(|scope| {
             let this = &mut *self;
             let name = thread::Builder::new().name("checkpoint".to_owned());
             let copying = name.spawn_scoped(scope, move || {
                 give_way();
-                this.copy()
+                let copied = this.copy();
+                drop(done);
+                copied
             });
-            copying.map(|thread| thread.join().expect("a panic aborts"))
-        })
-        .unwrap_or_else(|error| {
-            log::debug!("no thread for a checkpoint: {error}");
-            self.copy()
-        })
+            let copying =
+                copying.map_err(|error| log::debug!("no thread for a checkpoint: {error}")).ok()?;
+            loop {
+                // It stops a statement that runs; what comes between two is stopped the next time.
+                if is_late() {
+                    interrupt.interrupt();
+                }
+                if ended.recv_timeout(LATE_LOOK) != Err(RecvTimeoutError::Timeout) {
+                    break;
+                }
+            }
+            Some(copying.join().expect("a panic aborts"))
+        });
+        match copied {
+            Some(Err(error))
+                if error.sqlite_error_code() != Some(ErrorCode::OperationInterrupted) =>
+            {
+                Err(error)
+            }
+            Some(Ok(readers_wait)) => Ok(readers_wait),
+            _ => self.copy(),
+        }
     }
 
     /// Brings to the disk what was copied so far. SQLite does it only in a checkpoint that leaves no rest,
