@@ -176,8 +176,11 @@ impl Desk {
         if reject.closes() {
             connection.ending = Ending::Owed;
         }
-        // What is of another protocol may be a login in the wrong one.
-        let shown = if reject == Reject::NoFrame { b"" } else { bytes.trim_ascii_end() };
+        // What is of another protocol may be a login in the wrong one, and where clients log in, one in the wrong
+        // place. Of a value nothing is shown.
+        let hidden = matches!(reject, Reject::NoFrame | Reject::BadDataChunk)
+            || self.context.options.accounts.is_some();
+        let shown = if hidden { b"" } else { bytes.trim_ascii_end() };
         log::debug!("client {}: {reject:?}: {}", connection.id, Client(shown));
     }
 

@@ -178,6 +178,9 @@ impl Desk {
         } else if held.user.is_some() {
             connection.login = None;
         }
+        if held.user.is_some() {
+            connection.asking.end();
+        }
         connection.user = held.user;
         say(connection, held.answer);
         true
