@@ -181,7 +181,7 @@ pub(super) struct Connection {
     /// Its client has yet to log in: until then nothing reaches the decoder.
     pub(super) login: Option<Login>,
     /// A login that is answered later: until then nothing is read.
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<Box<Held>>,
     /// Who it has logged in as, where clients have to.
     pub(super) user: Option<User>,
     pub(super) decoder: Decoder,

@@ -129,7 +129,7 @@ impl Desk {
             connection.input = Some(input);
             return true;
         }
-        let begins = connection.decoder.is_between_requests();
+        let begins = connection.user.is_some() && connection.decoder.is_between_requests();
         let step = connection.decoder.decode(input.unused());
         let used = match step {
             Step::NeedMore { used } => {

@@ -192,8 +192,8 @@ mod tests {
         for _ in 0..8 {
             wrong(&guesses, &first, 0);
         }
-        for other in 0..2 * GUESSERS_MAX as u32 {
-            let address = Ipv6Addr::from_bits(u128::from(other) << 64);
+        for other in 0..2 * GUESSERS_MAX as u128 {
+            let address = Ipv6Addr::from_bits(other << 64);
             wrong(&guesses, &at(&format!("[{address}]:1")), 0);
         }
         assert_eq!(guesses.0.lock().expect("nobody panics").len(), GUESSERS_MAX);

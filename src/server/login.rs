@@ -163,7 +163,7 @@ impl Desk {
                 log::warn!("a client at {from} failed to log in{left_out}");
             }
         }
-        connection.held = Some(Held { until, user, answer: answer(verdict) });
+        connection.held = Some(Box::new(Held { until, user, answer: answer(verdict) }));
         self.release(connection);
     }
 

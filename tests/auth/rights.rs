@@ -87,8 +87,9 @@ fn with_sasl_too() {
     let bench = Bench::with("anna:secret\nbert:his", "-S --http 127.0.0.1:0");
     let frame = |opcode: u8, key: &[u8], value: &[u8]| {
         let mut bytes = vec![0; 24];
-        let length = u8::try_from(key.len() + value.len()).expect("a short one");
-        (bytes[0], bytes[1], bytes[3], bytes[11]) = (0x80, opcode, key.len() as u8, length);
+        let [key_bytes, body_bytes] = [key.len(), key.len() + value.len()]
+            .map(|length| u8::try_from(length).expect("a short one"));
+        (bytes[0], bytes[1], bytes[3], bytes[11]) = (0x80, opcode, key_bytes, body_bytes);
         [&bytes, key, value].concat()
     };
     let ask = |client: &mut Client, frame: Vec<u8>| {
