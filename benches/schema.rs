@@ -7,6 +7,7 @@
 //!
 //!     cargo bench --bench schema            about six minutes
 //!     cargo bench --bench schema -- quick   a second, to see that it runs
+//!     cargo bench --bench schema -- floor   what SQLite alone takes for the sets of `--bench compare`
 
 #![allow(
     clippy::disallowed_methods,
@@ -35,9 +36,16 @@ struct Row {
     bytes_per_item: u64,
 }
 
+/// Upserts in a transaction: about what 50 clients with one in flight come to.
 const BATCH: usize = 50;
 
+/// With 50 in flight each.
+const LARGE_BATCH: usize = 2_500;
+
 fn main() {
+    if std::env::args().any(|arg| arg == "floor") {
+        return floor();
+    }
     let quick = std::env::args().any(|arg| arg == "quick" || arg == "--test");
     println!(
         "| schema | page | auto_vacuum | value | execute | commit | checkpoint | sum | lookup | file bytes/item |"
@@ -55,7 +63,7 @@ fn main() {
                     if vacuum != "NONE" && (schema == Schema::KeyPrimary || page == 8192) {
                         continue;
                     }
-                    let row = measure(schema, page, vacuum, value_bytes, keys, writes);
+                    let row = measure(schema, page, vacuum, value_bytes, keys, writes, BATCH);
                     println!(
                         "| {} | {page} | {vacuum} | {value_bytes} | {:.1} | {:.1} | {:.1} | {:.1} | {:.1} | {} |",
                         if schema == Schema::KeyPrimary { "key" } else { "hash" },
@@ -72,6 +80,29 @@ fn main() {
     }
 }
 
+/// The daemon's schema and page size, without a daemon: no fewer microseconds can a set take.
+fn floor() {
+    println!("| keys | value | in a transaction | execute | commit | checkpoint | sum |");
+    println!("| --: | --: | --: | --: | --: | --: | --: |");
+    for (value_bytes, keys, writes, batch) in [
+        (100, 10_000, 400_000, LARGE_BATCH),
+        (100, 100_000, 400_000, BATCH),
+        (100, 100_000, 400_000, LARGE_BATCH),
+        (100, 1_000_000, 200_000, BATCH),
+        (1_000, 300_000, 100_000, BATCH),
+        (10_000, 30_000, 20_000, BATCH),
+    ] {
+        let row = measure(Schema::HashRowid, 2048, "INCREMENTAL", value_bytes, keys, writes, batch);
+        println!(
+            "| {keys} | {value_bytes} | {batch} | {:.1} | {:.1} | {:.1} | {:.1} |",
+            row.execute,
+            row.commit,
+            row.checkpoint,
+            row.execute + row.commit + row.checkpoint,
+        );
+    }
+}
+
 fn measure(
     schema: Schema,
     page: u32,
@@ -79,6 +110,7 @@ fn measure(
     value_bytes: usize,
     keys: u64,
     writes: u64,
+    transaction: usize,
 ) -> Row {
     let dir = tempfile::tempdir_in(".").expect("a directory for the database");
     let path = dir.path().join("bench.db");
@@ -125,17 +157,17 @@ fn measure(
     }
     let mut random = fastrand::Rng::with_seed(7);
     let (mut execute, mut commit, mut check) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-    for batch in 0..writes as usize / BATCH {
+    for batch in 0..writes as usize / transaction {
         let start = Instant::now();
         db.execute_batch("BEGIN IMMEDIATE").expect("begin");
-        (0..BATCH).for_each(|_| upsert_one(random.u64(0..keys)));
+        (0..transaction).for_each(|_| upsert_one(random.u64(0..keys)));
         let executed = Instant::now();
         db.execute_batch("COMMIT").expect("commit");
         execute += executed - start;
         commit += executed.elapsed();
         // A checkpoint for each 32 MiB of WAL.
         let wal = path.with_extension("db-wal").metadata().expect("wal").len();
-        if wal > 32 << 20 || batch + 1 == writes as usize / BATCH {
+        if wal > 32 << 20 || batch + 1 == writes as usize / transaction {
             let start = Instant::now();
             checkpoint(&db);
             check += start.elapsed();

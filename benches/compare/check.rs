@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::Wishes;
 use crate::measure::Pairing;
-use crate::peers::{Peer, Server};
+use crate::peers::{Core, Peer, Server};
 use crate::rows::Row;
 
 const CLIENT: &str = "memcaslap";
@@ -38,8 +38,8 @@ pub(crate) fn with_another_client(parent: &Path, wishes: &Wishes) -> Result<Stri
     let shape = directory.path().join("shape");
     fs::write(&shape, SHAPE).map_err(|error| format!("{}: {error}", shape.display()))?;
     let servers = [
-        Peer::Litecached.start(directory.path(), "")?,
-        Peer::Memcached.start(directory.path(), "")?,
+        Peer::Litecached.start(directory.path(), "", Core::Any)?,
+        Peer::Memcached.start(directory.path(), "", Core::Any)?,
     ];
     let mut rates = [Vec::new(), Vec::new()];
     for round in 0..wishes.rounds as usize {

@@ -8,6 +8,7 @@
 //!     cargo bench --bench compare                      twenty minutes
 //!     cargo bench --bench compare -- quick             a moment a row, to see that it runs
 //!     cargo bench --bench compare -- --only "SET" --rounds 3 --seconds 2
+//!     cargo bench --bench compare -- --pinned          the servers on one core, the client on another
 //!
 //! `--only TEXT` takes the rows with that in their name, `--floors` fails where litecached is below the
 //! floors in `rows.rs`. At the end one load is given by memcaslap, too, where that is installed: another
@@ -54,12 +55,19 @@ struct Wishes {
     seconds: f64,
     is_quick: bool,
     floors: bool,
+    pinned: bool,
 }
 
 impl Wishes {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut wishes =
-            Self { only: String::new(), rounds: 5, seconds: 3.0, is_quick: false, floors: false };
+        let mut wishes = Self {
+            only: String::new(),
+            rounds: 5,
+            seconds: 3.0,
+            is_quick: false,
+            floors: false,
+            pinned: false,
+        };
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
             match word.as_str() {
@@ -74,6 +82,7 @@ impl Wishes {
                 "--rounds" => wishes.rounds = number(&word, &value()?, &(1..=100))?,
                 "--seconds" => wishes.seconds = number(&word, &value()?, &(0.01..=600.0))?,
                 "--floors" => wishes.floors = true,
+                "--pinned" => wishes.pinned = true,
                 _ => return Err(format!("unknown argument {word}")),
             }
         }
@@ -101,8 +110,10 @@ fn compare(wishes: &Wishes) -> Result<bool, String> {
     }
     println!(
         "50 connections, one client thread, values of 100 bytes, 100,000 keys unless the row says otherwise; \
-         medians of {} rounds of {} s in turns\n",
-        wishes.rounds, wishes.seconds
+         medians of {} rounds of {} s in turns{}\n",
+        wishes.rounds,
+        wishes.seconds,
+        if wishes.pinned { "; the servers on core 0, the client on core 1" } else { "" }
     );
     println!("{}", report::HEAD);
     let mut holds = true;
@@ -119,7 +130,10 @@ fn compare(wishes: &Wishes) -> Result<bool, String> {
     }
     println!();
     floors.iter().for_each(|line| println!("{line}"));
-    if wishes.only.is_empty() && !missing.contains(&Peer::Memcached.program_name()) {
+    if wishes.only.is_empty()
+        && !wishes.pinned
+        && !missing.contains(&Peer::Memcached.program_name())
+    {
         println!("{}", check::with_another_client(parent, wishes)?);
     }
     Ok(holds || !wishes.floors)

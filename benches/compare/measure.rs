@@ -1,12 +1,12 @@
 //! One row: two servers, and `litecached bench` that takes turns between them.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use serde_json::Value;
 
 use crate::Wishes;
-use crate::peers::{Peer, Server};
+use crate::peers::{Core, Peer, Server};
 use crate::rows::Row;
 
 /// Keys where it is only to be seen that it runs.
@@ -17,6 +17,7 @@ const QUICK_KEYS: &str = "2000";
 pub(crate) struct Pairing<'r> {
     row: &'r Row,
     words: Vec<String>,
+    pinned: bool,
 }
 
 impl<'r> Pairing<'r> {
@@ -36,7 +37,7 @@ impl<'r> Pairing<'r> {
         let rounds = rounds.to_string();
         let rest = ["--fill", "--json", "--quiet", "--duration", &millis, "--rounds", &rounds];
         words.extend(rest.map(str::to_owned));
-        Self { row, words }
+        Self { row, words, pinned: wishes.pinned }
     }
 
     pub(crate) fn run(&self, parent: &Path) -> Result<Outcome, String> {
@@ -45,13 +46,16 @@ impl<'r> Pairing<'r> {
             .tempdir_in(parent)
             .map_err(|error| format!("cannot make a directory in {}: {error}", parent.display()))?;
         // Declared after the directory, so that they have ended when it is removed.
-        let ours = Peer::Litecached.start(directory.path(), self.row.ours)?;
-        let theirs = self.row.peer.start(directory.path(), "")?;
+        let core = if self.pinned { Core::Only(0) } else { Core::Any };
+        let ours = Peer::Litecached.start(directory.path(), self.row.ours, core)?;
+        let theirs = self.row.peer.start(directory.path(), "", core)?;
         self.bench(&ours, &theirs).map_err(|error| format!("{}: {error}", self.row.name))
     }
 
     fn bench(&self, ours: &Server, theirs: &Server) -> Result<Outcome, String> {
-        let output = Command::new(env!("CARGO_BIN_EXE_litecached"))
+        let core = if self.pinned { Core::Only(1) } else { Core::Any };
+        let output = core
+            .command(env!("CARGO_BIN_EXE_litecached"))
             .arg("bench")
             .args(["--address", &ours.address.to_string(), "--vs", &theirs.address.to_string()])
             .args(["--vs-protocol", theirs.peer.protocol()])

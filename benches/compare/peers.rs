@@ -70,13 +70,13 @@ impl Peer {
     }
 
     /// Starts the server with its files in `directory`, and `ours` as arguments for litecached.
-    pub(crate) fn start(self, directory: &Path, ours: &str) -> Result<Server, String> {
+    pub(crate) fn start(self, directory: &Path, ours: &str, core: Core) -> Result<Server, String> {
         let directory = directory.join(self.name());
         let what = |error: std::io::Error| format!("cannot start {}: {error}", self.name());
         fs::create_dir_all(&directory).map_err(what)?;
         let port_file = directory.join("port");
         let log = File::create(directory.join("log")).map_err(what)?;
-        let mut command = Command::new(self.program());
+        let mut command = core.command(self.program());
         command
             .current_dir(&directory)
             .env("MEMCACHED_PORT_FILENAME", &port_file)
@@ -105,6 +105,29 @@ impl Peer {
         let mut server = Server { peer: self, child, address: (Ipv4Addr::LOCALHOST, 0).into() };
         server.wait_until_it_listens(&directory, &port_file, redis_port)?;
         Ok(server)
+    }
+}
+
+/// Where a program runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Core {
+    /// Where the system lets it.
+    Any,
+    /// On this one alone.
+    Only(u8),
+}
+
+impl Core {
+    /// The program, by way of `taskset` where it is to keep to a core.
+    pub(crate) fn command(self, program: &str) -> Command {
+        match self {
+            Self::Any => Command::new(program),
+            Self::Only(core) => {
+                let mut command = Command::new("taskset");
+                command.args(["--cpu-list", &core.to_string(), program]);
+                command
+            }
+        }
     }
 }
 
