@@ -19,6 +19,7 @@ use crate::limits::{
     PENDING_REPLIES_MAX, PENDING_VALUES_MAX, READ_BUFFER_BYTES, SHRUNK_BYTES_MAX,
 };
 use crate::metrics::Kind;
+use crate::protocol::encode::Output as _;
 use crate::protocol::login::Login;
 use crate::protocol::{Decoder, Form};
 use crate::server::context::Card;
@@ -383,6 +384,23 @@ impl Connection {
         self.light_turns = if much { 0 } else { self.light_turns + 1 };
         // The rest of what it sent at once may come in a turn of its own.
         self.is_heavy = much || self.is_heavy && self.light_turns < LIGHT_TURNS;
+    }
+
+    /// Ends a retrieval line in its place, with `END` or what stands for it.
+    pub(super) fn end_line(&mut self, line: impl Into<Cow<'static, [u8]>>) {
+        let line = line.into();
+        if self.pending.is_empty() {
+            self.line_ends(&line);
+        } else {
+            self.pending.push_back(Slot::EndOfKeys(line));
+        }
+    }
+
+    /// Writes it, unless a key's error has taken its place.
+    pub(super) fn line_ends(&mut self, line: &[u8]) {
+        if !std::mem::take(&mut self.line_failed) {
+            self.output.bytes(line);
+        }
     }
 
     /// Sends what the client takes.

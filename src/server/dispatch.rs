@@ -210,7 +210,7 @@ impl Desk {
                 say(connection, encode::noop(&form));
                 self.metrics.counters.other_done.up();
             }
-            Request::EndOfKeys => end_of_keys(connection, encode::END),
+            Request::EndOfKeys => connection.end_line(encode::END),
             Request::FlushAll { delay, form } => self.flush_all(connection, ticket, delay, form),
             // What a session command shows includes what its own connection did before. A login shows
             // nothing of it, and its decoder is in the midst of what it drops of a long one.
@@ -415,7 +415,7 @@ impl Desk {
             }
             match connection.pending.pop_front() {
                 Some(Slot::Ready(answer)) => connection.output.bytes(&answer),
-                Some(Slot::EndOfKeys(line)) => line_ends(connection, &line),
+                Some(Slot::EndOfKeys(line)) => connection.line_ends(&line),
                 Some(Slot::Answered(answered)) => {
                     connection.answered_bytes -= answered.held_bytes();
                     connection.pending_values -= usize::from(answered.form.carries_value());
@@ -540,22 +540,6 @@ fn retrieved(connection: &mut Connection, form: &Form<'_>, key: Key<'_>, outcome
         if let Some(hole) = connection.output.take_hole() {
             connection.pending.push_front(Slot::Sending(Sending::new(hole)));
         }
-    }
-}
-
-/// Ends a retrieval line, with `END` or what takes its place.
-pub(super) fn end_of_keys(connection: &mut Connection, line: impl Into<Cow<'static, [u8]>>) {
-    let line = line.into();
-    if connection.pending.is_empty() {
-        line_ends(connection, &line);
-    } else {
-        connection.pending.push_back(Slot::EndOfKeys(line));
-    }
-}
-
-fn line_ends(connection: &mut Connection, line: &[u8]) {
-    if !std::mem::take(&mut connection.line_failed) {
-        connection.output.bytes(line);
     }
 }
 

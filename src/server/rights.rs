@@ -14,7 +14,7 @@ use crate::protocol::encode::{self, Sasl};
 use crate::protocol::{Form, Request, RequestKey, Session as Command};
 use crate::server::connection::{Connection, Ending};
 use crate::server::context::Context;
-use crate::server::dispatch::{Desk, end_of_keys, say};
+use crate::server::dispatch::{Desk, say};
 
 /// Somebody who has logged in.
 #[derive(Debug)]
@@ -210,7 +210,7 @@ impl Desk {
         let Some(form) = form(request) else { return };
         let answer = encode::denied(form, is_quiet(request), missing);
         if matches!(form, Form::Retrieval { .. }) && !begins {
-            end_of_keys(connection, answer);
+            connection.end_line(answer);
         } else {
             say(connection, answer);
         }
