@@ -417,6 +417,13 @@ pub const BENCH_KEYS_PER_GET_MAX: u64 = 1_000;
 /// Keys of `bench`: their numbers fit ten digits and 32 bits.
 pub const BENCH_KEYS_MAX: u64 = 1_000_000_000;
 
+/// A page that `inspect report` takes as the earlier one, in bytes. Those it writes have at most a third of that,
+/// with the longest keys, of bytes that are all escaped.
+pub const REPORT_BYTES_MAX: u64 = 16 << 20;
+
+/// Earlier reports of which `inspect report` draws a point: one a day for more than a year.
+pub const REPORT_POINTS_MAX: usize = 400;
+
 /// A value of `bench`, in bytes.
 pub const BENCH_VALUE_BYTES_MAX: u32 = 64 << 20;
 

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use common::daemon::{Daemon, Launch};
 use common::ground::{PATIENCE, needs, run, until};
+use common::redis::Redis;
 use common::tools::{command, folder, refused, texts, tool};
 
 /// Runs `bench :PORT` with these words, which end in good order or with `code`.
@@ -289,47 +290,18 @@ fn ctrl_c_ends_it_with_the_results_so_far() {
     assert!(out.lines().any(|line| line.starts_with("all ")), "{out}");
 }
 
-/// A Redis that ends with the test.
-struct Redis(Child, u16);
-
-impl Redis {
-    fn start(folder: &Path) -> Option<Self> {
-        if !needs("redis-server") {
-            return None;
-        }
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
-        let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string()])
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server runs");
-        until("redis listens", PATIENCE, || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok());
-        Some(Self(child, port))
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.0.kill().and_then(|()| self.0.wait()).expect("a child can be ended");
-    }
-}
-
 #[test]
 fn redis_can_be_compared() {
     let folder = folder();
-    let Some(redis) = Redis::start(folder.path()) else { return };
+    let Some(redis) = Redis::start(folder.path(), &[]) else { return };
     for keys in [1, 3] {
         let words =
             format!("-B redis --fill -k 100 -n 1000 --keys-per-get {keys} --mix 3:1 --ttl 1h -P 5");
-        let (_, round) = measured(folder.path(), redis.1, &words, 0);
+        let (_, round) = measured(folder.path(), redis.port(), &words, 0);
         assert_eq!(count(&round, "requests"), 1_000, "{round}");
         assert_eq!(count(&round, "hits"), count(&round, "gets") * keys, "{round}");
         assert_eq!(count(&round, "wrong") + count(&round, "errors"), 0, "{round}");
     }
-    let (_, err) = bench(folder.path(), redis.1, "-n 10", 69);
+    let (_, err) = bench(folder.path(), redis.port(), "-n 10", 69);
     assert!(err.contains("--protocol"), "{err}");
 }

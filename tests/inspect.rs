@@ -6,6 +6,8 @@ mod change;
 mod common;
 #[path = "inspect/evict.rs"]
 mod evict;
+#[path = "inspect/report.rs"]
+mod report;
 #[path = "inspect/shape.rs"]
 mod shape;
 
@@ -102,6 +104,7 @@ fn all_reads(database: &Path) {
     let rows = shown(database, &["sql", "--csv", "SELECT count(*) AS n FROM items"]);
     assert_eq!(rows, "n\n5\n");
     assert_eq!(shown(database, &["check"]), "ok\n");
+    assert!(shown(database, &["report", "-"]).contains("user:2"));
     let elsewhere = folder();
     let file = |name: &str| elsewhere.path().join(name).display().to_string();
     tool(database, &["export", "--to", "jsonl", &file("items")]);

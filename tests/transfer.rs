@@ -2,6 +2,12 @@
 //! it is made of, and what cannot be taken is named by its place.
 
 mod common;
+#[path = "transfer/csv.rs"]
+mod csv;
+#[path = "transfer/foreign.rs"]
+mod foreign;
+#[path = "transfer/redis.rs"]
+mod redis;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};

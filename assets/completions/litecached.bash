@@ -73,6 +73,9 @@ _litecached() {
             litecached__subcmd__inspect,keys)
                 cmd="litecached__subcmd__inspect__subcmd__keys"
                 ;;
+            litecached__subcmd__inspect,report)
+                cmd="litecached__subcmd__inspect__subcmd__report"
+                ;;
             litecached__subcmd__inspect,sql)
                 cmd="litecached__subcmd__inspect__subcmd__sql"
                 ;;
@@ -1939,14 +1942,14 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__export)
-            opts="-e -h -V --to --db --prefix --glob --timeout --user --password-file --tls --tls-ca --tls-cert --tls-key --time-budget --wal-budget --json --help --version"
+            opts="-e -h -V --to --db --on-conflict --prefix --glob --timeout --user --password-file --tls --tls-ca --tls-cert --tls-key --time-budget --wal-budget --json --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --to)
-                    COMPREPLY=($(compgen -W "jsonl lines memcached" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "jsonl csv lines memcached redis" -- "${cur}"))
                     return 0
                     ;;
                 --db)
@@ -1955,6 +1958,10 @@ _litecached() {
                     ;;
                 -e)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on-conflict)
+                    COMPREPLY=($(compgen -W "skip replace" -- "${cur}"))
                     return 0
                     ;;
                 --prefix)
@@ -2056,7 +2063,7 @@ _litecached() {
             fi
             case "${prev}" in
                 --from)
-                    COMPREPLY=($(compgen -W "json lines jsonl memcached" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "json lines jsonl csv memcached redis diskcache solid-cache redka" -- "${cur}"))
                     return 0
                     ;;
                 --db)
@@ -2167,7 +2174,7 @@ _litecached() {
             return 0
             ;;
         litecached__subcmd__inspect)
-            opts="-e -h -V --db --time-budget --wal-budget --json --help --version summary keys get sql check evict"
+            opts="-e -h -V --db --time-budget --wal-budget --json --help --version summary keys get sql check evict report"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2322,6 +2329,44 @@ _litecached() {
                     return 0
                     ;;
                 --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --db)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -e)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --time-budget)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --wal-budget)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        litecached__subcmd__inspect__subcmd__report)
+            opts="-e -h -V --since --hide-keys --force --top --db --time-budget --wal-budget --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -347,18 +347,19 @@ complete -c litecached -n "__fish_litecached_using_subcommand bench" -l json -d 
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -s q -l quiet -d 'No progress'
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand bench" -s V -l version -d 'Print version'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -l json -d 'As JSON; of keys, a line for each item'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -s h -l help -d 'Print help'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -s V -l version -d 'Print version'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "summary" -d 'Items, sizes, ages, expiry, prefixes, the biggest and the oldest (the default)'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "keys" -d 'Items without their values, as a table or as JSON Lines'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "get" -d 'One item: with what is known of it at a terminal, the bare value into a pipe'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "sql" -d 'One statement that reads; with --write, a change that the daemon takes over'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "check" -d 'SQLite\'s integrity check, then what litecached relies on; exit code 65 on findings'
-complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict" -f -a "evict" -d 'Show which items would be removed next to make room, and why'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict report" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict report" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict report" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict report" -l json -d 'As JSON; of keys, a line for each item'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict report" -s h -l help -d 'Print help'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict report" -s V -l version -d 'Print version'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict report" -f -a "summary" -d 'Items, sizes, ages, expiry, prefixes, the biggest and the oldest (the default)'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict report" -f -a "keys" -d 'Items without their values, as a table or as JSON Lines'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict report" -f -a "get" -d 'One item: with what is known of it at a terminal, the bare value into a pipe'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict report" -f -a "sql" -d 'One statement that reads; with --write, a change that the daemon takes over'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict report" -f -a "check" -d 'SQLite\'s integrity check, then what litecached relies on; exit code 65 on findings'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict report" -f -a "evict" -d 'Show which items would be removed next to make room, and why'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and not __fish_seen_subcommand_from summary keys get sql check evict report" -f -a "report" -d 'Make a page in HTML with charts of what is in the file'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -l top -d 'Entries of each list, 10 if not given' -r
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from summary" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
@@ -420,10 +421,25 @@ complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fis
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -l json -d 'As JSON; of keys, a line for each item'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from evict" -s V -l version -d 'Print version'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from report" -l since -d 'Show growth since this page, which may be FILE itself (with --force)' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from report" -l top -d 'Entries of the lists of items' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from report" -s e -l db -d 'Database file [default: litecached.db, in $STATE_DIRECTORY if set]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from report" -l time-budget -d 'Give up when it takes longer: 90s, 15m' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from report" -l wal-budget -d 'Give up when the WAL grows more meanwhile: 64m, 1g' -r
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from report" -l hide-keys -d 'Number keys and prefixes instead of naming them'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from report" -l force -d 'Replace the file that is there'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from report" -l json -d 'As JSON; of keys, a line for each item'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from report" -s h -l help -d 'Print help'
+complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from report" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l from -d 'Format of the source' -r -f -a "json\t''
 lines\t''
 jsonl\t''
-memcached\t''"
+csv\t''
+memcached\t''
+redis\t''
+diskcache\t''
+solid-cache\t''
+redka\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand import" -s e -l db -d 'The database file [default: litecached.db, as for serve]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l to-server -l server -d 'Import into this server' -r
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l on-conflict -d 'Where there is an item: skip, replace, newer' -r -f -a "skip\t''
@@ -444,9 +460,13 @@ complete -c litecached -n "__fish_litecached_using_subcommand import" -l json -d
 complete -c litecached -n "__fish_litecached_using_subcommand import" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand import" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l to -d 'Format of the export' -r -f -a "jsonl\t''
+csv\t''
 lines\t''
-memcached\t''"
+memcached\t''
+redis\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand export" -s e -l db -d 'The database file [default: litecached.db, as for serve]' -r -F
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l on-conflict -d 'Where the server has such an item: skip, replace' -r -f -a "skip\t''
+replace\t''"
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l prefix -d 'Keys that begin with this' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l glob -d 'Keys that match: * ? [a-z] [!a-z] {this,that}, \\ before any of these' -r
 complete -c litecached -n "__fish_litecached_using_subcommand export" -l timeout -d 'How long to wait for a server, e.g. 5s, 2m' -r

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use litecached::clock::{Clock, Seconds};
-use litecached::store::inspect::Inspection;
+use litecached::store::inspect::{Inspection, Lists};
 use litecached::store::schema::VERSION;
 use litecached::store::{migrate, schema_of};
 
@@ -82,10 +82,11 @@ fn look(path: &Path) {
     let before = fs::read(path).ok();
     match Inspection::open(path, Seconds(1_800_000_000), Duration::from_secs(20), 1 << 30) {
         Ok(inspection) => {
+            let lists = Lists { items: 5, prefixes: 5, inner: 5 };
             if let Err(error) = inspection.check(false) {
                 readable(&error);
             }
-            if let Err(error) = inspection.summary(5) {
+            if let Err(error) = inspection.summary(lists, |_| ()) {
                 readable(&error);
             }
         }

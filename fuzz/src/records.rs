@@ -12,7 +12,9 @@ const REST_BYTES: usize = 4_096;
 
 pub(super) fn hold(data: &[u8]) {
     let [format, largest, cut, file @ ..] = data else { return };
-    let format = [Format::Json, Format::Lines, Format::JsonLines][usize::from(format % 3)];
+    let formats = [Format::Json, Format::Lines, Format::JsonLines];
+    // The first bytes of older inputs keep their meaning.
+    let format = if *format >= 0xc0 { Format::Csv } else { formats[usize::from(format % 3)] };
     let item_bytes_max = 60 + u64::from(*largest) * 4;
     let whole = records(format, file, item_bytes_max);
     let cut = BufReader::with_capacity(usize::from(*cut) + 1, file);

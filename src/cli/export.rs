@@ -19,13 +19,15 @@ use serde::Serialize;
 use super::budget;
 use super::import::conflict::Conflict;
 use super::import::progress::{ITEMS_TEMPLATE, progress_bar};
+use super::import::redis_server::RedisServer;
 use super::import::report::{Refused, Report};
 use super::import::server::Server;
 use super::import::{Sink, db_argument, log_trouble, switch};
 use super::interrupt::Interrupt;
 use super::pattern::{self, Pattern};
-use super::transfer::{Position, Record, Refusal, jsonl, lines};
+use super::transfer::{Position, Record, Refusal, csv, jsonl, lines};
 use super::whole::Whole;
+use super::wire::redis::{Place, REDIS_FORMS};
 use super::wire::{ADDRESS_FORMS, Address, Terms, terms_arguments};
 use super::{Exit, Failure, NAME, file, print};
 use crate::clock::{Clock, Stamp};
@@ -40,9 +42,10 @@ pub(super) fn command() -> Command {
         .about("Export a consistent snapshot of a database, while its daemon goes on")
         .after_help(
             format!(
-                "Formats: jsonl has everything; lines is \"key size base64(value)\", without flags and\n\
-                 expiry; memcached stores into the server at DEST. Expired items are left out.\n\
-                 An address is {ADDRESS_FORMS}."
+                "Formats: jsonl and csv have everything; lines is \"key size base64(value)\", without flags and\n\
+                 expiry; memcached stores into the server at DEST, redis into a Redis, without flags.\n\
+                 Expired items are left out. An address is {ADDRESS_FORMS};\n\
+                 that of a Redis {REDIS_FORMS}."
             ),
         )
         .arg(
@@ -50,17 +53,26 @@ pub(super) fn command() -> Command {
                 .long("to")
                 .value_name("FORMAT")
                 .required(true)
-                .value_parser(["jsonl", "lines", "memcached"])
+                .value_parser(["jsonl", "csv", "lines", "memcached", "redis"])
                 .help("Format of the export"),
         )
         .arg(
             Arg::new("dest")
                 .value_name("DEST")
                 .value_parser(value_parser!(PathBuf))
-                .required_if_eq("to", "memcached")
+                .required_if_eq_any([("to", "memcached"), ("to", "redis")])
                 .help("A file that is made or replaced, - for stdout (the default), or an address"),
         )
         .arg(db_argument())
+        .arg(
+            Arg::new("on-conflict")
+                .long("on-conflict")
+                .value_name("DO")
+                .hide_possible_values(true)
+                .default_value("replace")
+                .value_parser(["skip", "replace"])
+                .help("Where the server has such an item: skip, replace"),
+        )
         .args(pattern::arguments())
         .args(terms_arguments())
         .arg(budget::time_flag("5m"))
@@ -73,6 +85,8 @@ pub(super) fn command() -> Command {
 struct Summary {
     exported: u64,
     exported_bytes: u64,
+    /// Left alone, for the server had them.
+    skipped: u64,
     /// Items that the format cannot say, or that the server refused.
     left_out: u64,
     /// The first of these.
@@ -92,8 +106,10 @@ struct Out {
 
 enum To {
     Jsonl(Destination),
+    Csv(Destination),
     Lines(Destination),
     Server(Box<Server>),
+    Redis(Box<RedisServer>),
 }
 
 /// Stdout, or a file that gets its name when it is whole.
@@ -117,31 +133,36 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     let dest = flags.get_one::<PathBuf>("dest").map(PathBuf::as_path);
     let dest = dest.filter(|dest| *dest != Path::new("-"));
     let database = file::database(flags);
-    if let Some(dest) = dest.filter(|_| format != "memcached") {
+    let is_file = !matches!(format, "memcached" | "redis");
+    if let Some(dest) = dest.filter(|_| is_file) {
         refuse_database(dest, &database)?;
     }
     // A slip in its name is said at once.
     drop(View::open(&database, Clock::system().now())?);
     let interrupt = Interrupt::watch()?;
     // To open a pipe may take for ever: no snapshot is held meanwhile, and the time runs all the same.
-    let odd =
-        dest.filter(|dest| format != "memcached" && fs::metadata(dest).is_ok_and(|m| !m.is_file()));
+    let odd = dest.filter(|dest| is_file && fs::metadata(dest).is_ok_and(|m| !m.is_file()));
     let opening = odd.map(|dest| watch_opening(dest, budget::time_given(flags), interrupt.clone()));
     let opening = opening.transpose()?;
-    let mut out = Out::open(format, dest, &terms).map_err(|failure| match interrupt.exit() {
-        Some(exit) if failure.exit == Exit::Interrupted => interrupted(exit),
-        _ => failure,
-    })?;
+    let conflict = match flags.get_one::<String>("on-conflict").map(String::as_str) {
+        Some("skip") => Conflict::Skip,
+        _ => Conflict::Replace,
+    };
+    let mut out =
+        Out::open(format, dest, &terms, conflict).map_err(|failure| match interrupt.exit() {
+            Some(exit) if failure.exit == Exit::Interrupted => interrupted(exit),
+            _ => failure,
+        })?;
     drop(opening);
     let view = View::open(&database, Clock::system().now())?;
     let budget = view.budget(budget::time_given(flags), budget::wal_given(flags));
     let watch = watch(budget.clone(), &out, interrupt.clone())?;
-    let result = write_all(&view, &pattern, &mut out, &interrupt);
+    let result = out.begin().and_then(|()| write_all(&view, &pattern, &mut out, &interrupt));
     let seconds = budget.elapsed().as_secs_f64();
     // The server may still have answers for us, but the snapshot is not needed any more.
     drop((view, watch));
     // What a server has taken before an error stays there, and is reported.
-    let is_kept = matches!(out.to, To::Server(_));
+    let is_kept = out.is_server();
     let (mut summary, finished) = out.finish(result);
     summary.seconds = seconds;
     let failure = match finished {
@@ -242,17 +263,39 @@ fn cut_short(dest: &Path, written: u64) -> Failure {
 }
 
 impl Out {
-    fn open(format: &str, dest: Option<&Path>, terms: &Terms) -> Result<Self, Failure> {
+    fn open(
+        format: &str,
+        dest: Option<&Path>,
+        terms: &Terms,
+        conflict: Conflict,
+    ) -> Result<Self, Failure> {
+        let address = || dest.map(Path::to_string_lossy).unwrap_or_default();
         let to = match format {
             "memcached" => {
-                let address = dest.map(Path::to_string_lossy).unwrap_or_default();
-                let address = Address::parse(&address)?;
-                To::Server(Box::new(Server::connect(&address, terms, Conflict::Replace)?))
+                let address = Address::parse(&address())?;
+                To::Server(Box::new(Server::connect(&address, terms, conflict)?))
+            }
+            "redis" => {
+                let place = Place::parse(&address())?;
+                To::Redis(Box::new(RedisServer::connect(&place, terms, conflict)?))
             }
             "lines" => To::Lines(Destination::open(dest)?),
+            "csv" => To::Csv(Destination::open(dest)?),
             _ => To::Jsonl(Destination::open(dest)?),
         };
         Ok(Self { to, report: Report::default(), reduced: 0 })
+    }
+
+    /// What stands before the first item.
+    fn begin(&mut self) -> Result<(), Stop> {
+        match &mut self.to {
+            To::Csv(to) => csv::write_head(&mut to.out()).map_err(|error| unwritable(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_server(&self) -> bool {
+        matches!(self.to, To::Server(_) | To::Redis(_))
     }
 
     fn write(&mut self, seen: Seen<'_>) -> Result<(), Stop> {
@@ -262,6 +305,11 @@ impl Out {
             To::Jsonl(to) => {
                 let pair = (seen.key, seen.value);
                 jsonl::write(&mut to.out(), pair, seen.flags, exptime, Some(seen.stored.0))
+                    .map_err(|error| unwritable(&error))?;
+            }
+            To::Csv(to) => {
+                let pair = (seen.key, seen.value);
+                csv::write(&mut to.out(), pair, seen.flags, exptime, Some(seen.stored.0))
                     .map_err(|error| unwritable(&error))?;
             }
             To::Lines(to) => {
@@ -274,32 +322,44 @@ impl Out {
                 lines::write(&mut to.out(), seen.key, seen.value)
                     .map_err(|error| unwritable(&error))?;
             }
-            To::Server(server) => {
-                let record = Record {
-                    key: seen.key.to_vec(),
-                    value: seen.value.to_vec(),
-                    flags: seen.flags,
-                    exptime,
-                    stored: None,
-                };
-                return server.put(position, record, &mut self.report).map_err(Stop::Failed);
-            }
+            To::Server(_) | To::Redis(_) => return self.put(position, seen),
         }
         self.report.import(seen.key.len() + seen.value.len());
         Ok(())
     }
 
-    fn finish(mut self, written: Result<(), Stop>) -> (Summary, Result<(), Stop>) {
-        let finished = match self.to {
-            To::Jsonl(to) | To::Lines(to) => written.and_then(|()| to.finish()),
-            To::Server(mut server) => {
-                let finished = server.finish(&mut self.report).map_err(Stop::Failed);
-                written.and(finished)
+    /// To a server.
+    fn put(&mut self, position: Position, seen: Seen<'_>) -> Result<(), Stop> {
+        let record = Record {
+            key: seen.key.to_vec(),
+            value: seen.value.to_vec(),
+            flags: seen.flags,
+            exptime: seen.deadline.unix(),
+            stored: None,
+        };
+        let server: &mut dyn Sink = match &mut self.to {
+            To::Server(server) => server.as_mut(),
+            To::Redis(server) => {
+                self.reduced += u64::from(seen.flags != 0);
+                server.as_mut()
             }
+            To::Jsonl(_) | To::Csv(_) | To::Lines(_) => unreachable!("a file is no server"),
+        };
+        server.put(position, record, &mut self.report).map_err(Stop::Failed)
+    }
+
+    fn finish(mut self, written: Result<(), Stop>) -> (Summary, Result<(), Stop>) {
+        let report = &mut self.report;
+        let finished = match self.to {
+            To::Jsonl(to) | To::Csv(to) | To::Lines(to) => written.and_then(|()| to.finish()),
+            // What is on its way is heard in any case.
+            To::Server(mut server) => written.and(server.finish(report).map_err(Stop::Failed)),
+            To::Redis(mut server) => written.and(server.finish(report).map_err(Stop::Failed)),
         };
         let summary = Summary {
             exported: self.report.imported,
             exported_bytes: self.report.imported_bytes,
+            skipped: self.report.skipped,
             left_out: self.report.refused,
             refusals: self.report.refusals,
             reduced: self.reduced,
@@ -372,13 +432,13 @@ fn watch_opening(dest: &Path, time: Duration, interrupt: Interrupt) -> Result<Se
 /// before.
 fn watch(budget: ViewBudget, out: &Out, interrupt: Interrupt) -> Result<Sender<()>, Failure> {
     let unfinished = match &out.to {
-        To::Jsonl(Destination::File(out)) | To::Lines(Destination::File(out)) => {
-            out.get_ref().unfinished().map(Path::to_owned)
-        }
+        To::Jsonl(Destination::File(out))
+        | To::Csv(Destination::File(out))
+        | To::Lines(Destination::File(out)) => out.get_ref().unfinished().map(Path::to_owned),
         _ => None,
     };
     // Who talks to a server looks between two items, and has something to report.
-    let is_server = matches!(out.to, To::Server(_));
+    let is_server = out.is_server();
     look_often(move || {
         let failure = match (interrupt.exit().filter(|_| !is_server), budget.exceeded()) {
             (Some(exit), _) => interrupted(exit),
@@ -428,6 +488,10 @@ impl Summary {
             "exported {} items ({} bytes) in {:.1} s\n",
             self.exported, self.exported_bytes, self.seconds
         );
+        if self.skipped > 0 {
+            text += &self.skipped.to_string();
+            text += " items were there already and stayed\n";
+        }
         if self.reduced > 0 {
             let reduced = self.reduced.to_string();
             text += &reduced;

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use clap::Command;
 
 use crate::cli::config::as_toml;
-use crate::cli::transfer::{Halt, Record, jsonl, key_store, lines};
+use crate::cli::transfer::{Halt, Record, csv, jsonl, key_store, lines};
 use crate::config::{self, Facts, Layers, Settings, Shown, units};
 
 /// What a configuration comes to.
@@ -85,6 +85,8 @@ pub enum Format {
     Lines,
     /// An object a line.
     JsonLines,
+    /// A row a line, or several.
+    Csv,
 }
 
 /// An item, or why there is none.
@@ -122,6 +124,8 @@ impl Item {
             Format::Lines if !lines::can_say(key) => return None,
             Format::Lines => lines::write(&mut line, key, value),
             Format::JsonLines => jsonl::write(&mut line, (key, value), *flags, *exptime, *stored),
+            Format::Csv => csv::write_head(&mut line)
+                .and_then(|()| csv::write(&mut line, (key, value), *flags, *exptime, *stored)),
         }
         .expect("memory takes everything");
         Some(line)
@@ -147,6 +151,7 @@ pub fn records(
         Format::Json => key_store::read(source, item_bytes_max, take),
         Format::Lines => lines::read(source, item_bytes_max, take),
         Format::JsonLines => jsonl::read(source, item_bytes_max, take),
+        Format::Csv => csv::read(source, item_bytes_max, take),
     };
     let end = match result {
         Ok(()) => None,

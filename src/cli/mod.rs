@@ -20,6 +20,7 @@ mod import;
 mod inspect;
 mod interrupt;
 mod json;
+mod markup;
 mod migrate;
 mod pattern;
 mod reload;

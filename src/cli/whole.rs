@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, PersistError};
 
 use crate::store;
 
@@ -69,10 +69,22 @@ impl Whole {
     /// Gives the file its name. It is synced before, or a power cut could leave an empty one in the
     /// place of the old one.
     pub(crate) fn finish(self) -> io::Result<()> {
+        self.end(NamedTempFile::persist)
+    }
+
+    /// The same where no file has the name, which is an error otherwise.
+    pub(crate) fn finish_new(self) -> io::Result<()> {
+        self.end(NamedTempFile::persist_noclobber)
+    }
+
+    fn end(
+        self,
+        name: impl FnOnce(NamedTempFile, PathBuf) -> Result<File, PersistError>,
+    ) -> io::Result<()> {
         match self.place {
             Place::Beside { part, target } => {
                 part.as_file().sync_all()?;
-                part.persist(target).map(drop).map_err(|error| error.error)
+                name(part, target).map(drop).map_err(|error| error.error)
             }
             Place::Straight(mut file) => file.flush(),
         }
@@ -132,6 +144,14 @@ mod tests {
         assert!(dropped.unfinished().unwrap().exists());
         assert_eq!(fs::read(&path).unwrap(), b"old");
         drop(dropped);
+        assert_eq!(
+            (fs::read(&path).unwrap(), names(folder.path())),
+            (b"old".into(), vec!["file".into()])
+        );
+
+        let mut late = Whole::create(&path).expect("it can be made");
+        late.write_all(b"late").unwrap();
+        assert_eq!(late.finish_new().unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert_eq!(
             (fs::read(&path).unwrap(), names(folder.path())),
             (b"old".into(), vec!["file".into()])

@@ -54,6 +54,19 @@ pub(super) struct Look {
 ///
 /// It is missing, not readable, not ours, or newer.
 pub(super) fn open(path: &Path, known: u32) -> Result<Look, OpenError> {
+    patiently(path, Some(known))
+}
+
+/// Opens a file of another application; its version is told as 0.
+///
+/// # Errors
+///
+/// It is missing, not readable, or no database.
+pub(super) fn foreign(path: &Path) -> Result<Look, OpenError> {
+    patiently(path, None)
+}
+
+fn patiently(path: &Path, known: Option<u32>) -> Result<Look, OpenError> {
     let path = existing(path)?;
     let began = Stamp::now();
     loop {
@@ -115,9 +128,11 @@ impl From<OpenError> for Miss {
     }
 }
 
-fn attempt(path: &Path, known: u32) -> Result<Look, Miss> {
+fn attempt(path: &Path, known: Option<u32>) -> Result<Look, Miss> {
     let file = hold(path)?;
-    let quiet = quiet(path, &file)?;
+    // A file of ours is in WAL mode, or else nobody's.
+    let has_locks = known.is_none() && is_in_rollback_mode(&file);
+    let quiet = if has_locks { Quiet::Shared } else { quiet(path, &file)? };
     // Noted before the first byte is read.
     let witness = Witness::of(path, quiet);
     let opened = schema::look(path, quiet, WAIT);
@@ -135,9 +150,19 @@ fn attempt(path: &Path, known: u32) -> Result<Look, Miss> {
             return Err(Miss { error: refused(path, &error), is_passing });
         }
     };
-    let version = open::version(&db, path, known)?;
-    let file = (quiet == Quiet::Shared).then_some(file);
+    let version = known.map_or(Ok(0), |known| open::version(&db, path, known))?;
+    // Where there is no WAL to be kept, it would keep others from writing.
+    let file = (quiet == Quiet::Shared && !has_locks).then_some(file);
+    let known = known.unwrap_or(0);
     Ok(Look { db, path: path.to_owned(), version, known, witness, file })
+}
+
+/// Whether a database keeps a journal and no WAL: SQLite's own locks are all that a reader needs then, and
+/// nothing is made beside it. See "File format version numbers" in SQLite's description of its format.
+fn is_in_rollback_mode(file: &File) -> bool {
+    const READ_VERSION: u64 = 19;
+    let mut version = [0];
+    file.read_exact_at(&mut version, READ_VERSION).is_ok_and(|()| version == [1])
 }
 
 /// Locks the file as SQLite does for reading. Whoever closes it last would take the WAL away, and needs

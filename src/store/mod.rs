@@ -16,7 +16,8 @@
 //! - `budget`, `eviction`: how much may be stored, and what goes when it is more
 //! - `listing`: all keys in one snapshot, for a client
 //! - `look`: opening a file, served or not, without changing anything; every tool that reads one does
-//! - `view`, `inspect`: what is in it, for the tools that move items and for people
+//! - `view`, `inspect`: what is in it, for the tools that move items and for people; `foreign`: rows of another
+//!   program's database
 //! - `backup`, `restore`, `migrate`: whole files, for tools and before a schema changes
 //! - `damage`, `salvage`: whether a file is sound, and what of one that is not can be saved
 //! - `sync`, `checkpoint`, `expiry`, `vacuum`, `housekeeping`: what happens beside requests; `priority`: who
@@ -30,6 +31,7 @@ mod damage;
 mod eviction;
 mod expiry;
 mod flushes;
+mod foreign;
 mod guards;
 mod housekeeping;
 pub mod inspect;
@@ -83,6 +85,7 @@ use shared::Shared;
 pub use backup::{BackupError, Budget, Copied, Pace, Progress, Stage, Stop, Watch, backup};
 pub use commit::{Batch, Owner, Task, Work};
 pub use eviction::Evicted;
+pub use foreign::Foreign;
 pub use listing::{Ended, Listing};
 pub use migrate::{Schema, bytes_to_change, migrate, schema_of};
 pub use open::{OpenError, belongs_to_database, check_place, owner, refuse_served};

@@ -11,6 +11,7 @@ pub mod in_process;
 pub mod ledger;
 pub mod owned;
 pub mod packages;
+pub mod redis;
 pub mod reference;
 pub mod runner;
 pub mod script;

@@ -108,7 +108,9 @@ fn json_has_every_column_and_one_shape() {
     for answer in [&summary, &check] {
         assert_eq!(answer["database"], real.as_str());
     }
-    for (name, bars, first) in [("expiry", 7, 59), ("age", 6, 59), ("size", 9, 64)] {
+    for (name, bars, first) in
+        [("expiry", 9, 59), ("age", 8, 59), ("access", 9, 59), ("size", 9, 64)]
+    {
         let list = summary[name].as_array().expect("a list");
         assert_eq!(list.len(), bars, "{name}");
         assert_eq!(list[0]["up_to"], first, "{name}");
@@ -209,6 +211,7 @@ fn a_million_items_take_no_more_memory_than_a_few() {
     for words in [
         &["summary"][..],
         &["keys", "--sort", "size", "--limit", "1000"],
+        &["report", "-", "--top", "100"],
         &["sql", "--csv", "SELECT id FROM item"],
     ] {
         let report = folder.path().join("memory");

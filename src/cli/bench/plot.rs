@@ -6,6 +6,7 @@ use std::fmt::Write;
 use hdrhistogram::Histogram;
 
 use super::report::micros;
+use crate::cli::markup::{escaped, put};
 
 /// One curve.
 #[derive(Debug)]
@@ -39,10 +40,6 @@ const POINTS: u32 = 400;
 
 /// Told apart by people who see colours otherwise, too.
 const COLOURS: [&str; 2] = ["#0b5fa5", "#c8500b"];
-
-macro_rules! put {
-    ($svg:expr, $($rest:tt)*) => { writeln!($svg, $($rest)*).expect("a text can grow") };
-}
 
 /// The picture, with these two lines above it.
 pub(super) fn svg(title: &str, subtitle: &str, curves: &[Curve]) -> String {
@@ -215,22 +212,6 @@ fn wrapped(text: &str) -> Vec<&str> {
         Some(at) => vec![&text[..=at], &text[at + 2..]],
         None => vec![text],
     }
-}
-
-/// As text of an XML document, which has no place for control characters.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            _ if character.is_control() => escaped.push('?'),
-            _ => escaped.push(character),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use memchr::memchr;
 
 use super::requests::{GET, GETQ, NOOP, Protocol, SET};
+use crate::cli::wire::resp;
 
 /// A head without an end in so many bytes is foreign: the longest names a key, or is an error's text.
 pub(super) const HEAD_BYTES_MAX: usize = 2_048;
@@ -126,14 +127,14 @@ fn error(line: &[u8]) -> Option<Head<'_>> {
 }
 
 fn redis(line: &[u8]) -> Option<Head<'_>> {
-    let (kind, rest) = line.split_first()?;
-    match (kind, rest) {
-        (b'$', b"-1") | (b'_', b"") => Some(Head::Miss),
-        (b'$', _) => Some(Head::Value { of: Of::Next, bytes: length(rest)? }),
-        (b'*', _) => length(rest).map(Head::Count),
-        (b'+', b"OK") => Some(Head::Stored),
-        (b'-', _) => Some(Head::Refused { words: rest, of: Of::Next }),
-        _ => None,
+    let count = |number| usize::try_from(number).ok();
+    match resp::line(line)? {
+        resp::Head::Null => Some(Head::Miss),
+        resp::Head::Bulk(bytes) => Some(Head::Value { of: Of::Next, bytes: count(bytes)? }),
+        resp::Head::Array(elements) => count(elements).map(Head::Count),
+        resp::Head::Simple(b"OK") => Some(Head::Stored),
+        resp::Head::Error(words) => Some(Head::Refused { words, of: Of::Next }),
+        resp::Head::Simple(_) | resp::Head::Integer(_) => None,
     }
 }
 

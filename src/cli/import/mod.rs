@@ -5,12 +5,18 @@
 
 pub(crate) mod conflict;
 mod database;
+mod diskcache;
 mod memcached;
 pub(crate) mod progress;
+mod redis;
+pub(crate) mod redis_server;
+mod redka;
 mod rehearsal;
 pub(crate) mod report;
 pub(crate) mod server;
+mod solid_cache;
 mod source;
+mod tables;
 
 use std::path::PathBuf;
 
@@ -18,6 +24,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::interrupt::Interrupt;
 use super::transfer::{Parsed, Position, Record, Refusal};
+use super::wire::redis::REDIS_FORMS;
 use super::wire::{ADDRESS_FORMS, Address, Terms, terms_arguments};
 use super::{Exit, Failure, file, print};
 use crate::cache::Deadline;
@@ -28,6 +35,10 @@ use crate::{limits, logging};
 use conflict::Conflict;
 use report::Report;
 use source::Source;
+
+/// What can be read.
+const FORMATS: [&str; 9] =
+    ["json", "lines", "jsonl", "csv", "memcached", "redis", "diskcache", "solid-cache", "redka"];
 
 /// Takes records.
 pub(crate) trait Sink {
@@ -51,8 +62,13 @@ pub(super) fn command() -> Command {
         .about("Import items from a file or a live memcached")
         .after_help(format!(
             "Formats: json is the old server's key-store.json; lines is \"key size base64(value)\";\n\
-             jsonl is what litecached export writes; memcached is a live server, SOURCE its address.\n\
-             An address is {ADDRESS_FORMS}.\n\
+             jsonl is what litecached export writes; csv has a first line with key, value and perhaps\n\
+             flags, exptime, stored, key_base64, value_base64, and fields as in RFC 4180;\n\
+             memcached is a live server, SOURCE its address;\n\
+             redis the strings of a live Redis, with their time to live. diskcache is a folder of\n\
+             python-diskcache or its cache.db; solid-cache and redka are the SQLite files of these.\n\
+             An address is {ADDRESS_FORMS};\n\
+             that of a Redis {REDIS_FORMS}.\n\
              newer needs to know when items were stored: files say it, no server does.\n\
              Where a file has a key twice, the last one wins (a server keeps the first, with skip).\n\
              Exit code 65 says that something was refused; the report names it."
@@ -62,7 +78,7 @@ pub(super) fn command() -> Command {
                 .long("from")
                 .value_name("FORMAT")
                 .required(true)
-                .value_parser(["json", "lines", "jsonl", "memcached"])
+                .value_parser(FORMATS)
                 .help("Format of the source"),
         )
         .arg(
@@ -169,7 +185,9 @@ impl Plan {
             Some("newer") => Conflict::Newer,
             _ => Conflict::Skip,
         };
-        if conflict == Conflict::Newer && (server.is_some() || from == "memcached") {
+        if conflict == Conflict::Newer
+            && (server.is_some() || matches!(from.as_str(), "memcached" | "redis"))
+        {
             // memcached's `la` is when an item was last asked for.
             let what = "--on-conflict newer needs to know when items were stored, which no server \
                         tells; use skip or replace";

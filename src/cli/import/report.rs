@@ -81,6 +81,15 @@ impl Report {
         result
     }
 
+    /// What the source has that is no item, by its kind.
+    pub(crate) fn note_others<'k>(&mut self, others: impl Iterator<Item = (&'k str, u64)>) {
+        let counts: Vec<String> = others.map(|(kind, count)| format!("{count} {kind}")).collect();
+        if !counts.is_empty() {
+            let note = format!("left out, for only strings are items: {}", counts.join(", "));
+            self.notes.push(note);
+        }
+    }
+
     pub(crate) fn took(&mut self, time: Duration) {
         self.seconds = time.as_secs_f64();
     }

@@ -150,7 +150,7 @@ impl Sink for Server {
 }
 
 /// The end of a connection, with so many records on their way.
-fn gone(trouble: Trouble, unknown: usize) -> Failure {
+pub(super) fn gone(trouble: Trouble, unknown: usize) -> Failure {
     let unknown = match unknown {
         0 => String::new(),
         1 => "1 more may be or not, ".into(),

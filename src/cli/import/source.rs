@@ -1,4 +1,4 @@
-//! Where records come from: a file, a pipe, a live memcached.
+//! Where records come from: a file, a pipe, a live server, another program's database.
 //!
 //! A file is read by a thread of its own, a block ahead, so that whoever waits for a pipe that says
 //! nothing still hears Ctrl-C. What can be seen to be no such source is refused before a destination is
@@ -12,11 +12,16 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use indicatif::ProgressBar;
 
+use super::diskcache::DiskCache;
 use super::progress::{ITEMS_TEMPLATE, progress_bar};
-use super::{Intake, Plan, memcached, stopped};
+use super::redka::Redka;
+use super::solid_cache::SolidCache;
+use super::tables::Tables;
+use super::{Intake, Plan, memcached, redis, stopped};
 use crate::cli::interrupt::Interrupt;
-use crate::cli::transfer::{Halt, Parsed, jsonl, key_store, lines};
+use crate::cli::transfer::{Halt, Parsed, csv, jsonl, key_store, lines};
 use crate::cli::wire::Address;
+use crate::cli::wire::redis::Place;
 use crate::cli::{Exit, Failure};
 
 const BLOCK_BYTES: usize = 64 << 10;
@@ -41,6 +46,8 @@ const HEAD_BYTES: usize = 6;
 pub(super) enum Source {
     Stream { blocks: Blocks, name: String, bytes: Option<u64>, time: Option<i64> },
     Memcached { address: Address, items: u64 },
+    Redis { place: Place, keys: u64 },
+    Tables(Box<dyn Tables>),
 }
 
 impl Source {
@@ -50,6 +57,20 @@ impl Source {
             let address = Address::parse(&source.to_string_lossy())?;
             let items = memcached::count(&address, &plan.terms)?;
             return Ok(Self::Memcached { address, items });
+        }
+        if plan.from == "redis" {
+            let place = Place::parse(&source.to_string_lossy())?;
+            let keys = redis::count(&place, &plan.terms)?;
+            return Ok(Self::Redis { place, keys });
+        }
+        let tables: Option<Box<dyn Tables>> = match plan.from.as_str() {
+            "diskcache" => Some(Box::new(DiskCache::open(source)?)),
+            "solid-cache" => Some(Box::new(SolidCache::open(source)?)),
+            "redka" => Some(Box::new(Redka::open(source)?)),
+            _ => None,
+        };
+        if let Some(tables) = tables {
+            return Ok(Self::Tables(tables));
         }
         let (mut blocks, name, bytes, time) = if source == Path::new("-") {
             let blocks = Blocks::of(io::stdin(), plan.interrupt.clone())?;
@@ -76,7 +97,8 @@ impl Source {
     pub(super) fn time(&self) -> Option<i64> {
         match self {
             Self::Stream { time, .. } => *time,
-            Self::Memcached { .. } => None,
+            // Rows say it themselves, where they say it.
+            Self::Memcached { .. } | Self::Redis { .. } | Self::Tables(_) => None,
         }
     }
 
@@ -87,7 +109,10 @@ impl Source {
                 (Some(*bytes), "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {msg} {eta}")
             }
             Self::Stream { bytes: None, .. } => (None, "{spinner} {bytes} {bytes_per_sec} {msg}"),
-            Self::Memcached { items, .. } => (Some(*items), ITEMS_TEMPLATE),
+            Self::Memcached { items, .. } | Self::Redis { keys: items, .. } => {
+                (Some(*items), ITEMS_TEMPLATE)
+            }
+            Self::Tables(tables) => (Some(tables.rows()), ITEMS_TEMPLATE),
         };
         progress_bar(length, template)
     }
@@ -107,6 +132,7 @@ impl Source {
         progress: &ProgressBar,
     ) -> Result<(), Failure> {
         let item_bytes_max = plan.options.item_bytes_max;
+        let looks = || plan.interrupt.exit().map_or(Ok(()), |_| Err(stopped()));
         let (blocks, name) = match self {
             Self::Stream { blocks, name, .. } => (blocks, name),
             Self::Memcached { address, items } => {
@@ -128,11 +154,25 @@ impl Source {
                 }
                 return Ok(());
             }
+            Self::Redis { place, .. } => {
+                let (terms, clock) = (&plan.terms, &plan.clock);
+                let source = redis::Source { place: &place, terms, item_bytes_max, clock };
+                let apart = source.read(looks, |parsed| take(parsed, intake, progress))?;
+                apart.note(intake.report);
+                return Ok(());
+            }
+            Self::Tables(mut tables) => {
+                let take = &mut |parsed| take(parsed, intake, progress);
+                let result = tables.read(item_bytes_max, &looks, take);
+                tables.note(intake.report);
+                return result;
+            }
         };
         let mut take = |parsed: Parsed| take(parsed, intake, progress);
         let result = match plan.from.as_str() {
             "json" => key_store::read(blocks, item_bytes_max, &mut take),
             "lines" => lines::read(blocks, item_bytes_max, &mut take),
+            "csv" => csv::read(blocks, item_bytes_max, &mut take),
             _ => jsonl::read(blocks, item_bytes_max, &mut take),
         };
         result.map_err(|halt| match halt {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::cli::Failure;
 use crate::cli::inspect::show::{self, Out, Table};
@@ -48,14 +48,7 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     let mut out = Out::stdout();
     if flags.get_flag("json") {
         inspection.victims(count, |item, worth| {
-            let mut object = serde_json::Map::new();
-            json::put(&mut object, "key", item.key);
-            object.insert("size".into(), json!(item.value_bytes));
-            object.insert("age".into(), json!(worth.age));
-            object.insert("reads".into(), json!(worth.reads));
-            object.insert("score".into(), json!(worth.score));
-            object.insert("why".into(), json!(why(item, worth.reads)));
-            out.json(&object.into())
+            out.json(&as_object(item.key, item.value_bytes, worth, why(item, worth.reads)))
         })?;
         return out.end();
     }
@@ -72,6 +65,17 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     out.end()
 }
 
+pub(super) fn as_object(key: &[u8], size: u64, worth: Worth, why: &str) -> Value {
+    let mut object = Map::new();
+    json::put(&mut object, "key", key);
+    object.insert("size".into(), json!(size));
+    object.insert("age".into(), json!(worth.age));
+    object.insert("reads".into(), json!(worth.reads));
+    object.insert("score".into(), json!(worth.score));
+    object.insert("why".into(), json!(why));
+    object.into()
+}
+
 fn cells(item: &Item<'_>, worth: Worth) -> Vec<String> {
     vec![
         show::text(item.key),
@@ -83,7 +87,8 @@ fn cells(item: &Item<'_>, worth: Worth) -> Vec<String> {
     ]
 }
 
-fn why(item: &Item<'_>, reads: u32) -> &'static str {
+/// In words for people.
+pub(super) fn why(item: &Item<'_>, reads: u32) -> &'static str {
     match item.life {
         Life::Live if item.recency.unwrap_or(0) == 0 => "stored before reads were noted",
         Life::Live if reads == 0 => "not read since it was stored",

@@ -7,6 +7,7 @@ mod daemon;
 mod evict;
 mod get;
 mod keys;
+mod report;
 mod show;
 mod sql;
 mod summary;
@@ -56,6 +57,7 @@ pub(super) fn command() -> Command {
         .subcommand(sql::command())
         .subcommand(check::command())
         .subcommand(evict::command())
+        .subcommand(report::command())
 }
 
 pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
@@ -65,6 +67,7 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
         Some(("sql", flags)) => sql::run(flags),
         Some(("check", flags)) => check::run(flags),
         Some(("evict", flags)) => evict::run(flags),
+        Some(("report", flags)) => report::run(flags),
         Some((_, flags)) => summary::run(flags),
         None => summary::run(flags),
     }
@@ -72,8 +75,13 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
 
 /// Begins a look, and watches its budget.
 fn open(flags: &ArgMatches) -> Result<Inspection, Failure> {
-    let (time, wal) = (budget::time_given(flags), budget::wal_given(flags));
-    let inspection = Inspection::open(&file::database(flags), Clock::system().now(), time, wal)?;
+    open_for(flags, budget::time_given(flags))
+}
+
+/// The same for so long.
+fn open_for(flags: &ArgMatches, time: Duration) -> Result<Inspection, Failure> {
+    let (database, wal) = (file::database(flags), budget::wal_given(flags));
+    let inspection = Inspection::open(&database, Clock::system().now(), time, wal)?;
     watch(inspection.budget())?;
     Ok(inspection)
 }

@@ -128,6 +128,48 @@ pub(super) fn size(bytes: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
+/// `1,234,567`.
+pub(super) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut shown = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+/// `1,234 items`.
+pub(super) fn items(number: u64) -> String {
+    format!("{} item{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// `12.3 %`, and never nothing for something.
+pub(super) fn percent(part: u64, whole: u64) -> String {
+    let tenths = (u128::from(part) * 1_000).checked_div(u128::from(whole)).unwrap_or(0);
+    match tenths {
+        0 if part > 0 => "<0.1 %".into(),
+        tenths => format!("{}.{} %", tenths / 10, tenths % 10),
+    }
+}
+
+/// `2026-11-23 05:10`, in UTC.
+pub(super) fn time(unix: i64) -> String {
+    // Years begin in March here, so that the leap day is the last: of 400 of them there are 146,097
+    // days, and the months follow in groups of five with 153.
+    let (days, seconds) = (unix.div_euclid(86_400) + 719_468, unix.rem_euclid(86_400));
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let year = era * 400 + year + next;
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", seconds / 3_600, seconds / 60 % 60)
+}
+
 /// `3d 4h`, the two greatest units.
 pub(super) fn span(seconds: i64) -> String {
     let seconds = seconds.unsigned_abs();
@@ -233,6 +275,35 @@ mod tests {
         }
         assert_eq!(aligned(&["鍵".into(), "x".into()], &[4, 1]), "鍵    x");
         assert_eq!(aligned(&["key".into(), "x".into()], &[4, 1]), "key   x");
+    }
+
+    #[test]
+    fn counts_shares_and_dates() {
+        for (number, shown) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")]
+        {
+            assert_eq!(count(number), shown);
+        }
+        for (part, whole, shown) in [
+            (0, 0, "0.0 %"),
+            (1, 3, "33.3 %"),
+            (1, 100_000, "<0.1 %"),
+            (u64::MAX, u64::MAX, "100.0 %"),
+        ] {
+            assert_eq!(percent(part, whole), shown);
+        }
+        for (unix, shown) in [
+            (0, "1970-01-01 00:00"),
+            (951_782_399, "2000-02-28 23:59"),
+            (951_782_400, "2000-02-29 00:00"),
+            (951_868_800, "2000-03-01 00:00"),
+            (1_709_251_199, "2024-02-29 23:59"),
+            (1_800_000_000, "2027-01-15 08:00"),
+            (4_107_542_399, "2100-02-28 23:59"),
+            (4_107_542_400, "2100-03-01 00:00"),
+            (-1, "1969-12-31 23:59"),
+        ] {
+            assert_eq!(time(unix), shown, "{unix}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::cli::Failure;
 use crate::cli::inspect::daemon::{self, Reads};
 use crate::cli::inspect::show::{self, Out, Table};
 use crate::cli::json::put;
-use crate::store::inspect::{Bar, Group, Inspection, Summary};
+use crate::store::inspect::{Bar, Group, Inspection, Lists, Summary};
 
 /// Characters of the longest bar.
 const BAR_CHARS: u64 = 40;
@@ -31,7 +31,8 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     // Without a subcommand there are no flags of this one.
     let top = flags.try_get_one::<u64>("top").ok().flatten().copied().unwrap_or(TOP_DEFAULT);
     let inspection = super::open(flags)?;
-    let summary = inspection.summary(usize::try_from(top).unwrap_or(usize::MAX))?;
+    let lists = Lists::of(usize::try_from(top).unwrap_or(usize::MAX));
+    let summary = inspection.summary(lists, |_| ())?;
     let reads = daemon::reads(inspection.path());
     let mut out = Out::stdout();
     // A break is an error that `end` tells.
@@ -43,11 +44,19 @@ pub(super) fn run(flags: &ArgMatches) -> Result<(), Failure> {
     out.end()
 }
 
-fn as_object(inspection: &Inspection, summary: &Summary, reads: Option<Reads>) -> Value {
+/// Every figure, for programs.
+pub(super) fn as_object(inspection: &Inspection, summary: &Summary, reads: Option<Reads>) -> Value {
     let state = inspection.state();
     let group = |group: &Group| json!({ "items": group.items, "bytes": group.bytes });
     let bars = |bars: &[Bar]| -> Vec<Value> {
-        let bar = |bar: &Bar| json!({ "label": bar.label, "up_to": bar.up_to, "items": bar.items });
+        let bar = |bar: &Bar| {
+            json!({
+                "label": bar.label,
+                "up_to": bar.up_to,
+                "items": bar.of.items,
+                "bytes": bar.of.bytes,
+            })
+        };
         bars.iter().map(bar).collect()
     };
     let keyed = |key: &[u8], name: &str, value: Value| {
@@ -82,6 +91,7 @@ fn as_object(inspection: &Inspection, summary: &Summary, reads: Option<Reads>) -
         "state": { "items": state.items, "bytes": state.bytes, "generation": state.generation },
         "expiry": bars(&summary.expiry),
         "age": bars(&summary.ages),
+        "access": bars(&summary.accesses),
         "size": bars(&summary.sizes),
         "prefixes": prefixes.collect::<Vec<_>>(),
         "other_prefixes": group(&summary.other_prefixes),
@@ -147,13 +157,12 @@ fn as_text(
         None => "when items were fetched is not written down".into(),
     })?;
     out.line(&told(reads))?;
-    for (title, bars) in [
-        ("expires in", &summary.expiry),
-        ("stored ago", &summary.ages),
-        ("size of value", &summary.sizes),
-    ] {
-        chart(out, title, bars)?;
+    chart(out, "expires in", &summary.expiry)?;
+    chart(out, "stored ago", &summary.ages)?;
+    if summary.fetched.is_some() {
+        chart(out, "fetched ago", &summary.accesses)?;
     }
+    chart(out, "size of value", &summary.sizes)?;
     let mut table = Table::default();
     out.line("\nprefix")?;
     for (prefix, group) in &summary.prefixes {
@@ -190,12 +199,12 @@ fn group_row(table: &mut Table, out: &mut Out, label: &str, group: &Group) -> Co
 
 fn chart(out: &mut Out, title: &str, bars: &[Bar]) -> ControlFlow<()> {
     out.line(&format!("\n{title}"))?;
-    let most = bars.iter().map(|bar| bar.items).max().unwrap_or(0).max(1);
+    let most = bars.iter().map(|bar| bar.of.items).max().unwrap_or(0).max(1);
     for bar in bars {
         // Something is never shown as nothing.
-        let full = u128::from(bar.items) * u128::from(BAR_CHARS);
+        let full = u128::from(bar.of.items) * u128::from(BAR_CHARS);
         let length = usize::try_from(full.div_ceil(u128::from(most))).unwrap_or(0);
-        let line = format!("  {:<13} {:>11} {}", bar.label, bar.items, "#".repeat(length));
+        let line = format!("  {:<16} {:>11} {}", bar.label, bar.of.items, "#".repeat(length));
         out.line(line.trim_end())?;
     }
     ControlFlow::Continue(())

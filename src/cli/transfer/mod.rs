@@ -1,11 +1,12 @@
 //! Items on their way in or out: what a record is, and how each file format writes one.
 //!
-//! The formats (`key_store`, `lines`, `jsonl`) are pure: bytes become records or reasons, and know no
+//! The formats (`key_store`, `lines`, `jsonl`, `csv`) are pure: bytes become records or reasons, and know no
 //! database and no socket. What must stay true: a source of any size and any content needs a bounded
 //! amount of memory.
 
 pub(crate) mod bounded;
 mod clipped;
+pub(crate) mod csv;
 pub(crate) mod jsonl;
 pub(crate) mod key_store;
 pub(crate) mod lines;
@@ -80,6 +81,15 @@ pub(crate) enum Position {
     Entry { number: u64, byte: u64 },
     /// The how-manieth item a server told of, counted from 1.
     Item(u64),
+    /// A row of a table by its number, and which of several files it is in.
+    Row { shard: Option<u16>, row: i64 },
+}
+
+impl Position {
+    /// A row of the only table.
+    pub(crate) fn row(row: i64) -> Self {
+        Self::Row { shard: None, row }
+    }
 }
 
 impl fmt::Display for Position {
@@ -88,6 +98,8 @@ impl fmt::Display for Position {
             Self::Line(number) => write!(f, "line {number}"),
             Self::Entry { number, byte } => write!(f, "entry {number} (before byte {byte})"),
             Self::Item(number) => write!(f, "item {number}"),
+            Self::Row { shard: None, row } => write!(f, "row {row}"),
+            Self::Row { shard: Some(shard), row } => write!(f, "row {row} of {shard:03}"),
         }
     }
 }

@@ -33,6 +33,11 @@ impl Address {
 
     /// What was written, judged.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
+        Self::parse_with(text, PORT_DEFAULT)
+    }
+
+    /// The same for servers of which most listen on another port.
+    pub(super) fn parse_with(text: &str, port_default: u16) -> Result<Self, Failure> {
         let wrong = || {
             let what = format!("'{text}' is no address; write {ADDRESS_FORMS}");
             Failure::new(Exit::Usage, what)
@@ -56,7 +61,7 @@ impl Address {
             None => (text, None),
         };
         let port = match port {
-            None => Some(PORT_DEFAULT),
+            None => Some(port_default),
             Some(port) => port.parse().ok().filter(|&port| port != 0),
         };
         match port {

@@ -34,6 +34,8 @@ pub(crate) enum Trouble {
     LoginRefused(Address),
     /// What came is not memcached's protocol, or no answer to what was asked.
     Malformed(String),
+    /// The same of a server that was to speak that of Redis.
+    NotRedis(String),
     /// The answer came, and could not be written where it should go.
     Output(io::Error),
 }
@@ -47,6 +49,7 @@ impl fmt::Display for Trouble {
             Self::LoginWanted(address) => write!(f, "the server at {address} asks for a login"),
             Self::LoginRefused(address) => write!(f, "the server at {address} refused the login"),
             Self::Malformed(why) => write!(f, "this is not memcached's protocol: {why}"),
+            Self::NotRedis(why) => write!(f, "this is not Redis's protocol: {why}"),
             Self::Output(error) => write!(f, "writing the answer failed: {error}"),
         }
     }
@@ -61,7 +64,9 @@ impl Trouble {
             Self::GivenUp => (Exit::Interrupted, if_lost),
             Self::LoginWanted(_) => (Exit::Permission, "give --user"),
             Self::LoginRefused(_) => (Exit::Permission, "check user and password"),
-            Self::Malformed(_) => (Exit::Unavailable, "check what listens there"),
+            Self::Malformed(_) | Self::NotRedis(_) => {
+                (Exit::Unavailable, "check what listens there")
+            }
             Self::Output(_) => (Exit::Io, "check where it leads"),
         };
         Failure::new(exit, format!("{self}; {advice}"))
@@ -146,8 +151,8 @@ impl Connection {
         }
     }
 
-    /// Every wait, now and later, has this limit.
-    fn reach(address: &Address, terms: &Terms) -> Result<Self, Trouble> {
+    /// Connects, and says nothing. Every wait, now and later, has this limit.
+    pub(super) fn reach(address: &Address, terms: &Terms) -> Result<Self, Trouble> {
         let patience = terms.patience;
         let refused = |why: &dyn fmt::Display| {
             Trouble::Unreachable(format!("no connection to {address}: {why}"))
@@ -323,8 +328,18 @@ impl Connection {
         Ok(())
     }
 
+    /// What was received and not looked at.
+    pub(super) fn received(&self) -> &[u8] {
+        &self.received[self.from..self.to]
+    }
+
+    /// So many bytes of it were looked at.
+    pub(super) fn used(&mut self, bytes: usize) {
+        self.from += bytes;
+    }
+
     /// Receives more behind what is there. The buffer holds a longest line, so there is room.
-    fn fill(&mut self) -> Result<(), Trouble> {
+    pub(super) fn fill(&mut self) -> Result<(), Trouble> {
         self.flush()?;
         self.received.copy_within(self.from..self.to, 0);
         self.to -= self.from;

@@ -84,6 +84,11 @@ impl Login {
         Ok(Self { user: user.to_vec(), password })
     }
 
+    /// Both, for a protocol that has a command for them.
+    pub(super) fn words(&self) -> (&[u8], &[u8]) {
+        (&self.user, &self.password)
+    }
+
     /// What is sent to log in. memcached makes nothing of the key.
     pub(super) fn request(&self) -> Vec<u8> {
         let length = self.user.len() + 1 + self.password.len();

@@ -1,12 +1,15 @@
 //! The client's side of a memcached-protocol server, for every tool that talks to one: where it is, how
 //! long to wait for it, who to be there, and one connection.
 //!
-//! Knows no commands, and never connects to itself.
+//! Knows no commands, and never connects to itself. A server that speaks Redis's protocol is the same
+//! connection with other words on it (`redis`, `resp`).
 
 mod address;
 mod connection;
 pub(crate) mod interrupt;
 mod login;
+pub(crate) mod redis;
+pub(crate) mod resp;
 mod tls;
 
 use std::sync::Arc;

@@ -31,7 +31,7 @@ pub use change::{Changed, change};
 pub use check::{Finding, Report};
 pub use evict::Worth;
 pub use query::Cell;
-pub use summary::{Bar, Group, Summary};
+pub use summary::{Bar, Group, Lists, Summary, prefix_end};
 
 /// Steps of SQLite's machine between two looks at the clock: about a millisecond.
 const STEPS_BETWEEN_LOOKS: i32 = 20_000;
