@@ -1,30 +1,37 @@
 //! Who may log in: the accounts of a password file, and whether a name and a password belong to one.
 //!
 //! Reads memcached's form of the file (`-Y`), a `user:password` a line, and refuses what memcached would
-//! silently cut off or never match. Knows neither protocols nor logging: what should be said about a file is
-//! handed back. Stays true: how long [`Accounts::verify`] takes tells nothing of what the file holds, and
-//! no secret is ever part of an error or of what `Debug` shows.
+//! silently cut off or never match. A line `rights USER VERB[,VERB...] [PREFIX ...]` narrows what a user may do: as an
+//! account it would be of a user with a blank in his name, whom there is not. Knows neither protocols nor logging:
+//! what should be said about a file is handed back. Stays true: how long [`Accounts::verify`] takes tells nothing of
+//! what the file holds, and no secret is ever part of an error or of what `Debug` shows.
+
+mod rights;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::fcntl::OFlag;
-use subtle::{Choice, ConstantTimeEq};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::limits::{ACCOUNT_BYTES_MAX, ACCOUNTS_MAX, AUTH_FILE_BYTES_MAX};
 
+pub use rights::{Rights, Verbs};
+
 /// Everybody who may log in: 1 to [`ACCOUNTS_MAX`] of them.
 #[derive(PartialEq, Eq)]
-pub struct Accounts(Vec<Account>);
+pub struct Accounts(Vec<Arc<Account>>);
 
-/// One of them. What a user may do belongs here when there are rights.
+/// One of them.
 #[derive(PartialEq, Eq)]
-struct Account {
+pub struct Account {
     user: Padded,
     password: Padded,
+    rights: Rights,
 }
 
 /// Accounts as they were read, and what to say about their file.
@@ -42,7 +49,7 @@ pub enum Error {
     /// The file cannot be read.
     Unreadable { path: PathBuf, error: io::Error },
     /// It is not of the form that is wanted; the line counts from 1.
-    Malformed { path: PathBuf, line: usize, what: &'static str },
+    Malformed { path: PathBuf, line: usize, what: &'static str, wanted: &'static str },
     /// Something about the whole of it.
     Unfit { path: PathBuf, what: &'static str },
 }
@@ -53,8 +60,8 @@ impl fmt::Display for Error {
             Self::Unreadable { path, error } => {
                 write!(f, "cannot read {}: {error}; see --auth-file (-Y)", path.display())
             }
-            Self::Malformed { path, line, what } => {
-                write!(f, "{} line {line}: {what}; write user:password", path.display())
+            Self::Malformed { path, line, what, wanted } => {
+                write!(f, "{} line {line}: {what}; write {wanted}", path.display())
             }
             Self::Unfit { path, what } => {
                 write!(f, "{}: {what}; write a user:password a line", path.display())
@@ -64,6 +71,9 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// How a line of rights begins.
+const RIGHTS: &[u8] = b"rights ";
 
 impl Accounts {
     /// Reads a file. Its owner is warned where others have access to it.
@@ -81,6 +91,9 @@ impl Accounts {
         }
         let mut text = Vec::new();
         file.take(AUTH_FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(unreadable)?;
+        if text.len() as u64 > AUTH_FILE_BYTES_MAX {
+            return Err(Error::Unfit { path: path.to_owned(), what: "it is larger than 64 KiB" });
+        }
         let accounts = Self::parse(path, &text)?;
         let mode = metadata.permissions().mode() & 0o777;
         let warning = (mode & 0o007 != 0).then(|| {
@@ -99,31 +112,63 @@ impl Accounts {
         if text.is_empty() {
             return unfit("it is empty, and nobody could log in");
         }
-        let mut accounts = Vec::new();
+        let (mut accounts, mut narrowed) = (Vec::new(), Vec::<Narrowed<'_>>::new());
         for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
-            if index == ACCOUNTS_MAX {
-                // memcached would take the first eight and say nothing.
-                return unfit("it has more than 8 lines");
-            }
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            accounts.push(Account::parse(line).map_err(|what| Error::Malformed {
-                path: path.to_owned(),
-                line: index + 1,
-                what,
-            })?);
+            let malformed = |wanted| {
+                move |what| Error::Malformed {
+                    path: path.to_owned(),
+                    line: index + 1,
+                    what,
+                    wanted,
+                }
+            };
+            if let Some(words) = line.strip_prefix(RIGHTS) {
+                let line = Narrowed::parse(index + 1, words);
+                let line = line.and_then(|line| line.unless_among(&narrowed));
+                narrowed.push(line.map_err(malformed(Narrowed::FORM))?);
+                continue;
+            }
+            if accounts.len() == ACCOUNTS_MAX {
+                // memcached would take the first eight and say nothing.
+                return unfit("it has more than 8 users");
+            }
+            accounts.push(Account::parse(line).map_err(malformed("user:password"))?);
         }
-        Ok(Self(accounts))
+        if accounts.is_empty() {
+            return unfit("there is no user in it, and nobody could log in");
+        }
+        for Narrowed { line, user, rights } in narrowed {
+            let mut is_there = false;
+            for account in accounts.iter_mut().filter(|account| account.user.text() == user) {
+                account.rights = rights.clone();
+                is_there = true;
+            }
+            if !is_there {
+                let (path, what) = (path.to_owned(), "there is no such user in the file");
+                return Err(Error::Malformed { path, line, what, wanted: Narrowed::FORM });
+            }
+        }
+        Ok(Self(accounts.into_iter().map(Arc::new).collect()))
     }
 
-    /// Whether somebody has this name and this password. All accounts are compared, and all of each, in a
-    /// time that depends on the lengths given alone.
-    pub fn verify(&self, user: &[u8], password: &[u8]) -> bool {
-        let (Some(user), Some(password)) = (Padded::new(user), Padded::new(password)) else {
-            return false;
-        };
-        let is_one =
-            |account: &Account| account.user.ct_eq(&user) & account.password.ct_eq(&password);
-        self.0.iter().fold(Choice::from(0), |found, account| found | is_one(account)).into()
+    /// Whoever has this name and this password. All accounts are compared, and all of each, in a time that depends
+    /// on the lengths given alone, but for whether there is one.
+    pub fn verify(&self, user: &[u8], password: &[u8]) -> Option<Arc<Account>> {
+        let (user, password) = (Padded::new(user)?, Padded::new(password)?);
+        let mut found = u64::MAX;
+        for (index, account) in (0..).zip(&self.0) {
+            let is_he = account.user.ct_eq(&user) & account.password.ct_eq(&password);
+            found.conditional_assign(&index, is_he);
+        }
+        usize::try_from(found).ok().and_then(|index| self.0.get(index)).cloned()
+    }
+
+    /// The same user with the same password, as he is in this file.
+    pub fn find(&self, account: &Account) -> Option<Arc<Account>> {
+        let is_he =
+            |one: &&Arc<Account>| one.user == account.user && one.password == account.password;
+        self.0.iter().find(is_he).cloned()
     }
 
     /// How many there are.
@@ -140,7 +185,19 @@ impl fmt::Debug for Accounts {
     }
 }
 
+/// Nothing of it.
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Account")
+    }
+}
+
 impl Account {
+    /// What he may do.
+    pub fn rights(&self) -> &Rights {
+        &self.rights
+    }
+
     fn parse(line: &[u8]) -> Result<Self, &'static str> {
         if line.is_empty() {
             return Err("it is empty");
@@ -163,7 +220,36 @@ impl Account {
             return Err("there is a space in the user");
         }
         let padded = |part| Padded::new(part).expect("a part is no longer than its line");
-        Ok(Self { user: padded(user), password: padded(password) })
+        let (user, password) = (padded(user), padded(password));
+        Ok(Self { user, password, rights: Rights::everything() })
+    }
+}
+
+/// A line of rights.
+struct Narrowed<'t> {
+    /// Its number, from 1.
+    line: usize,
+    user: &'t [u8],
+    rights: Rights,
+}
+
+impl<'t> Narrowed<'t> {
+    const FORM: &'static str = "rights USER VERB[,VERB...] [PREFIX ...]";
+
+    fn parse(line: usize, words: &'t [u8]) -> Result<Self, &'static str> {
+        if words.iter().any(|byte| matches!(byte, b'\r' | b'\0')) {
+            return Err("there is a carriage return or a zero byte in it");
+        }
+        let mut words = words.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
+        let user = words.next().ok_or("there is no user in it")?;
+        Ok(Self { line, user, rights: Rights::parse(words)? })
+    }
+
+    fn unless_among(self, others: &[Self]) -> Result<Self, &'static str> {
+        if others.iter().any(|other| other.user == self.user) {
+            return Err("there are rights for this user already");
+        }
+        Ok(self)
     }
 }
 
@@ -180,6 +266,11 @@ impl Padded {
         let mut bytes = [0; ACCOUNT_BYTES_MAX];
         bytes.get_mut(..text.len())?.copy_from_slice(text);
         Some(Self { bytes, length: text.len() as u64 })
+    }
+
+    fn text(&self) -> &[u8] {
+        let length = usize::try_from(self.length).unwrap_or(ACCOUNT_BYTES_MAX);
+        &self.bytes[..length.min(ACCOUNT_BYTES_MAX)]
     }
 
     fn ct_eq(&self, other: &Self) -> Choice {
@@ -225,7 +316,12 @@ mod tests {
             (&[b'x'; 300], b"bar", false),
         ];
         for (user, password, is_one) in cases {
-            assert_eq!(accounts.verify(user, password), is_one, "{}", user.escape_ascii());
+            assert_eq!(
+                accounts.verify(user, password).is_some(),
+                is_one,
+                "{}",
+                user.escape_ascii()
+            );
         }
     }
 
@@ -240,7 +336,7 @@ mod tests {
             (b"a::", "1"),
             (&longest, "1"),
             (&b"a:b\n".repeat(8), "8"),
-            (&b"a:b\n".repeat(9), "users: it has more than 8 lines; write a user:password a line"),
+            (&b"a:b\n".repeat(9), "users: it has more than 8 users; write a user:password a line"),
             (b"", "users: it is empty, and nobody could log in; write a user:password a line"),
             (b"\n", "users: it is empty, and nobody could log in; write a user:password a line"),
             (b"secret", "users line 1: there is no colon in it; write user:password"),
@@ -263,6 +359,62 @@ mod tests {
             };
             assert_eq!(found, expected, "{}", text.escape_ascii());
         }
+    }
+
+    #[test]
+    fn lines_of_rights() {
+        let text =
+            b"rights bob read a: b:\r\nbob:one\nann:her\nbob:two\nrights  ann  write,admin \n";
+        let accounts = parse(text).expect("accounts");
+        assert_eq!(accounts.len(), 3);
+        let of = |user: &[u8], password: &[u8]| {
+            accounts.verify(user, password).expect("he is there").rights().clone()
+        };
+        for password in [b"one", b"two"] {
+            let bob = of(b"bob", password);
+            assert!(bob.verbs() == Verbs::READ && bob.are_for(b"b:1") && !bob.are_for(b"c:1"));
+        }
+        let ann = of(b"ann", b"her");
+        assert!(ann.verbs() == Verbs::WRITE | Verbs::ADMIN && ann.are_for_all_keys());
+        // A user of this name is one like any other.
+        let accounts = parse(b"rights:secret\nrights rights read\nx:y").expect("accounts");
+        let rights =
+            |user, word| accounts.verify(user, word).expect("he is there").rights().verbs();
+        assert_eq!((rights(b"rights", b"secret"), rights(b"x", b"y")), (Verbs::READ, Verbs::ALL));
+        let lines = |count: usize| b"rights bob read\n".repeat(count);
+        for (text, line, what) in [
+            (b"a:b\nrights bob read".as_slice(), 2, "there is no such user in the file"),
+            (b"rights bo read\nbob:x", 1, "there is no such user in the file"),
+            (b"a:b\nrights a read\nrights a write", 3, "there are rights for this user already"),
+            (
+                b"a:b\nrights a reed",
+                2,
+                "there is a verb in it that is none of read, write and admin",
+            ),
+            (b"a:b\nrights a", 2, "there is no verb in it"),
+            (b"a:b\nrights ", 2, "there is no user in it"),
+            (b"a:b\nrights", 2, "there is no colon in it"),
+            (b"a:b\nrights a:b read", 2, "there is no such user in the file"),
+            (b"a:b\nRights a read", 2, "there is no colon in it"),
+            (b"a:b\nrights a read x\0", 2, "there is a carriage return or a zero byte in it"),
+        ] {
+            let error = parse(text).expect_err("it is refused").to_string();
+            let said = format!("users line {line}: {what}; write ");
+            assert!(error.starts_with(&said), "{}: {error}", text.escape_ascii());
+        }
+        let nobody = parse(&lines(1)).expect_err("nobody").to_string();
+        assert!(nobody.starts_with("users: there is no user in it, and nobody could"), "{nobody}");
+        assert!(matches!(parse(&lines(9)), Err(Error::Malformed { line: 2, .. })));
+    }
+
+    #[test]
+    fn a_user_is_found_in_another_file() {
+        let accounts = parse(b"a:b\nc:d").expect("accounts");
+        let a = accounts.verify(b"a", b"b").expect("he is there");
+        let narrowed = parse(b"c:d\na:b\nrights a read").expect("accounts");
+        assert_eq!(narrowed.find(&a).expect("he is there").rights().verbs(), Verbs::READ);
+        assert!(accounts != narrowed, "rights are part of it");
+        assert!(parse(b"a:c\nc:b").expect("accounts").find(&a).is_none(), "another password");
     }
 
     #[test]
@@ -293,7 +445,7 @@ mod tests {
         assert!(Accounts::read(folder.path()).is_err(), "a folder is no file");
         let large = vec![b'x'; usize::try_from(AUTH_FILE_BYTES_MAX).expect("small") * 2];
         std::fs::write(&path, large).expect("the folder can be written");
-        assert!(matches!(Accounts::read(&path), Err(Error::Malformed { line: 1, .. })));
+        assert!(matches!(Accounts::read(&path), Err(Error::Unfit { .. })));
     }
 
     #[test]

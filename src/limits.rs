@@ -17,9 +17,34 @@ pub const ACCOUNTS_MAX: usize = 8;
 /// password is longer, so no more of what a client sends as one is kept.
 pub const ACCOUNT_BYTES_MAX: usize = 254;
 
-/// A password file: more than enough for its lines, so that one that is too long is told why.
-pub const AUTH_FILE_BYTES_MAX: u64 = 16 << 10;
-const _: () = assert!(AUTH_FILE_BYTES_MAX > ((ACCOUNTS_MAX + 1) * (ACCOUNT_BYTES_MAX + 2)) as u64);
+/// Prefixes of keys in a user's rights: each key of his is compared with all of them.
+pub const RIGHTS_PREFIXES_MAX: usize = 16;
+
+/// A password file: room for all that its users may have.
+pub const AUTH_FILE_BYTES_MAX: u64 = 64 << 10;
+const _: () = assert!(
+    AUTH_FILE_BYTES_MAX
+        > (ACCOUNTS_MAX * (3 * ACCOUNT_BYTES_MAX + RIGHTS_PREFIXES_MAX * (KEY_BYTES_MAX + 1)))
+            as u64
+);
+
+/// Wrong passwords from one address that are answered at once: who mistypes is not to wait.
+pub const FREE_GUESSES: u32 = 4;
+
+/// Seconds that a further one takes, at most. They grow from one.
+pub const GUESS_SECONDS_MAX: u32 = 4;
+
+/// Seconds that a login waits behind wrong ones from its address, at most: so long may one wait who is right. Where it
+/// would have to wait longer it is turned away, unjudged.
+pub const LOGIN_WAIT_SECONDS_MAX: u32 = 20;
+
+/// Seconds without a wrong password after which those of an address are forgotten.
+pub const GUESSES_REMEMBERED_SECONDS: u32 = 60;
+const _: () = assert!(GUESSES_REMEMBERED_SECONDS > FREE_GUESSES * GUESS_SECONDS_MAX);
+
+/// Addresses whose wrong passwords are remembered, some tens of bytes each. Beyond it the one is forgotten that may
+/// log in soonest.
+pub const GUESSERS_MAX: usize = 1_024;
 
 /// What a client may announce as its login, as in memcached; beyond it `auth token too long`.
 pub const LOGIN_BYTES_MAX: u32 = 16 << 10;

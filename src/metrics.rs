@@ -98,7 +98,7 @@ tallies! {
     flush_done, flush_errors, other_done,
     store_too_large, store_no_memory,
     refused_client, refused_memory, failed_full, failed_wal_full, failed_busy, failed_unavailable,
-    auth_cmds, auth_errors,
+    auth_cmds, auth_errors, auth_denied,
     ssl_new_sessions, ssl_handshake_errors, ssl_proto_errors,
     bytes_read, bytes_written,
     conn_yields, idle_kicks, request_kicks, memory_hits,

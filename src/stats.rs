@@ -216,6 +216,9 @@ pub fn general(figures: &Figures, shown: Shown) -> Lines {
         lines.line("direct_reclaims", storage.counted.direct_reclaims);
         lines.zeros(&["lru_bumps_dropped"]);
     }
+    if totals.auth_denied > 0 {
+        lines.line("auth_denied", totals.auth_denied);
+    }
     if totals.request_kicks > 0 {
         lines.line("request_kicks", totals.request_kicks);
     }

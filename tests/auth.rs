@@ -1,5 +1,12 @@
 //! Logins: the file of users at a start and at a reload, what is told and counted of them, and our own
-//! tools as users.
+//! tools as users. What users may do, what guessing costs, and that no secret is told are chapters of their own.
+
+#[path = "auth/guesses.rs"]
+mod guesses;
+#[path = "auth/rights.rs"]
+mod rights;
+#[path = "auth/secrets.rs"]
+mod secrets;
 
 mod common;
 
@@ -95,10 +102,14 @@ fn sighup_reads_the_users_again() {
     assert_eq!(waiting.ask("get k\r\n"), "CLIENT_ERROR unauthenticated");
 
     assert!(bench.reload("nothing has changed").lines().count() == 1);
-    write(&bench.users(), "anna:new\nbert:his");
-    let said = bench.reload("reloaded the users of --auth-file (-Y): 2");
+    write(&bench.users(), "anna:old\nanna:new\nbert:his");
+    let said = bench.reload("reloaded the users of --auth-file (-Y): 3");
     assert!(!said.contains("new") && !said.contains("bert"), "{said}");
     anna.set("k", "v");
+    write(&bench.users(), "anna:new\nbert:his");
+    bench.reload("reloaded the users of --auth-file (-Y): 2");
+    assert_eq!(anna.ask("get k\r\n"), "CLIENT_ERROR unauthenticated", "with the old password");
+    assert_eq!(anna.rest(), b"", "and has to come anew");
     assert_eq!(bench.login("anna", "old").1, FAILURE);
     assert_eq!(bench.login("anna", "new").1, "STORED");
     let (mut bert, said) = bench.login("bert", "his");
@@ -170,10 +181,16 @@ fn what_does_not_start() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write(&folder.path().join("good"), "anna:secret");
     write(&folder.path().join("bad"), "secret");
+    write(&folder.path().join("rights"), "anna:secret\nrights secret read");
     let cases = [
         ("-Y missing", 66, "cannot read missing: "),
         ("-Y .", 74, "cannot read .: it is no regular file; see --auth-file (-Y)"),
         ("-Y bad", 78, "bad line 1: there is no colon in it; write user:password"),
+        (
+            "-Y rights",
+            78,
+            "rights line 2: there is no such user in the file; write rights USER VERB",
+        ),
         ("-Y good -B binary", 64, "--protocol (-B) cannot be \"binary\"; give auto or ascii, as"),
         ("-S", 64, "--enable-sasl (-S) needs to know who may log in; give --auth-file (-Y) FILE"),
         ("-S -Y good -B ascii", 64, "--protocol (-B) cannot be \"ascii\"; give auto"),
@@ -213,9 +230,15 @@ fn a_failed_login_is_logged_with_its_address_and_without_its_secret() {
     slip.send("set login 0 0 x\r\nanna secret\r\n");
     slip.line();
     slip.line();
-    for _ in 0..100 {
-        bench.login("anna", "segret");
-    }
+    // All at once: most of them are turned away.
+    let _guessers: Vec<Client> = (0..100)
+        .map(|_| {
+            let mut guesser = bench.daemon.client();
+            guesser.send("set login 0 0 11\r\nanna segret\r\n");
+            guesser
+        })
+        .collect();
+    until("they are judged", PATIENCE, || (client.stat("auth_errors") == 101).then_some(()));
     client.set("k", "v");
     until("that is logged", PATIENCE, || bench.daemon.log().contains("set k").then_some(()));
     let log = bench.daemon.log();

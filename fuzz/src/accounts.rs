@@ -1,29 +1,53 @@
-//! The file of users and passwords: whoever is in it can log in, nobody else, and no error tells a password.
+//! The file of users, passwords and rights: whoever is in it can log in, nobody else, rights only take away, and no error
+//! tells a password.
 
 use std::path::Path;
 
-use litecached::auth::Accounts;
+use litecached::auth::{Accounts, Verbs};
 
 pub(super) fn hold(data: &[u8]) {
     let lines: Vec<(&[u8], &[u8])> = data
         .split(|&byte| byte == b'\n')
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+        .filter(|line| !line.starts_with(b"rights "))
         .filter_map(|line| {
             let colon = line.iter().position(|&byte| byte == b':')?;
             Some((&line[..colon], &line[colon + 1..]))
         })
         .collect();
+    let narrowed: Vec<Vec<&[u8]>> = data
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| line.strip_suffix(b"\r").unwrap_or(line).strip_prefix(b"rights "))
+        .map(|words| words.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).collect())
+        .collect();
     match Accounts::parse(Path::new("users"), data) {
         Ok(accounts) => {
             assert!(!format!("{accounts:?}").contains("assword"), "a password is shown");
             for (user, password) in &lines {
-                assert!(accounts.verify(user, password), "whoever is in it can log in");
+                let account = accounts.verify(user, password);
+                let account = account.expect("whoever is in it can log in");
+                assert_eq!(accounts.find(&account), Some(account.clone()), "and is found again");
+                let rights = account.rights();
+                let is_named = narrowed.iter().any(|words| words.first() == Some(user));
+                if is_named {
+                    let prefixed =
+                        |words: &Vec<&[u8]>| words.first() == Some(user) && words.len() > 2;
+                    let is_prefixed = narrowed.iter().any(prefixed);
+                    assert_eq!(rights.are_for_all_keys(), !is_prefixed, "as the line says");
+                } else {
+                    let all = rights.verbs() == Verbs::ALL && rights.are_for_all_keys();
+                    assert!(all, "a user may do everything");
+                }
                 let mut longer = password.to_vec();
                 longer.push(b'x');
                 let known = lines.iter().any(|&(other, word)| other == *user && word == longer);
-                assert_eq!(accounts.verify(user, &longer), known, "not with one byte more");
+                assert_eq!(
+                    accounts.verify(user, &longer).is_some(),
+                    known,
+                    "not with one byte more"
+                );
                 let known = lines.contains(&(user, b""));
-                assert_eq!(accounts.verify(user, b""), known, "not without a password");
+                assert_eq!(accounts.verify(user, b"").is_some(), known, "not without a password");
             }
         }
         Err(error) => {

@@ -193,7 +193,7 @@ pub(crate) const ROWS: [Row; 44] = [
         .more("An address with notls: before it is without, and so are Unix sockets and --http. -o takes ssl_chain_cert=, ssl_key= (else the key is with the certificate), ssl_ca_cert=, ssl_verify_mode= (clients' certificates: 0 none, 1 if they have one, 2 or 3 needed), ssl_min_version= (2 is TLS 1.2, 3 is TLS 1.3) and ssl_session_cache. The files are read again on SIGHUP and by the command refresh_certs; whoever is connected stays"),
     row(Id::AuthFile, 'Y', "auth-file", Access, "Users who may log in, user:password a line")
         .takes("file")
-        .more("At most 8, of whom none may have a space or a colon in his name. Nothing is answered before a login. What is in the file is read again on SIGHUP; another file takes a restart"),
+        .more("At most 8, of whom none may have a space or a colon in his name. A line rights USER VERB[,VERB...] [PREFIX ...] narrows what a user may do: read, write, admin, and keys that begin so. Nothing is answered before a login. What is in the file is read again on SIGHUP; another file takes a restart"),
 ];
 
 #[cfg(test)]

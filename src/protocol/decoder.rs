@@ -212,6 +212,13 @@ impl Text {
         Some(form)
     }
 
+    /// Gives up the rest of a retrieval line.
+    pub(super) fn abandon_line(&mut self) {
+        if let State::Keys { .. } = self.state {
+            self.state = State::SwallowLine;
+        }
+    }
+
     /// Says what `bytes` mean: those that the last call did not use, and those that came since.
     pub(super) fn decode<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
         match &mut self.state {

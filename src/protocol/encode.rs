@@ -48,6 +48,9 @@ pub const OK: &[u8] = b"OK\r\n";
 /// Over `-c`.
 pub const TOO_MANY_CONNECTIONS: &[u8] = b"ERROR Too many open connections\r\n";
 
+/// A login that has to be tried again.
+pub const TOO_MANY_LOGINS: &str = "too many failed logins, try again later";
+
 /// The answer to `mn` and `noop`.
 pub fn noop(form: &Form<'_>) -> Cow<'static, [u8]> {
     match form {
@@ -81,6 +84,16 @@ pub fn flush_refused(form: &Form<'_>) -> Cow<'static, [u8]> {
     }
 }
 
+/// Something that its client has no right to, and why. Nothing where its client wants no answer.
+pub fn denied(form: &Form<'_>, quiet: bool, why: &str) -> Vec<u8> {
+    match form {
+        Form::Binary(frame) => frame.says(Status::AuthFailure, why.as_bytes()),
+        Form::Classic { quiet: true } | Form::Simple { quiet: true } => Vec::new(),
+        _ if quiet => Vec::new(),
+        _ => format!("CLIENT_ERROR {why}\r\n").into(),
+    }
+}
+
 /// What becomes of a SASL frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sasl {
@@ -92,6 +105,8 @@ pub enum Sasl {
     Done,
     /// Not logged in.
     Failed,
+    /// Not even looked at: too many of its address wait.
+    TooMany,
 }
 
 /// The answer to a SASL frame.
@@ -102,6 +117,7 @@ pub fn sasl(form: &Form<'_>, sasl: Sasl) -> Vec<u8> {
         Sasl::Mechanisms => frame.says(Status::Success, b"PLAIN"),
         Sasl::Done => frame.says(Status::Success, b"Authenticated"),
         Sasl::Failed => frame.refused(Status::AuthFailure),
+        Sasl::TooMany => frame.says(Status::AuthFailure, TOO_MANY_LOGINS.as_bytes()),
     }
 }
 

@@ -111,6 +111,14 @@ impl Decoder {
         }
     }
 
+    /// Gives up what the last request is a part of: the rest of its line or of its value will be swallowed.
+    pub fn give_up(&mut self) {
+        if let Choice::Text(text) = &mut self.0 {
+            text.abandon_line();
+        }
+        self.abandon_value();
+    }
+
     /// Says what `bytes` mean: those that the last call did not use, and those that came since.
     pub fn decode<'b>(&mut self, bytes: &'b [u8]) -> Step<'b> {
         if let Choice::Open { sizes } = self.0 {

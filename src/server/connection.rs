@@ -19,12 +19,15 @@ use crate::limits::{
     PENDING_REPLIES_MAX, PENDING_VALUES_MAX, READ_BUFFER_BYTES, SHRUNK_BYTES_MAX,
 };
 use crate::metrics::Kind;
+use crate::protocol::encode::Output as _;
 use crate::protocol::login::Login;
 use crate::protocol::{Decoder, Form};
 use crate::server::context::Card;
 use crate::server::count::Counted;
 use crate::server::lister::Running;
+use crate::server::login::Held;
 use crate::server::output::Output;
+use crate::server::rights::User;
 use crate::server::sender::Sending;
 use crate::server::stream::Stream;
 use crate::server::upload::Arriving;
@@ -61,8 +64,8 @@ pub(super) enum Slot {
     Task(Pending),
     /// Ready, but behind one that waits.
     Ready(Cow<'static, [u8]>),
-    /// The end of a retrieval line, behind one of its keys that waits.
-    EndOfKeys,
+    /// The end of a retrieval line and what stands there, behind one of its keys that waits.
+    EndOfKeys(Cow<'static, [u8]>),
     /// A listing of all keys, always alone: what comes behind it is read when it has ended.
     Listing(Running),
     /// A value in pieces that is being sent, always in front.
@@ -178,6 +181,10 @@ pub(super) struct Connection {
     pub(super) card: Arc<Card>,
     /// Its client has yet to log in: until then nothing reaches the decoder.
     pub(super) login: Option<Login>,
+    /// A login that is answered later: until then nothing is read.
+    pub(super) held: Option<Box<Held>>,
+    /// Who it has logged in as, where clients have to.
+    pub(super) user: Option<User>,
     pub(super) decoder: Decoder,
     pub(super) input: Option<Input>,
     pub(super) output: Output,
@@ -228,6 +235,8 @@ impl Connection {
             id,
             card,
             login: None,
+            held: None,
+            user: None,
             decoder,
             input: None,
             output: Output::default(),
@@ -324,6 +333,7 @@ impl Connection {
             || self.pending_bytes >= PENDING_BYTES_MAX
             || matches!(self.pending.front(), Some(Slot::Listing(_) | Slot::Sending(_)))
             || self.arriving.as_ref().is_some_and(Arriving::is_full)
+            || self.held.is_some()
     }
 
     /// Whether it is being sent a value in pieces.
@@ -348,7 +358,7 @@ impl Connection {
     /// Whether all that has come from it is answered, and the answers are sent.
     pub(super) fn owes_nothing(&self) -> bool {
         let stores = self.arriving.as_ref().is_some_and(|arriving| arriving.ended);
-        !self.has_to_send() && self.pending.is_empty() && !stores
+        !self.has_to_send() && self.pending.is_empty() && !stores && self.held.is_none()
     }
 
     /// Whether there is nothing left to do for it: all is answered and sent, and nothing can come.
@@ -374,6 +384,23 @@ impl Connection {
         self.light_turns = if much { 0 } else { self.light_turns + 1 };
         // The rest of what it sent at once may come in a turn of its own.
         self.is_heavy = much || self.is_heavy && self.light_turns < LIGHT_TURNS;
+    }
+
+    /// Ends a retrieval line in its place, with `END` or what stands for it.
+    pub(super) fn end_line(&mut self, line: impl Into<Cow<'static, [u8]>>) {
+        let line = line.into();
+        if self.pending.is_empty() {
+            self.line_ends(&line);
+        } else {
+            self.pending.push_back(Slot::EndOfKeys(line));
+        }
+    }
+
+    /// Writes it, unless a key's error has taken its place.
+    pub(super) fn line_ends(&mut self, line: &[u8]) {
+        if !std::mem::take(&mut self.line_failed) {
+            self.output.bytes(line);
+        }
     }
 
     /// Sends what the client takes.

@@ -11,6 +11,7 @@ use crate::metrics::{Prefixes, Registry};
 use crate::server::Options;
 use crate::server::accept::Door;
 use crate::server::connection::{Address, Peer};
+use crate::server::guesses::Guesses;
 use crate::server::lister::Lister;
 use crate::server::live::Live;
 use crate::server::sender::Sender;
@@ -32,6 +33,7 @@ pub(super) struct Context {
     pub(super) connections: Connections,
     pub(super) watchers: Arc<Watchers>,
     pub(super) lister: Lister,
+    pub(super) guesses: Guesses,
     pub(super) sender: Sender,
     /// `-v` and the `verbosity` command.
     pub(super) verbosity: AtomicU8,
@@ -93,6 +95,7 @@ impl Context {
             },
             watchers: Arc::default(),
             lister: Lister::default(),
+            guesses: Guesses::default(),
             sender: Sender::default(),
             held_bytes: AtomicU64::new(0),
             addresses,

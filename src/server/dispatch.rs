@@ -129,6 +129,7 @@ impl Desk {
             connection.input = Some(input);
             return true;
         }
+        let begins = connection.user.is_some() && connection.decoder.is_between_requests();
         let step = connection.decoder.decode(input.unused());
         let used = match step {
             Step::NeedMore { used } => {
@@ -141,9 +142,11 @@ impl Desk {
                 self.reject(connection, reject, quiet, &input.unused()[..used]);
                 Some(used)
             }
-            Step::Request { request, used } => {
+            Step::Request { mut request, used } => {
                 connection.ended_one |= !matches!(request, Request::Piece(_));
-                self.handle(connection, ticket, request).then_some(used)
+                let rest = &input.unused()[used..];
+                let may = self.may(connection, &mut request, rest, begins);
+                (!may || self.handle(connection, ticket, request)).then_some(used)
             }
         };
         if let Some(used) = used {
@@ -173,8 +176,11 @@ impl Desk {
         if reject.closes() {
             connection.ending = Ending::Owed;
         }
-        // What is of another protocol may be a login in the wrong one.
-        let shown = if reject == Reject::NoFrame { b"" } else { bytes.trim_ascii_end() };
+        // What is of another protocol may be a login in the wrong one, and where clients log in, one in the wrong
+        // place. Of a value nothing is shown.
+        let hidden = matches!(reject, Reject::NoFrame | Reject::BadDataChunk)
+            || self.context.options.accounts.is_some();
+        let shown = if hidden { b"" } else { bytes.trim_ascii_end() };
         log::debug!("client {}: {reject:?}: {}", connection.id, Client(shown));
     }
 
@@ -204,8 +210,7 @@ impl Desk {
                 say(connection, encode::noop(&form));
                 self.metrics.counters.other_done.up();
             }
-            Request::EndOfKeys if connection.pending.is_empty() => end_of_keys(connection),
-            Request::EndOfKeys => connection.pending.push_back(Slot::EndOfKeys),
+            Request::EndOfKeys => connection.end_line(encode::END),
             Request::FlushAll { delay, form } => self.flush_all(connection, ticket, delay, form),
             // What a session command shows includes what its own connection did before. A login shows
             // nothing of it, and its decoder is in the midst of what it drops of a long one.
@@ -368,7 +373,7 @@ impl Desk {
         let at = connection.pending.iter().position(waits);
         let at = at.expect("an outcome comes only for what waits");
         let place = &mut connection.pending[at];
-        let Slot::Task(pending) = std::mem::replace(place, Slot::EndOfKeys) else {
+        let Slot::Task(pending) = std::mem::replace(place, Slot::Ready(Cow::Borrowed(b""))) else {
             unreachable!("it was found just now")
         };
         connection.pending_bytes -= pending.bytes;
@@ -406,11 +411,11 @@ impl Desk {
         loop {
             match connection.pending.front() {
                 None | Some(Slot::Task(_) | Slot::Listing(_) | Slot::Sending(_)) => return,
-                Some(Slot::Ready(_) | Slot::EndOfKeys | Slot::Answered(_)) => {}
+                Some(Slot::Ready(_) | Slot::EndOfKeys(_) | Slot::Answered(_)) => {}
             }
             match connection.pending.pop_front() {
                 Some(Slot::Ready(answer)) => connection.output.bytes(&answer),
-                Some(Slot::EndOfKeys) => end_of_keys(connection),
+                Some(Slot::EndOfKeys(line)) => connection.line_ends(&line),
                 Some(Slot::Answered(answered)) => {
                     connection.answered_bytes -= answered.held_bytes();
                     connection.pending_values -= usize::from(answered.form.carries_value());
@@ -535,12 +540,6 @@ fn retrieved(connection: &mut Connection, form: &Form<'_>, key: Key<'_>, outcome
         if let Some(hole) = connection.output.take_hole() {
             connection.pending.push_front(Slot::Sending(Sending::new(hole)));
         }
-    }
-}
-
-fn end_of_keys(connection: &mut Connection) {
-    if !std::mem::take(&mut connection.line_failed) {
-        connection.output.bytes(encode::END);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Each is read where it is used, request by request; no two of them have to fit each other.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::auth::Accounts;
@@ -28,6 +28,8 @@ pub(super) struct Live {
     connections_refused_fast: AtomicBool,
     /// Who may log in, if clients have to. Taken for moments, to set or to copy it.
     accounts: Mutex<Option<Arc<Accounts>>>,
+    /// How many there were before these.
+    accounts_edition: AtomicU64,
     /// What TLS shows and asks for, and since when, if there is TLS. Taken for moments, to set or to copy it.
     certificates: Mutex<Option<(Arc<Certificates>, Seconds)>>,
     /// Why the last reload changed nothing, if it was refused. Taken for moments, to set or to copy it.
@@ -48,6 +50,7 @@ impl Live {
             shutdown_enabled: AtomicBool::new(options.shutdown_enabled),
             connections_refused_fast: AtomicBool::new(options.connections_refused_fast),
             accounts: Mutex::new(options.accounts.clone()),
+            accounts_edition: AtomicU64::new(0),
             certificates: Mutex::new(options.certificates.clone().map(|read| (read, now))),
             refusal: Mutex::default(),
         }
@@ -72,6 +75,11 @@ impl Live {
 
     pub(super) fn accounts(&self) -> Option<Arc<Accounts>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Which they are: changes when they do, a moment later.
+    pub(super) fn accounts_edition(&self) -> u64 {
+        self.accounts_edition.load(Ordering::Acquire)
     }
 
     /// What TLS shows and asks for, and since when.
@@ -164,13 +172,14 @@ impl ReloadHandle {
         self.context.upgrade()?.live.accounts()
     }
 
-    /// From now on these may log in, and nobody else; whoever is logged in stays. Only where clients had to
-    /// log in before.
+    /// From now on these may log in, and nobody else; whoever is logged in has the rights he has there from his
+    /// next command on. Only where clients had to log in before.
     pub fn set_accounts(&self, accounts: Arc<Accounts>) {
         let Some(context) = self.context.upgrade() else { return };
         let mut held = context.live.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_some() {
             *held = Some(accounts);
+            context.live.accounts_edition.fetch_add(1, Ordering::Release);
         }
     }
 

@@ -1,9 +1,15 @@
 //! The gate before a connection's requests, where clients have to log in.
 //!
-//! Nothing passes it but a login, and it stays open once it is: a connection is a trusted one until it
-//! ends. What a client sent before its login is in no log line: it may be a secret in a wrong place.
+//! Nothing passes it but a login; what it opens to is said by the user's rights (`server/rights.rs`). A login is judged
+//! when it comes and answered in its turn, later where there were many wrong ones (`server/guesses.rs`): until then its
+//! connection is not read, and the loop looks a few times a second. What a client sent before its login is in no log
+//! line: it may be a secret in a wrong place.
+
+use std::borrow::Cow;
 
 use crate::auth::sasl_plain;
+use crate::clock::Seconds;
+use crate::limits::ACCOUNT_BYTES_MAX;
 use crate::logging::Limited;
 use crate::protocol::encode::{self, Output as _, Sasl};
 use crate::protocol::login::{Credentials, Login, Refusal, Step};
@@ -11,8 +17,27 @@ use crate::protocol::{Decoder, Form, Protocol, Session as Command, Sizes};
 use crate::server::connection::{Connection, Ending};
 use crate::server::context::Context;
 use crate::server::dispatch::{Desk, say};
+use crate::server::guesses::Turn;
+use crate::server::rights::User;
 
 static FAILURES: Limited = Limited::new(5, 10_000);
+
+/// A login that is judged, and waits for its turn.
+#[derive(Debug)]
+pub(super) struct Held {
+    until: Seconds,
+    user: Option<User>,
+    answer: Cow<'static, [u8]>,
+}
+
+/// What became of a login.
+#[derive(Debug, Clone, Copy)]
+enum Verdict {
+    Admitted,
+    Failed,
+    /// Turned away, for too many of its address wait.
+    TooMany,
+}
 
 impl Context {
     /// What stands before the requests of a new connection.
@@ -68,12 +93,14 @@ impl Desk {
     }
 
     fn attempt(&self, connection: &mut Connection, credentials: &Credentials) {
-        if self.admits(connection, Some((credentials.user(), credentials.password()))) {
-            connection.login = None;
-            connection.output.bytes(b"STORED\r\n");
-        } else {
-            connection.output.bytes(b"CLIENT_ERROR authentication failure\r\n");
-        }
+        let said = Some((credentials.user(), credentials.password()));
+        self.judge(connection, said, |verdict| match verdict {
+            Verdict::Admitted => b"STORED\r\n".into(),
+            Verdict::Failed => b"CLIENT_ERROR authentication failure\r\n".into(),
+            Verdict::TooMany => {
+                format!("CLIENT_ERROR {}\r\n", encode::TOO_MANY_LOGINS).into_bytes().into()
+            }
+        });
     }
 
     /// Answers a frame of SASL. A login that fails undoes one that did not (memcached).
@@ -84,33 +111,79 @@ impl Desk {
                 // PLAIN says all in its first message.
                 let is_plain = !is_step && mechanism == b"PLAIN";
                 let said = message.filter(|_| is_plain).and_then(sasl_plain);
-                let admitted = self.admits(connection, said);
-                connection.decoder.set_locked(!admitted);
-                if admitted { Sasl::Done } else { Sasl::Failed }
+                self.judge(connection, said, |verdict| {
+                    let answer = match verdict {
+                        Verdict::Admitted => Sasl::Done,
+                        Verdict::Failed => Sasl::Failed,
+                        Verdict::TooMany => Sasl::TooMany,
+                    };
+                    encode::sasl(form, answer).into()
+                });
+                return;
             }
             _ => Sasl::Mechanisms,
         };
         say(connection, encode::sasl(form, answer));
     }
 
-    /// Whether somebody may log in; counts it, and tells the log of those who may not.
-    fn admits(&self, connection: &Connection, said: Option<(&[u8], &[u8])>) -> bool {
+    /// Judges who somebody says to be, and answers it now or has it wait. Counts it, and tells the log of those who
+    /// may not.
+    fn judge(
+        &self,
+        connection: &mut Connection,
+        said: Option<(&[u8], &[u8])>,
+        answer: impl Fn(Verdict) -> Cow<'static, [u8]>,
+    ) {
         let counters = &self.metrics.counters;
         counters.auth_cmds.up();
-        let accounts = self.context.live.accounts();
-        if let (Some(accounts), Some((user, password))) = (accounts, said)
-            && accounts.verify(user, password)
-        {
-            return true;
+        let mut user = said.and_then(|(user, password)| self.context.user(user, password));
+        // What is nobody's, whatever the file says, is no guess.
+        let could_be = |word: &[u8]| (1..ACCOUNT_BYTES_MAX).contains(&word.len());
+        let is_guess = said.is_some_and(|(user, password)| could_be(user) && could_be(password));
+        let from = &connection.card.peer.client;
+        let turn = if is_guess {
+            self.context.guesses.turn(from, user.is_some(), self.steady)
+        } else {
+            Turn::At(self.steady)
+        };
+        let (until, verdict) = match turn {
+            Turn::At(until) if user.is_some() => (until, Verdict::Admitted),
+            Turn::At(until) => (until, Verdict::Failed),
+            Turn::Never => {
+                user = None;
+                connection.ending = Ending::Owed;
+                (self.steady, Verdict::TooMany)
+            }
+        };
+        if user.is_none() {
+            counters.auth_errors.up();
+            counters.refused_client.up();
+            let now_ms = u64::try_from(self.now.0).unwrap_or(0) * 1_000;
+            if let Some(left_out) = FAILURES.admit(now_ms) {
+                log::warn!("a client at {from} failed to log in{left_out}");
+            }
         }
-        counters.auth_errors.up();
-        counters.refused_client.up();
-        let now_ms = u64::try_from(self.now.0).unwrap_or(0) * 1_000;
-        if let Some(left_out) = FAILURES.admit(now_ms) {
-            let client = &connection.card.peer.client;
-            log::warn!("a client at {client} failed to log in{left_out}");
+        connection.held = Some(Box::new(Held { until, user, answer: answer(verdict) }));
+        self.release(connection);
+    }
+
+    /// Answers a login whose turn has come. `false` if it has not.
+    pub(super) fn release(&self, connection: &mut Connection) -> bool {
+        let steady = self.steady;
+        let Some(held) = connection.held.take_if(|held| held.until <= steady) else {
+            return connection.held.is_none();
+        };
+        if connection.login.is_none() {
+            connection.decoder.set_locked(held.user.is_none());
+        } else if held.user.is_some() {
+            connection.login = None;
         }
-        false
+        if held.user.is_some() {
+            connection.asking.end();
+        }
+        connection.user = held.user;
+        say(connection, held.answer);
+        true
     }
 
     fn refuse(&self, connection: &mut Connection, refusal: Refusal) {

@@ -138,6 +138,9 @@ impl Read for Inlet<'_> {
 impl Read for Tls {
     /// An end without `close_notify` is an end all the same: what is stored says its own length.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // What was opened before may be all that this reads: more may have come to the socket since it was seen empty,
+        // and nobody would be told of it again.
+        self.is_drained = false;
         for _ in 0..TLS_READS_PER_TURN_MAX {
             match self.session.reader().read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.receive()?,

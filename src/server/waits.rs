@@ -67,6 +67,11 @@ impl Wait {
 impl Connection {
     /// Notes, after its turn, whether more of a request must come. `ended`: one did.
     pub(super) fn note_asking(&mut self, ended: bool, now: Seconds) {
+        if self.held.is_some() {
+            // Whoever goes on guessing has no more time for it than who says nothing.
+            self.asking.begin(now);
+            return;
+        }
         let logs_in =
             self.login.is_some() || self.decoder.is_locked() || self.stream.is_shaking_hands();
         let is_cut = self.input.as_ref().is_some_and(|input| !input.unused().is_empty())
@@ -104,6 +109,9 @@ impl Connection {
     /// Whether it has been waited for longer than so many seconds. A look at it also puts the clock back
     /// while what keeps it is the server's doing.
     pub(super) fn is_late(&mut self, seconds: u32, now: Seconds) -> bool {
+        if self.held.is_some() {
+            return false;
+        }
         if self.queued {
             // It waits for its turn, and for that alone.
             self.await_anew(now);

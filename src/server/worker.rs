@@ -54,6 +54,10 @@ const HEAVY_REST_MAX: Duration = Duration::from_millis(50);
 
 /// See the module.
 #[derive(Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is something of its own that may be the case"
+)]
 pub(super) struct Worker {
     poll: Poll,
     inbox: Arc<Inbox>,
@@ -81,6 +85,8 @@ pub(super) struct Worker {
     sends: bool,
     /// Clients may be awaited in the midst of something.
     awaits: bool,
+    /// Logins may be waiting for their turn.
+    holds: bool,
     looked: Stamp,
 }
 
@@ -118,6 +124,7 @@ impl Worker {
             ticked: Stamp::now(),
             sends: false,
             awaits: false,
+            holds: false,
             looked: Stamp::now(),
         };
         Ok((worker, inbox))
@@ -156,6 +163,7 @@ impl Worker {
             Some(Duration::ZERO)
         } else if self.stopping.is_some()
             || self.sends
+            || self.holds
             || self.context.live.idle_timeout_seconds() > 0
         {
             Some(TICK)
@@ -378,6 +386,7 @@ impl Worker {
         self.desk.send_on(connection, ticket);
         self.sends |= connection.is_sending();
         self.awaits |= connection.is_awaited();
+        self.holds |= connection.held.is_some();
         connection.release_pending();
         self.desk.account(connection);
         if connection.is_finished() {
@@ -430,8 +439,12 @@ impl Worker {
         if self.stopping.is_some() {
             self.close_where(Reason::Shutdown, |connection, _| {
                 let owes_nothing = connection.owes_nothing();
-                owes_nothing && connection.hungry && !connection.readable
+                let is_idle = owes_nothing && connection.hungry && !connection.readable;
+                is_idle || connection.held.is_some()
             });
+        }
+        if self.holds {
+            self.release_held();
         }
         if self.awaits && self.looked.elapsed() >= LATE_TICK {
             let stood_still = self.looked.elapsed() >= STOOD_STILL;
@@ -457,6 +470,23 @@ impl Worker {
             });
             self.desk.metrics.counters.idle_kicks.add(kicked);
         }
+    }
+
+    /// Answers logins whose turn has come.
+    fn release_held(&mut self) {
+        let mut released = Vec::new();
+        self.holds = false;
+        for (place, Place { connection, .. }) in self.places.iter_mut().enumerate() {
+            let Some(connection) = connection.as_mut().filter(|one| one.held.is_some()) else {
+                continue;
+            };
+            if self.desk.release(connection) {
+                released.push(place);
+            } else {
+                self.holds = true;
+            }
+        }
+        released.into_iter().for_each(|place| self.finish_turn(place));
     }
 
     /// Lets go of clients that do not get on with what they have begun.

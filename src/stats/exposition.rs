@@ -181,6 +181,11 @@ fn connections(page: &mut Page, figures: &Figures) {
             ("refused", totals.auth_errors),
         ],
     );
+    page.counter(
+        "litecached_denied_total",
+        "Requests refused because their user has no right to them (auth_denied), or none any more.",
+        totals.auth_denied,
+    );
     page.gauge(
         "litecached_accepting",
         "1 while clients are accepted, 0 while they have to wait.",

@@ -18,6 +18,7 @@ use crate::clock::Seconds;
 use crate::limits::{WATCH_OUTPUT_BYTES_MAX, WATCHERS_MAX};
 use crate::server::connection::Connection;
 use crate::server::context::{Card, Context};
+use crate::server::rights::User;
 use crate::server::stream::Stream;
 use crate::server::waits::Wait;
 
@@ -53,11 +54,13 @@ pub(in crate::server) struct Watcher {
     /// It has to take lines.
     taking: Wait,
     gone: bool,
+    /// Who it has logged in as, where clients have to.
+    user: Option<User>,
 }
 
 impl Watcher {
     pub(in crate::server) fn new(connection: Connection, watch: Watch) -> Self {
-        let Connection { id, card, stream, .. } = connection;
+        let Connection { id, card, stream, user, .. } = connection;
         card.watches.store(true, Ordering::Relaxed);
         Self {
             id,
@@ -70,6 +73,7 @@ impl Watcher {
             readable: true,
             taking: Wait::default(),
             gone: false,
+            user,
         }
     }
 
@@ -193,6 +197,7 @@ impl Logger {
             let closed = self.bell().closed.load(Ordering::SeqCst);
             events.iter().for_each(|event| self.event(event));
             self.arrivals();
+            self.let_go_of_former_users();
             let busy = self.distribute();
             self.serve();
             if closed {
@@ -250,6 +255,13 @@ impl Logger {
                 watcher.gone = true;
             }
             self.watchers.insert(token, watcher);
+        }
+    }
+
+    /// Before anything is told: who may not watch any more is not told it.
+    fn let_go_of_former_users(&mut self) {
+        for watcher in self.watchers.values_mut() {
+            watcher.gone |= !self.context.may_watch(watcher.user.as_mut());
         }
     }
 
