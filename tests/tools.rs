@@ -39,7 +39,7 @@ const WRITERS: [&[&str]; 3] = [
 ];
 
 /// Every tool, down to what takes no further subcommand.
-const TOOLS: [&[&str]; 24] = [
+const TOOLS: [&[&str]; 26] = [
     &["client"],
     &["check"],
     &["bench"],
@@ -50,6 +50,8 @@ const TOOLS: [&[&str]; 24] = [
     &["inspect", "sql"],
     &["inspect", "check"],
     &["inspect", "evict"],
+    &["inspect", "report"],
+    &["top"],
     &["import"],
     &["export"],
     &["backup"],

@@ -87,7 +87,7 @@ complete -c litecached -n "__fish_litecached_needs_command" -f -a "top" -d 'Show
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "check" -d 'Try a memcached-protocol server with many clients, small and very big values'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "bench" -d 'Load a memcached-protocol server, and measure how it answers'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "inspect" -d 'Look at a database, also while it is served'
-complete -c litecached -n "__fish_litecached_needs_command" -f -a "import" -d 'Import items from a file or a live memcached'
+complete -c litecached -n "__fish_litecached_needs_command" -f -a "import" -d 'Import items from a file, another cache\'s files, or a live server'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "export" -d 'Export a consistent snapshot of a database, while its daemon goes on'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "backup" -d 'Copy a database to a file, while it is served'
 complete -c litecached -n "__fish_litecached_needs_command" -f -a "restore" -d 'Put a backup in a database\'s place'
@@ -287,7 +287,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand top" -l tls-cert -
 complete -c litecached -n "__fish_litecached_using_subcommand top" -l tls-key -d 'Its key, PEM [default: in the same file]' -r -F
 complete -c litecached -n "__fish_litecached_using_subcommand top" -s i -l interval -d 'Time between two looks, 1s to 1h' -r
 complete -c litecached -n "__fish_litecached_using_subcommand top" -l tls -d 'Speak TLS with the server'
-complete -c litecached -n "__fish_litecached_using_subcommand top" -l once -d 'Print one snapshot as text, of what happens within one interval, and end'
+complete -c litecached -n "__fish_litecached_using_subcommand top" -l once -d 'Print what happens within one interval as text, and end'
 complete -c litecached -n "__fish_litecached_using_subcommand top" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand top" -s V -l version -d 'Print version'
 complete -c litecached -n "__fish_litecached_using_subcommand check" -s a -l address -d 'The server [env: LITECACHED_ADDRESS] [default: 127.0.0.1:60000]' -r
@@ -431,7 +431,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fis
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from report" -l json -d 'As JSON; of keys, a line for each item'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from report" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand inspect; and __fish_seen_subcommand_from report" -s V -l version -d 'Print version'
-complete -c litecached -n "__fish_litecached_using_subcommand import" -l from -d 'Format of the source' -r -f -a "json\t''
+complete -c litecached -n "__fish_litecached_using_subcommand import" -l from -d 'Format of the source, as at the end' -r -f -a "json\t''
 lines\t''
 jsonl\t''
 csv\t''
@@ -459,7 +459,7 @@ complete -c litecached -n "__fish_litecached_using_subcommand import" -l strict 
 complete -c litecached -n "__fish_litecached_using_subcommand import" -l json -d 'Report as JSON'
 complete -c litecached -n "__fish_litecached_using_subcommand import" -s h -l help -d 'Print help'
 complete -c litecached -n "__fish_litecached_using_subcommand import" -s V -l version -d 'Print version'
-complete -c litecached -n "__fish_litecached_using_subcommand export" -l to -d 'Format of the export' -r -f -a "jsonl\t''
+complete -c litecached -n "__fish_litecached_using_subcommand export" -l to -d 'Format: jsonl, csv, lines, memcached, redis' -r -f -a "jsonl\t''
 csv\t''
 lines\t''
 memcached\t''

@@ -54,7 +54,8 @@ pub(super) fn command() -> Command {
                 .value_name("FORMAT")
                 .required(true)
                 .value_parser(["jsonl", "csv", "lines", "memcached", "redis"])
-                .help("Format of the export"),
+                .hide_possible_values(true)
+                .help("Format: jsonl, csv, lines, memcached, redis"),
         )
         .arg(
             Arg::new("dest")

@@ -59,7 +59,7 @@ pub(crate) trait Sink {
 /// Its arguments and its help.
 pub(super) fn command() -> Command {
     Command::new("import")
-        .about("Import items from a file or a live memcached")
+        .about("Import items from a file, another cache's files, or a live server")
         .after_help(format!(
             "Formats: json is the old server's key-store.json; lines is \"key size base64(value)\";\n\
              jsonl is what litecached export writes; csv has a first line with key, value and perhaps\n\
@@ -79,7 +79,8 @@ pub(super) fn command() -> Command {
                 .value_name("FORMAT")
                 .required(true)
                 .value_parser(FORMATS)
-                .help("Format of the source"),
+                .hide_possible_values(true)
+                .help("Format of the source, as at the end"),
         )
         .arg(
             Arg::new("source")

@@ -72,7 +72,7 @@ pub(crate) fn command() -> Command {
             Arg::new("once")
                 .long("once")
                 .action(ArgAction::SetTrue)
-                .help("Print one snapshot as text, of what happens within one interval, and end"),
+                .help("Print what happens within one interval as text, and end"),
         )
         .after_help(KEYS)
 }

@@ -49,9 +49,9 @@ pub(super) fn command() -> Command {
         .about("Make a page in HTML with charts of what is in the file")
         .after_help(
             "\
-The page has everything in it and needs no network: sizes, ages, expiry and fetches of items, prefixes by
-bytes, the biggest and the oldest items, and those that would be evicted next. With an earlier
-page it shows what grew; a page remembers the figures of those before it.
+The page has everything in it and needs no network: sizes, ages, expiry and fetches of items,
+prefixes by bytes, the biggest and the oldest items, and those that would be evicted
+next. With an earlier page it shows what grew; a page remembers the figures of those before it.
 It names keys, so it is made for its owner alone (mode 0600); --hide-keys leaves them out.
 Without --time-budget it may take five minutes.",
         )
