@@ -49,7 +49,8 @@ const TICK: Duration = Duration::from_millis(100);
 const SAMPLES_WAITING_MAX: usize = 2;
 
 const KEYS: &str = "\
-Keys: q quit, p pause, + and - the interval, Tab or the arrows another view, up and down scroll, ? help.
+Keys: q quit, p pause, + and - the interval, Tab or the arrows another view, up and down scroll,
+? help.
 Where stdout or stdin is no terminal it prints one snapshot, as with --once.
 Exit codes: 0; 69 when no server is there; 77 when it wants a login, or refused it.";
 
