@@ -150,15 +150,15 @@ pub const LIGHT_REPLY_BYTES_MAX: usize = 64 << 10;
 /// It has to ask for less so many times before it is one of them again.
 pub const LIGHT_TURNS: usize = 8;
 
-/// Such connections that are served together while there are others: with the default `-R` a hundred requests or
-/// so, for those who come meanwhile wait as long.
-pub const HEAVY_PER_ROUND_MAX: usize = 2;
+/// Such connections that have a turn together while there are others, who wait for that long when they come
+/// meanwhile.
+pub const HEAVY_PER_ROUND_MAX: usize = 1;
 
 /// While so many operations of a loop wait for their commit, no heavy connection has its turn: what comes behind
 /// waits for all of them, and each is half a kilobyte.
 pub const HEAVY_WAITING_MAX: usize = 8 * BATCH_OPS_MAX;
 /// The same while there are others.
-pub const HEAVY_WAITING_AMONG_LIGHT_MAX: usize = 128;
+pub const HEAVY_WAITING_AMONG_LIGHT_MAX: usize = 32;
 
 /// A connection's read buffer, taken from the loop's pool while bytes are pending and given back.
 pub const READ_BUFFER_BYTES: usize = 16 << 10;

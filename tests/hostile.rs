@@ -5,7 +5,7 @@ mod common;
 
 use std::net::Shutdown;
 
-use common::daemon::{Daemon, Launch};
+use common::daemon::{Daemon, Launch, open_database};
 use common::ground::{PATIENCE, seed, until};
 use common::wire::Client;
 use fastrand::Rng;
@@ -41,6 +41,40 @@ fn unknown_commands() {
     }
 }
 
+/// Whatever comes at once while the daemon stands still is there when it looks again: who asks for one thing has it
+/// before those that came earlier and ask for many have theirs. The cas of an item tells how many came before it.
+#[test]
+fn who_asks_for_little_does_not_wait_for_many_that_flood() {
+    const FLOODERS: usize = 100;
+    const BURST: usize = 60;
+    let (_folder, daemon) = started("-t 1");
+    let mut light = daemon.client();
+    let stored = |light: &mut Client| {
+        assert_eq!(light.line(), "STORED");
+        light.send("gets light\r\n");
+        let found = light.try_value().expect("gets answers").expect("it was stored");
+        found.unique.expect("gets tells it")
+    };
+    light.send("set light 0 0 6\r\nbefore\r\n");
+    let before = stored(&mut light);
+    let mut flooders: Vec<Client> = (0..FLOODERS).map(|_| daemon.client()).collect();
+    flooders.iter_mut().for_each(assert_in_step);
+    let frozen = daemon.freeze();
+    for flooder in &mut flooders {
+        flooder.send("set flood 0 0 1\r\nx\r\n".repeat(BURST));
+    }
+    light.send("set light 0 0 5\r\nafter\r\n");
+    drop(frozen);
+    let waited_for = stored(&mut light) - before - 1;
+    // One of each, and a turn of a few.
+    assert!(waited_for < (3 * FLOODERS) as u64, "it waited for {waited_for} others");
+    for flooder in &mut flooders {
+        for _ in 0..BURST {
+            assert_eq!(flooder.line(), "STORED");
+        }
+    }
+}
+
 #[test]
 fn a_line_without_an_end() {
     let (_folder, daemon) = started("");
@@ -50,6 +84,23 @@ fn a_line_without_an_end() {
         assert_eq!(client.rest(), b"", "{start:?}: closed without a reply");
     }
     assert_serves(&daemon);
+}
+
+/// A retrieval line has one error, which stands for all that would follow it.
+#[test]
+fn a_bad_key_behind_one_that_failed_says_nothing_more() {
+    let (folder, daemon) = started("");
+    let mut client = daemon.client();
+    client.set("k", "v");
+    let other = open_database(&folder.path().join("cache.db"));
+    other.execute_batch("BEGIN IMMEDIATE").expect("the write lock");
+    // Longer than what is read at once: its keys are looked at as they come.
+    client.send(format!("gat 100 {}{}\r\n", "k ".repeat(10_000), "x".repeat(251)));
+    let reply = client.line();
+    assert!(reply.starts_with("SERVER_ERROR "), "{reply:?}");
+    drop(other);
+    assert_in_step(&mut client);
+    assert_eq!(client.get("k").as_deref(), Some(&b"v"[..]));
 }
 
 #[test]

@@ -91,7 +91,7 @@ pub(crate) fn measure(arguments: &Arguments) -> Result<bool, String> {
     store_untaken(daemon.address)?;
     let seconds = Duration::from_secs(arguments.alone_seconds);
     let mut worst: f64 = 0.0;
-    for kind in KINDS {
+    for kind in KINDS.into_iter().filter(|kind| kind.name().contains(&arguments.only)) {
         let (alone, _) = quiet(&daemon, seconds)?;
         let before = daemon.memory("VmRSS")?;
         let attack = Attack { address: daemon.address, kind, count, done: AtomicU64::new(0) };

@@ -16,7 +16,7 @@
 //!
 //! Further arguments: `--max-disk MIB --memory MIB --wal-max MIB --connections N --pace REQUESTS_A_SECOND
 //! --directory DIR` (a temporary folder in it), `--daemon FILE` (another build, to compare); with `--large`
-//! also `--mib N --seconds N`, with `--hostile` `--seconds N`.
+//! also `--mib N --seconds N`, with `--hostile` `--seconds N --only NAME`.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -77,6 +77,8 @@ struct Arguments {
     large_mib: u64,
     /// The third: so many of each kind.
     hostile: usize,
+    /// Of these kinds only, whose names hold it.
+    only: String,
     /// Only to see that it runs.
     quick: bool,
     /// Of memcached instead.
@@ -99,6 +101,7 @@ impl Arguments {
             large: false,
             large_mib: 1_024,
             hostile: 0,
+            only: String::new(),
             quick: false,
             peer: false,
             alone_seconds: 10,
@@ -117,6 +120,7 @@ impl Arguments {
                 "--daemon" => arguments.daemon = next()?.into(),
                 "--large" => arguments.large = true,
                 "--hostile" => arguments.hostile = number(&word, &next()?)?,
+                "--only" => arguments.only = next()?,
                 "--peer" => arguments.peer = true,
                 "--mib" => arguments.large_mib = number(&word, &next()?)?,
                 "--seconds" => arguments.alone_seconds = number(&word, &next()?)?,

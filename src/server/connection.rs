@@ -214,9 +214,11 @@ pub(super) struct Connection {
     pub(super) hungry: bool,
     /// It stands in the loop's queue.
     pub(super) queued: bool,
+    /// It gave way to others amid what it had sent.
+    pub(super) goes_on: bool,
     /// It asked for much lately, and waits behind those that did not.
     pub(super) is_heavy: bool,
-    /// Turns since then.
+    /// Turns since then, or since it came.
     light_turns: usize,
     /// A request has ended in its turn.
     pub(super) ended_one: bool,
@@ -254,6 +256,7 @@ impl Connection {
             half_closed: false,
             hungry: true,
             queued: false,
+            goes_on: false,
             is_heavy: false,
             light_turns: 0,
             ended_one: false,
@@ -376,6 +379,20 @@ impl Connection {
         if self.ending == Ending::Open { Reason::Normal } else { self.reason }
     }
 
+    /// Whether it has asked for as much in this turn as light ones may, and has the rest of its turn among the heavy
+    /// ones. One that has not been light for long has one command: a thousand that come at once to flood would each
+    /// have a turn before everybody else's.
+    pub(super) fn becomes_heavy(&mut self, requests: usize) -> bool {
+        let is_new = self.light_turns < LIGHT_TURNS;
+        let has_more = || self.input.as_ref().is_some_and(|input| !input.unused().is_empty());
+        let pipelines = || requests > 0 && self.decoder.is_between_requests() && has_more();
+        let becomes = !self.is_heavy && (requests > LIGHT_REQUESTS_MAX || is_new && pipelines());
+        if becomes {
+            (self.is_heavy, self.light_turns) = (true, 0);
+        }
+        becomes
+    }
+
     /// Notes how much it asked for in a turn.
     pub(super) fn weigh(&mut self, requests: usize) {
         let much = requests > LIGHT_REQUESTS_MAX
@@ -386,7 +403,7 @@ impl Connection {
         self.is_heavy = much || self.is_heavy && self.light_turns < LIGHT_TURNS;
     }
 
-    /// Ends a retrieval line in its place, with `END` or what stands for it.
+    /// Ends a line, which may be one of keys, in its place: with `END` or an error that stands for it.
     pub(super) fn end_line(&mut self, line: impl Into<Cow<'static, [u8]>>) {
         let line = line.into();
         if self.pending.is_empty() {

@@ -96,8 +96,11 @@ impl Desk {
         connection.ended_one = false;
         connection.decoder.set_item_bytes_max(self.context.store.item_bytes_max());
         while !connection.hungry && connection.ending == Ending::Open && !connection.is_blocked() {
-            if requests == self.context.live.requests_per_turn() || self.session.is_full() {
-                self.metrics.counters.conn_yields.up();
+            let has_had_all =
+                requests == self.context.live.requests_per_turn() || self.session.is_full();
+            if has_had_all || connection.becomes_heavy(requests) {
+                self.metrics.counters.conn_yields.add(has_had_all.into());
+                connection.goes_on = true;
                 break;
             }
             requests += 1;
@@ -105,6 +108,7 @@ impl Desk {
                 break;
             }
         }
+        connection.goes_on &= !connection.hungry;
         let (ended, in_value) = (connection.ended_one, !connection.decoder.is_between_requests());
         // As in memcached: who dribbles a command line is as idle as who is silent.
         if ended || requests > 0 && in_value {
@@ -171,7 +175,7 @@ impl Desk {
         if let Some(answer) = reject.answer()
             && !quiet
         {
-            say(connection, answer);
+            connection.end_line(answer);
         }
         if reject.closes() {
             connection.ending = Ending::Owed;
@@ -443,8 +447,9 @@ impl Desk {
             }
             Command::SaslList | Command::SaslLogin { .. } => self.sasl(connection, command, form),
             Command::Watch { words } => {
-                // Replies that wait make it one of several commands sent together: memcached's rule.
-                let pipelined = !connection.pending.is_empty() || !output.is_empty();
+                // Sent together with others, whose replies may have gone out already: memcached's rule.
+                let waits = !connection.pending.is_empty() || !output.is_empty();
+                let pipelined = waits || connection.goes_on;
                 let enabled = context.live.watch_enabled();
                 match context.watchers.admit(connection.id, words, enabled, pipelined) {
                     Ok(watch) => connection.ending = Ending::Watching(watch),
