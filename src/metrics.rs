@@ -97,7 +97,7 @@ tallies! {
     touch_hits, touch_misses, touch_errors,
     flush_done, flush_errors, other_done,
     store_too_large, store_no_memory,
-    refused_client, refused_memory, failed_full, failed_wal_full, failed_busy, failed_unavailable,
+    refused_client, refused_memory, failed_full, failed_wal_full, failed_busy, failed_constraint, failed_unavailable,
     auth_cmds, auth_errors, auth_denied,
     ssl_new_sessions, ssl_handshake_errors, ssl_proto_errors,
     bytes_read, bytes_written,

@@ -23,6 +23,8 @@ pub enum Failure {
     WalFull,
     /// Another program holds the database's write lock.
     Busy,
+    /// An index or a check that the user has added to the tables forbids it; the log says which.
+    Constraint,
     /// The database cannot be read or written now; the log says why.
     Unavailable,
 }

@@ -84,6 +84,8 @@ storage! {
     foreign_commits,
     /// Operations refused because the disk (or the memory for it) was full.
     failed_disk_full,
+    /// Operations that broke an index or a check of the user's.
+    failed_constraint,
     /// Operations that could not be written for another reason.
     failed_otherwise,
     /// Checkpoints that a reader kept from copying all.
@@ -163,6 +165,7 @@ impl StorageTotals {
 
     /// Operations that could not be written.
     pub fn failed(&self) -> u64 {
-        self.counted.failed_disk_full + self.counted.failed_otherwise
+        let counted = &self.counted;
+        counted.failed_disk_full + counted.failed_constraint + counted.failed_otherwise
     }
 }

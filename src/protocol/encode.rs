@@ -197,7 +197,9 @@ pub fn outcome(form: &Form<'_>, key: Key<'_>, outcome: &Outcome, out: &mut impl 
         },
         Form::Simple { quiet: false } => match outcome {
             Outcome::Stored(_) => out.bytes(b"STORED\r\n"),
-            Outcome::Failed(Failure::Busy | Failure::Unavailable) => classic(outcome, out),
+            Outcome::Failed(Failure::Busy | Failure::Constraint | Failure::Unavailable) => {
+                classic(outcome, out);
+            }
             _ => out.bytes(b"NOT STORED\r\n"),
         },
         Form::Classic { quiet: false } => classic(outcome, out),
@@ -234,6 +236,7 @@ pub fn failure_line(failure: Failure) -> &'static [u8] {
         Failure::NoMemory => b"SERVER_ERROR out of memory storing object\r\n",
         Failure::WalFull => b"SERVER_ERROR write-ahead log is full\r\n",
         Failure::Busy => b"SERVER_ERROR database is locked by another program\r\n",
+        Failure::Constraint => b"SERVER_ERROR a constraint of the database forbids it\r\n",
         Failure::Unavailable => b"SERVER_ERROR database is not available\r\n",
     }
 }

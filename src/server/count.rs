@@ -62,6 +62,7 @@ pub(super) fn count(counters: &Counters, counted: Counted, outcome: &Outcome) {
         Outcome::Failed(Failure::NoMemory) => counters.failed_full.up(),
         Outcome::Failed(Failure::WalFull) => counters.failed_wal_full.up(),
         Outcome::Failed(Failure::Busy) => counters.failed_busy.up(),
+        Outcome::Failed(Failure::Constraint) => counters.failed_constraint.up(),
         Outcome::Failed(Failure::Unavailable) => counters.failed_unavailable.up(),
         Outcome::NotNumeric => counters.refused_client.up(),
         Outcome::Hit(hit) if hit.created.is_some() => counters.created.up(),

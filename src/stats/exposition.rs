@@ -89,7 +89,7 @@ fn requests(page: &mut Page, totals: &Totals, commands: &[(&'static str, Timed)]
         "litecached_errors_total",
         "Errors that clients were told. client: not acceptable or not allowed; too_large: beyond -I; \
          full: the item budget or the disk; wal_full: the log at --wal-max; busy: another program has \
-         the write lock; unavailable: the database cannot be read or written; memory: too much held \
+         the write lock; constraint: an index or a check of the user's forbids it; unavailable: the database cannot be read or written; memory: too much held \
          for clients.",
         "kind",
         &[
@@ -98,6 +98,7 @@ fn requests(page: &mut Page, totals: &Totals, commands: &[(&'static str, Timed)]
             ("full", totals.failed_full),
             ("wal_full", totals.failed_wal_full),
             ("busy", totals.failed_busy),
+            ("constraint", totals.failed_constraint),
             ("unavailable", totals.failed_unavailable),
             ("memory", totals.refused_memory),
         ],
@@ -420,7 +421,11 @@ fn writes(page: &mut Page, figures: &Figures) {
         "litecached_write_failures_total",
         "Operations that the database refused.",
         "reason",
-        &[("disk_full", counted.failed_disk_full), ("other", counted.failed_otherwise)],
+        &[
+            ("disk_full", counted.failed_disk_full),
+            ("constraint", counted.failed_constraint),
+            ("other", counted.failed_otherwise),
+        ],
     );
     page.counter(
         "litecached_foreign_commits_total",

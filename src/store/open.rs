@@ -36,6 +36,8 @@ pub enum OpenError {
     Damaged { path: PathBuf, what: String },
     /// An SQLite database of another application.
     NotOurs { path: PathBuf },
+    /// What somebody added to its tables keeps this program from using them.
+    Unusable { path: PathBuf, why: String },
     /// Written by a newer litecached.
     Newer { path: PathBuf, version: i64, known: u32 },
     /// It has a schema that this program would change first.
@@ -103,6 +105,7 @@ impl std::fmt::Display for OpenError {
                 "{} is an SQLite database of another application; choose another file with --db",
                 path.display()
             ),
+            Self::Unusable { path, why } => write!(f, "{} cannot be used: {why}", path.display()),
             Self::Newer { path, version, known } => write!(
                 f,
                 "{} has schema version {version}, and this litecached knows up to {known}; start \
@@ -539,6 +542,14 @@ pub(super) fn has_items(connection: &Connection) -> rusqlite::Result<bool> {
 /// An error of SQLite while opening, by who has to act.
 pub(super) fn by_code(path: &Path, error: &rusqlite::Error) -> OpenError {
     let path = path.to_owned();
+    if let rusqlite::Error::SqlInputError { msg, .. } = error
+        && msg.starts_with("unknown function")
+    {
+        let why = format!(
+            "{msg} is called by an index or a check; drop that, where the function is known"
+        );
+        return OpenError::Unusable { path, why };
+    }
     // A statement of ours that does not fit: the file's tables are not those of its version. SQLite would
     // have said the whole statement.
     if let rusqlite::Error::SqlInputError { .. } = error {

@@ -144,8 +144,10 @@ pub(super) fn change(path: &Path, wait: Duration) -> rusqlite::Result<Connection
 fn prepare(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {
     // A busy database is an answer: nothing here waits for another program.
     connection.busy_timeout(Duration::ZERO)?;
-    // Triggers keep the figures true for other programs; the daemon keeps them itself.
+    // Triggers keep the figures true for other programs; the daemon keeps them itself. A foreign key of the user's
+    // could forbid that anything is evicted.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
     connection.set_prepared_statement_cache_capacity(64);
     let cache_kib = match role {
         Role::Reader => READER_CACHE_KIB,

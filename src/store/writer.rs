@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, ErrorCode, ffi, params};
 
 use crate::cache::{Absence, Deadline, Exptime, Failure, Head, Outcome};
 use crate::clock::{Clock, Stamp};
@@ -86,6 +86,10 @@ impl Writer {
         }));
         let state = state(&db)?;
         let cas = reserve_cas(&db)?;
+        // What the user has added to the tables may not go with them, as an index by a function that only he has.
+        for statement in [sql::INSERT, sql::UPDATE, sql::HEAD, sql::DELETE] {
+            db.prepare_cached(statement)?;
+        }
         let large = Large::new(&db, options.large_value_bytes, options.piece_bytes)?;
         let shared = Shared::new(options, clock, state, large);
         note_wal(&shared);
@@ -160,6 +164,8 @@ impl Writer {
                 Err(Trouble::Refused(failure)) if count == 1 => {
                     match failure {
                         Failure::NoMemory => shared.metrics.failed_disk_full.up(),
+                        // Counted with its complaint.
+                        Failure::Constraint => {}
                         _ => shared.metrics.failed_otherwise.up(),
                     }
                     work[0].outcome = Some(Outcome::Failed(failure));
@@ -209,7 +215,18 @@ impl Writer {
             }
             Err(error) => {
                 shared.budget.count_again();
-                return Err(self.roll_back(&error));
+                let trouble = self.roll_back(&error);
+                // The transaction is gone, whoever ended it: an index by an expression fails as a statement does
+                // that makes no sense, and ours were all prepared at the start.
+                let refused = Trouble::Refused(Failure::Constraint);
+                let is_rule = breaks_a_rule(&error) || is_of_an_expression(&error);
+                if !is_rule || !self.db.is_autocommit() {
+                    return Err(trouble);
+                }
+                if work.len() == 1 {
+                    complain(shared, &error);
+                }
+                return Err(refused);
             }
         }
         self.end(shared, &changes)?;
@@ -490,6 +507,40 @@ pub(super) fn judge(error: &rusqlite::Error) -> Trouble {
         Some(ErrorCode::ReadOnly | ErrorCode::TooBig | ErrorCode::CannotOpen) => {
             Trouble::Refused(Failure::Unavailable)
         }
+        Some(ErrorCode::ConstraintViolation) if breaks_a_rule(error) => {
+            Trouble::Refused(Failure::Constraint)
+        }
         _ => Trouble::Fatal(Cause::of("the database failed", error)),
     }
+}
+
+/// Whether an index by an expression, as of a value's JSON, could not be brought up to date.
+fn is_of_an_expression(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_ERROR)
+}
+
+/// Notes that an operation broke a rule of the user's, and logs some of them: any client may provoke it.
+fn complain(shared: &Shared, error: &rusqlite::Error) {
+    shared.metrics.failed_constraint.up();
+    let times = shared.metrics.failed_constraint.get();
+    if times.is_power_of_two() {
+        log::error!(
+            "an item is not stored: an index or a check that is not litecached's forbids it: {error} \
+             ({times} times so far)"
+        );
+    }
+}
+
+/// Whether it is an index or a check of the user's that what was written does not agree with. With those of ours
+/// it always does: where it does not, the file is not what it was.
+fn breaks_a_rule(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    matches!(
+        code,
+        Some(
+            ffi::SQLITE_CONSTRAINT_UNIQUE
+                | ffi::SQLITE_CONSTRAINT_CHECK
+                | ffi::SQLITE_CONSTRAINT_NOTNULL
+        )
+    )
 }

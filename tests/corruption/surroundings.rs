@@ -116,3 +116,72 @@ fn a_daemon_that_stood_still_ends_no_client_for_that() {
     assert!(rest.starts_with(value.as_bytes()) && rest.ends_with(b"\r\nEND\r\n"));
     daemon.stop();
 }
+
+/// What somebody has added to the tables: an index or a check refuses the one operation that breaks it; triggers and
+/// foreign keys are for other programs.
+#[test]
+fn rules_of_the_users_refuse_what_breaks_them_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for memory in ["-m 0", "-m 64"] {
+        let path = folder.path().join(format!("cache{memory}.db"));
+        let mut daemon = Launch::new(folder.path()).database(&path).with(memory).start();
+        let mut client = daemon.client();
+        client.set("tagged", "tagged");
+        client.set("old", "old");
+        let other = open_database(&path);
+        other
+            .execute_batch(
+                "CREATE UNIQUE INDEX no_value_twice ON item (value);
+                 CREATE INDEX of_json ON item (json_extract(value, '$.a')) WHERE flags = 7;
+                 ALTER TABLE item ADD COLUMN mine INTEGER CHECK (flags <> 666);
+                 CREATE TABLE tag (item INTEGER REFERENCES item (id));
+                 INSERT INTO tag SELECT id FROM item WHERE key = CAST('tagged' AS BLOB);
+                 CREATE TRIGGER stay BEFORE DELETE ON item BEGIN SELECT RAISE(ABORT, 'stay'); END;
+                 CREATE TRIGGER go BEFORE INSERT ON item BEGIN SELECT RAISE(ROLLBACK, 'go'); END;",
+            )
+            .expect("it can be changed");
+
+        let refused = "SERVER_ERROR a constraint of the database forbids it";
+        client.send("set a 0 0 4\r\nsame\r\nset b 0 0 4\r\nsame\r\nset c 0 0 4\r\nelse\r\n");
+        assert_eq!([client.line(), client.line(), client.line()], ["STORED", refused, "STORED"]);
+        for breaks in [
+            "set c 0 0 4\r\nsame\r\n",
+            "set d 666 0 1\r\nd\r\n",
+            "ms c 4\r\nsame\r\n",
+            "set e 7 0 1\r\n{\r\n",
+        ] {
+            assert_eq!(client.ask(breaks), refused, "{breaks:?}");
+        }
+        assert_eq!(client.ask("append old 0 0 1\r\nr\r\n"), "STORED");
+        assert_eq!(client.ask("delete tagged\r\n"), "DELETED");
+        // A thousand of which one in two breaks it.
+        let each = |n: usize| format!("set n{n} 0 0 4\r\n{:04}\r\n", n / 2);
+        client.send((0..1_000).map(each).collect::<String>());
+        for n in 0..1_000 {
+            let expected = if n % 2 == 0 { "STORED" } else { refused };
+            assert_eq!(client.line(), expected, "n{n}");
+        }
+        let seen = |client: &mut Client| {
+            let keys = ["a", "b", "c", "d", "old", "tagged", "n0", "n1", "n998", "n999"];
+            keys.map(|key| client.get(key).map(|value| String::from_utf8(value).expect("text")))
+        };
+        let stored = seen(&mut client);
+        let expected = ["same", "", "else", "", "oldr", "", "0000", "", "0499", ""];
+        assert_eq!(stored, expected.map(|value| (!value.is_empty()).then(|| value.to_owned())));
+        assert_eq!(client.stat("curr_items"), 504 - 1);
+        let log = daemon.log();
+        assert!(log.contains("UNIQUE constraint failed: item.value"), "{log}");
+        assert!(log.matches("an item is not stored").count() < 20, "{log}");
+
+        daemon.kill();
+        daemon.restart();
+        let mut client = daemon.client();
+        assert_eq!(seen(&mut client), stored);
+        assert_eq!(client.ask("flush_all\r\n"), "OK");
+        until("what was flushed is removed", PATIENCE, || {
+            client.set("one", "more");
+            (client.stat("curr_items") == 1).then_some(())
+        });
+        daemon.stop();
+    }
+}

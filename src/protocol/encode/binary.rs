@@ -93,7 +93,7 @@ fn failed(frame: Frame, failure: Failure) -> Vec<u8> {
         Failure::NoMemory => return frame.refused(Status::OutOfMemory),
         Failure::WalFull => Status::Temporary,
         Failure::Busy => Status::Busy,
-        Failure::Unavailable => Status::Internal,
+        Failure::Constraint | Failure::Unavailable => Status::Internal,
     };
     let line = failure_line(failure).trim_ascii_end();
     frame.says(status, line.strip_prefix(b"SERVER_ERROR ").unwrap_or(line))
