@@ -72,8 +72,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// How a line of rights begins.
-const RIGHTS: &[u8] = b"rights ";
+/// How a line of rights begins, and no user is named.
+const RIGHTS: &[u8] = b"rights";
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
 
 impl Accounts {
     /// Reads a file. Its owner is warned where others have access to it.
@@ -123,7 +127,9 @@ impl Accounts {
                     wanted,
                 }
             };
-            if let Some(words) = line.strip_prefix(RIGHTS) {
+            let is_one =
+                |rest: &&[u8]| rest.first().is_none_or(|byte| !byte.is_ascii_alphanumeric());
+            if let Some(words) = line.strip_prefix(RIGHTS).filter(is_one) {
                 let line = Narrowed::parse(index + 1, words);
                 let line = line.and_then(|line| line.unless_among(&narrowed));
                 narrowed.push(line.map_err(malformed(Narrowed::FORM))?);
@@ -171,10 +177,26 @@ impl Accounts {
         self.0.iter().find(is_he).cloned()
     }
 
+    /// How many of them may not do everything.
+    pub fn narrowed(&self) -> usize {
+        self.0.iter().filter(|account| *account.rights() != Rights::everything()).count()
+    }
+
     /// How many there are.
     #[allow(clippy::len_without_is_empty, reason = "a file without an account is refused")]
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+}
+
+/// How many there are, and how many have rights of their own: a line that was meant to take something away is seen
+/// to do so.
+impl fmt::Display for Accounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.narrowed() {
+            0 => write!(f, "{}, who may do everything", self.len()),
+            narrowed => write!(f, "{}, of whom {narrowed} may not do everything", self.len()),
+        }
     }
 }
 
@@ -219,6 +241,12 @@ impl Account {
         if user.contains(&b' ') {
             return Err("there is a space in the user");
         }
+        if user.iter().any(u8::is_ascii_control) {
+            return Err("there is a control byte in the user");
+        }
+        if user[0] == b'#' {
+            return Err("the user begins with #, and there are no comments in this file");
+        }
         let padded = |part| Padded::new(part).expect("a part is no longer than its line");
         let (user, password) = (padded(user), padded(password));
         Ok(Self { user, password, rights: Rights::everything() })
@@ -240,7 +268,10 @@ impl<'t> Narrowed<'t> {
         if words.iter().any(|byte| matches!(byte, b'\r' | b'\0')) {
             return Err("there is a carriage return or a zero byte in it");
         }
-        let mut words = words.split(|&byte| byte == b' ').filter(|word| !word.is_empty());
+        if !words.first().copied().is_none_or(is_blank) {
+            return Err("rights is no name for a user, and what follows it stands behind a space");
+        }
+        let mut words = words.split(|&byte| is_blank(byte)).filter(|word| !word.is_empty());
         let user = words.next().ok_or("there is no user in it")?;
         Ok(Self { line, user, rights: Rights::parse(words)? })
     }
@@ -329,7 +360,7 @@ mod tests {
     fn what_a_file_may_look_like() {
         let longest = [b"u:".as_slice(), &[b'p'; ACCOUNT_BYTES_MAX - 2]].concat();
         let longer = [&longest[..], b"p"].concat();
-        let cases: [(&[u8], &str); 18] = [
+        let cases: [(&[u8], &str); 20] = [
             (b"a:b", "1"),
             (b"a:b\n", "1"),
             (b"a:b\r\nc:d\r\n", "2"),
@@ -346,6 +377,15 @@ mod tests {
             (b":secret", "users line 1: the user or the password is empty; write user:password"),
             (b"a:", "users line 1: the user or the password is empty; write user:password"),
             (b"a b:secret", "users line 1: there is a space in the user; write user:password"),
+            (
+                b"a\tb:secret",
+                "users line 1: there is a control byte in the user; write user:password",
+            ),
+            (
+                b"#a:secret",
+                "users line 1: the user begins with #, and there are no comments in this file; \
+                 write user:password",
+            ),
             (
                 b"a:se\rcret",
                 "users line 1: there is a carriage return or a zero byte in it; write user:password",
@@ -376,11 +416,15 @@ mod tests {
         }
         let ann = of(b"ann", b"her");
         assert!(ann.verbs() == Verbs::WRITE | Verbs::ADMIN && ann.are_for_all_keys());
-        // A user of this name is one like any other.
-        let accounts = parse(b"rights:secret\nrights rights read\nx:y").expect("accounts");
-        let rights =
-            |user, word| accounts.verify(user, word).expect("he is there").rights().verbs();
-        assert_eq!((rights(b"rights", b"secret"), rights(b"x", b"y")), (Verbs::READ, Verbs::ALL));
+        assert_eq!(accounts.to_string(), "3, of whom 3 may not do everything");
+        // Tabs are blanks, and a name may begin as such a line does.
+        let accounts = parse(b"a:b\nrights\ta\t read\tx:\t\ty:\nrightsman:x").expect("accounts");
+        let a = accounts.verify(b"a", b"b").expect("he is there");
+        assert!(a.rights().verbs() == Verbs::READ && a.rights().are_for(b"y:1"));
+        assert!(!a.rights().are_for(b"z"));
+        assert_eq!(accounts.to_string(), "2, of whom 1 may not do everything");
+        assert_eq!(parse(b"a:b").expect("accounts").to_string(), "1, who may do everything");
+        let no_name = "rights is no name for a user, and what follows it stands behind a space";
         let lines = |count: usize| b"rights bob read\n".repeat(count);
         for (text, line, what) in [
             (b"a:b\nrights bob read".as_slice(), 2, "there is no such user in the file"),
@@ -393,7 +437,15 @@ mod tests {
             ),
             (b"a:b\nrights a", 2, "there is no verb in it"),
             (b"a:b\nrights ", 2, "there is no user in it"),
-            (b"a:b\nrights", 2, "there is no colon in it"),
+            (b"a:b\nrights", 2, "there is no user in it"),
+            (b"rights:secret\na:b", 1, no_name),
+            (b"a:b\nrights: a read", 2, no_name),
+            (b"a:b\nrights:a read x:", 2, no_name),
+            (
+                b"a:b\nrights a read # x",
+                2,
+                "a prefix begins with #, and there are no comments in this file",
+            ),
             (b"a:b\nrights a:b read", 2, "there is no such user in the file"),
             (b"a:b\nRights a read", 2, "there is no colon in it"),
             (b"a:b\nrights a read x\0", 2, "there is a carriage return or a zero byte in it"),

@@ -97,6 +97,9 @@ impl Rights {
             if prefixes.len() == RIGHTS_PREFIXES_MAX {
                 return Err("it has more than 16 prefixes");
             }
+            if prefix.starts_with(b"#") {
+                return Err("a prefix begins with #, and there are no comments in this file");
+            }
             if prefix.len() > KEY_BYTES_MAX {
                 return Err("a prefix in it is longer than any key");
             }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cli::serve::{certificates, raise_open_files, user_named};
 use crate::cli::{Exit, Failure, NAME, accounts, file, print};
-use crate::config::{self, Facts, Layers, Settings, Shown};
+use crate::config::{self, Facts, Id, Layers, Settings, Shown};
 use crate::logging::OneLine;
 use crate::server::Listen;
 use crate::store;
@@ -65,8 +65,11 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
 /// What a start would find around it: limit, user, and the directories of all that it makes.
 fn rehearse(settings: &Settings) -> Result<(), Failure> {
     raise_open_files(settings.server.connections_max)?;
-    if let Some(warning) = accounts::read(settings)?.and_then(|loaded| loaded.warning) {
-        eprintln!("{NAME}: {}", OneLine(warning));
+    if let Some(loaded) = accounts::read(settings)? {
+        eprintln!("{NAME}: users of {}: {}", Id::AuthFile.row(), loaded.accounts);
+        if let Some(warning) = loaded.warning {
+            eprintln!("{NAME}: {}", OneLine(warning));
+        }
     }
     certificates(&settings.server)?;
     if let Some(user) = &settings.user {

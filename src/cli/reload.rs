@@ -111,7 +111,7 @@ impl Reload {
         if self.server.accounts().is_none_or(|running| running == accounts) {
             return 0;
         }
-        log::info!("reloaded the users of {}: {}", Id::AuthFile.row(), accounts.len());
+        log::info!("reloaded the users of {}: {}", Id::AuthFile.row(), accounts);
         self.server.set_accounts(accounts);
         1
     }

@@ -13,7 +13,7 @@ use crate::cli::reload::Reload;
 use crate::cli::signals::Watch;
 use crate::cli::{Exit, Failure};
 use crate::clock::Clock;
-use crate::config::{Layers, Settings, Shown};
+use crate::config::{Id, Layers, Settings, Shown};
 use crate::server::{self, Certificates, Listeners, Server, StartError, TlsError, notify};
 use crate::store::{self, OpenError, Store};
 
@@ -33,7 +33,9 @@ pub(crate) fn serve(
     }
     // As the user who will read it again.
     let options = server::Options {
-        accounts: accounts::read(settings)?.map(accounts::tell),
+        accounts: accounts::read(settings)?.map(accounts::tell).inspect(|accounts| {
+            log::info!("users of {}: {accounts}", Id::AuthFile.row());
+        }),
         certificates: certificates(&settings.server)?.map(Arc::new),
         ..settings.server.clone()
     };
@@ -157,6 +159,7 @@ impl From<OpenError> for Failure {
             OpenError::NotADatabase { .. }
             | OpenError::Damaged { .. }
             | OpenError::NotOurs { .. }
+            | OpenError::Unusable { .. }
             | OpenError::Newer { .. }
             | OpenError::Older { .. }
             | OpenError::Empty { .. }

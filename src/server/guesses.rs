@@ -8,6 +8,7 @@
 //! account of his own.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
@@ -26,16 +27,24 @@ pub(super) enum Turn {
     Never,
 }
 
+/// Wrong logins of an address that cost it nothing when they are made again: nobody learns from them, and a client
+/// whose password has changed makes no others.
+const GUESSES_KNOWN: usize = 8;
+
 /// Who guessed lately.
 #[derive(Debug, Default)]
-pub(super) struct Guesses(Mutex<HashMap<Guesser, Guessed>>);
+pub(super) struct Guesses {
+    guessers: Mutex<HashMap<Guesser, Guessed>>,
+    /// Of what is remembered of passwords, which are not.
+    hasher: RandomState,
+}
 
 /// Whom guesses are counted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Guesser {
     /// Of IPv6 its network: who has one address there has 2^64.
     Ip(IpAddr),
-    /// Everybody who comes by a Unix socket.
+    /// Everybody who is on this machine: each of them has 16 million addresses, and Unix sockets.
     Local,
 }
 
@@ -44,32 +53,44 @@ struct Guessed {
     wrong: u32,
     /// When the next login has its turn.
     next: Seconds,
+    /// What it guessed last, the newest last.
+    last: [u64; GUESSES_KNOWN],
 }
 
 impl Guesses {
-    /// The turn of a login that came at `now` and was right or not.
-    pub(super) fn turn(&self, from: &Address, is_right: bool, now: Seconds) -> Turn {
+    /// The turn of a login by this user and password that came at `now` and was right or not.
+    pub(super) fn turn(
+        &self,
+        from: &Address,
+        said: (&[u8], &[u8]),
+        is_right: bool,
+        now: Seconds,
+    ) -> Turn {
         let from = Guesser::of(from);
-        let mut guesses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guesses = self.guessers.lock().unwrap_or_else(PoisonError::into_inner);
         let known = guesses.get(&from).filter(|guessed| guessed.is_remembered(now));
-        let Guessed { wrong, next } = known.copied().unwrap_or(Guessed { wrong: 0, next: now });
+        let none = Guessed { wrong: 0, next: now, last: [0; GUESSES_KNOWN] };
+        let Guessed { wrong, next, mut last } = known.copied().unwrap_or(none);
         let next = next.max(now);
         // By the same measure for both: to be turned away tells nothing.
         if next.0 - now.0 > i64::from(LOGIN_WAIT_SECONDS_MAX - GUESS_SECONDS_MAX) {
             return Turn::Never;
         }
-        if is_right {
+        let guess = self.hasher.hash_one(said);
+        if is_right || last.contains(&guess) {
             return Turn::At(next);
         }
+        last.rotate_left(1);
+        last[GUESSES_KNOWN - 1] = guess;
         let wrong = wrong.saturating_add(1);
-        let next = Seconds(next.0 + i64::from(seconds(wrong)));
         if guesses.len() >= GUESSERS_MAX && !guesses.contains_key(&from) {
             let soonest = guesses.iter().min_by_key(|(_, guessed)| guessed.next);
             if let Some(soonest) = soonest.map(|(guesser, _)| *guesser) {
                 guesses.remove(&soonest);
             }
         }
-        guesses.insert(from, Guessed { wrong, next });
+        let next = Seconds(next.0 + i64::from(seconds(wrong)));
+        guesses.insert(from, Guessed { wrong, next, last });
         Turn::At(next)
     }
 }
@@ -78,6 +99,7 @@ impl Guesser {
     fn of(address: &Address) -> Self {
         match address {
             Address::Unix(_) => Self::Local,
+            Address::Tcp(address) if address.ip().to_canonical().is_loopback() => Self::Local,
             Address::Tcp(address) => Self::Ip(match address.ip().to_canonical() {
                 IpAddr::V6(address) => {
                     const NETWORK: u128 = u128::MAX << 64;
@@ -107,18 +129,23 @@ fn seconds(wrong: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     fn at(address: &str) -> Address {
         Address::Tcp(address.parse().expect("an address"))
     }
 
+    /// Another guess each time.
     fn wrong(guesses: &Guesses, from: &Address, now: i64) -> Option<i64> {
-        told(guesses.turn(from, false, Seconds(now)))
+        thread_local!(static GUESS: Cell<u64> = const { Cell::new(0) });
+        let guess = GUESS.replace(GUESS.get() + 1).to_string();
+        told(guesses.turn(from, (b"anna", guess.as_bytes()), false, Seconds(now)))
     }
 
     fn right(guesses: &Guesses, from: &Address, now: i64) -> Option<i64> {
-        told(guesses.turn(from, true, Seconds(now)))
+        told(guesses.turn(from, (b"anna", b"right"), true, Seconds(now)))
     }
 
     fn told(turn: Turn) -> Option<i64> {
@@ -170,6 +197,26 @@ mod tests {
     }
 
     #[test]
+    fn who_says_the_same_again_learns_nothing_and_keeps_nobody_waiting() {
+        let guesses = Guesses::default();
+        let from = at("10.0.0.1:1");
+        let stale = |user: &[u8], now| {
+            told(guesses.turn(&from, (user, b"of last year"), false, Seconds(now)))
+        };
+        for _ in 0..1_000 {
+            assert_eq!(stale(b"anna", 0), Some(0));
+            assert_eq!(stale(b"bert", 0), Some(0), "it is the pair that counts");
+        }
+        assert_eq!(right(&guesses, &from, 0), Some(0));
+        for guess in 0..8 {
+            wrong(&guesses, &from, 10 * guess);
+        }
+        assert_eq!(stale(b"anna", 80), Some(84), "it is forgotten when others are new");
+        assert_eq!(stale(b"anna", 80), Some(84), "in its turn, and no later");
+        assert_eq!(right(&guesses, &from, 80), Some(84));
+    }
+
+    #[test]
     fn whom_they_are_counted_for() {
         for (one, other, are_same) in [
             ("10.0.0.1:1", "10.0.0.1:2", true),
@@ -177,12 +224,16 @@ mod tests {
             ("10.0.0.1:1", "[::ffff:10.0.0.1]:1", true),
             ("[2001:db8::1]:1", "[2001:db8::ffff:1:2:3]:1", true),
             ("[2001:db8::1]:1", "[2001:db8:0:1::1]:1", false),
+            ("127.0.0.1:1", "127.9.8.7:1", true),
+            ("127.0.0.1:1", "[::1]:1", true),
+            ("127.0.0.1:1", "[::ffff:127.0.0.2]:1", true),
         ] {
             let [one, other] = [one, other].map(|address| Guesser::of(&at(address)));
             assert_eq!(one == other, are_same, "{one:?} {other:?}");
         }
         let [one, other] = ["", "x"].map(|path| Guesser::of(&Address::Unix(path.into())));
         assert_eq!(one, other);
+        assert_eq!(one, Guesser::of(&at("127.0.0.1:1")));
     }
 
     #[test]
@@ -196,7 +247,7 @@ mod tests {
             let address = Ipv6Addr::from_bits(other << 64);
             wrong(&guesses, &at(&format!("[{address}]:1")), 0);
         }
-        assert_eq!(guesses.0.lock().expect("nobody panics").len(), GUESSERS_MAX);
+        assert_eq!(guesses.guessers.lock().expect("nobody panics").len(), GUESSERS_MAX);
         assert_eq!(right(&guesses, &first, 0), Some(11), "who has guessed most stays");
     }
 }

@@ -141,10 +141,9 @@ impl Desk {
         let could_be = |word: &[u8]| (1..ACCOUNT_BYTES_MAX).contains(&word.len());
         let is_guess = said.is_some_and(|(user, password)| could_be(user) && could_be(password));
         let from = &connection.card.peer.client;
-        let turn = if is_guess {
-            self.context.guesses.turn(from, user.is_some(), self.steady)
-        } else {
-            Turn::At(self.steady)
+        let turn = match said.filter(|_| is_guess) {
+            Some(said) => self.context.guesses.turn(from, said, user.is_some(), self.steady),
+            None => Turn::At(self.steady),
         };
         let (until, verdict) = match turn {
             Turn::At(until) if user.is_some() => (until, Verdict::Admitted),
@@ -160,7 +159,13 @@ impl Desk {
             counters.refused_client.up();
             let now_ms = u64::try_from(self.now.0).unwrap_or(0) * 1_000;
             if let Some(left_out) = FAILURES.admit(now_ms) {
-                log::warn!("a client at {from} failed to log in{left_out}");
+                match verdict {
+                    Verdict::TooMany => log::warn!(
+                        "a login of a client at {from} was turned away unread, for too many wrong ones \
+                         of its address are waiting{left_out}"
+                    ),
+                    _ => log::warn!("a client at {from} failed to log in{left_out}"),
+                }
             }
         }
         connection.held = Some(Box::new(Held { until, user, answer: answer(verdict) }));

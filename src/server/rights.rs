@@ -15,6 +15,7 @@ use crate::protocol::{Form, Request, RequestKey, Session as Command};
 use crate::server::connection::{Connection, Ending};
 use crate::server::context::Context;
 use crate::server::dispatch::{Desk, say};
+use crate::server::upload::Arriving;
 
 /// Somebody who has logged in.
 #[derive(Debug)]
@@ -76,8 +77,9 @@ impl<'r> Need<'r> {
                 }
             }
             Command::List(_) | Command::Watch { .. } => admin(Of::AllKeys),
+            // Less memory evicts, whose ever it is.
+            Command::Memlimit { .. } => admin(Of::AllKeys),
             Command::Verbosity { .. }
-            | Command::Memlimit { .. }
             | Command::RefreshCertificates { .. }
             | Command::Shutdown { .. }
             | Command::Admin { .. } => admin(Of::Server),
@@ -103,18 +105,14 @@ impl<'r> Need<'r> {
     }
 }
 
-/// What an operation needs for its key. Who changes an item and is told its value needs both; the number that `incr`
-/// makes is what its sender made of it.
+/// What an operation needs for its key. Who changes an item and is told its value needs both: also of a number, which
+/// `incr` by 0 would tell (Redis: `INCR` needs a key that may be read and written).
 fn verbs(op: &Op) -> Verbs {
     match op {
         // An `mg` that only might claim an item is a read: see `may`.
         Op::Fetch(Fetch { touch: None, recache: None, create: None, .. }) => Verbs::READ,
-        Op::Fetch(_) => Verbs::READ | Verbs::WRITE,
-        Op::Store(..)
-        | Op::Arithmetic(_)
-        | Op::Touch { .. }
-        | Op::Delete(_)
-        | Op::Discard { .. } => Verbs::WRITE,
+        Op::Fetch(_) | Op::Arithmetic(_) => Verbs::READ | Verbs::WRITE,
+        Op::Store(..) | Op::Touch { .. } | Op::Delete(_) | Op::Discard { .. } => Verbs::WRITE,
     }
 }
 
@@ -137,7 +135,7 @@ impl Context {
         Some(user.account.rights())
     }
 
-    /// Whether a watcher may go on. Nobody is one where nobody logs in.
+    /// Whether a watcher or a listing may go on. Nobody is one where nobody logs in.
     pub(super) fn may_watch(&self, user: Option<&mut User>) -> bool {
         let need = Need { verbs: Verbs::ADMIN, of: Of::AllKeys };
         user.is_none_or(|user| {
@@ -169,7 +167,8 @@ impl Desk {
     ) -> bool {
         let is_login = |command: &Command<'_>| matches!(command, Command::SaslLogin { .. });
         match request {
-            Request::Piece(_) | Request::LastPiece(_) | Request::EndOfKeys => return true,
+            Request::EndOfKeys => return true,
+            Request::Piece(_) | Request::LastPiece(_) => return self.may_go_on(connection),
             Request::Session { command, .. } if is_login(command) => return true,
             _ => {}
         }
@@ -195,6 +194,29 @@ impl Desk {
         true
     }
 
+    /// Whether a client may still store the value that it sends in pieces, which may take it long; if not, that is
+    /// given up.
+    fn may_go_on(&self, connection: &mut Connection) -> bool {
+        let Some(user) = &mut connection.user else { return true };
+        let Some(arriving) = &connection.arriving else { return true };
+        let need = Need { verbs: Verbs::WRITE, of: Of::Key(arriving.key()) };
+        let rights = self.context.rights(user);
+        let missing = rights.map(|rights| need.missing_in(rights));
+        if missing == Some(None) {
+            return true;
+        }
+        self.count_denied();
+        connection.decoder.give_up();
+        let arriving = connection.arriving.take();
+        let form = arriving.map(Arriving::into_form);
+        match (form, missing.flatten()) {
+            (Some(form), Some(missing)) => say(connection, encode::denied(&form, false, &missing)),
+            (Some(form), None) => Self::end(connection, Some(&form)),
+            (None, _) => {}
+        }
+        false
+    }
+
     fn deny(
         &self,
         connection: &mut Connection,
@@ -202,9 +224,7 @@ impl Desk {
         missing: &str,
         begins: bool,
     ) {
-        let counters = &self.metrics.counters;
-        counters.auth_denied.up();
-        counters.refused_client.up();
+        self.count_denied();
         log::debug!("client {}: {missing}", connection.id);
         connection.decoder.give_up();
         let Some(form) = form(request) else { return };
@@ -218,13 +238,20 @@ impl Desk {
 
     /// Ends the connection of somebody who is not in the file any more.
     fn let_go(&self, connection: &mut Connection, request: &Request<'_>) {
-        let counters = &self.metrics.counters;
-        counters.auth_denied.up();
-        counters.refused_client.up();
-        log::debug!("client {} is let go: its user or his password has changed", connection.id);
+        self.count_denied();
         connection.decoder.give_up();
+        Self::end(connection, form(request));
+    }
+
+    fn count_denied(&self) {
+        self.metrics.counters.auth_denied.up();
+        self.metrics.counters.refused_client.up();
+    }
+
+    fn end(connection: &mut Connection, form: Option<&Form<'_>>) {
+        log::debug!("client {} is let go: its user or his password has changed", connection.id);
         connection.ending = Ending::Owed;
-        match form(request) {
+        match form {
             Some(form @ Form::Binary(_)) => say(connection, encode::sasl(form, Sasl::Failed)),
             Some(form) => say(connection, encode::denied(form, false, "unauthenticated")),
             None => {}

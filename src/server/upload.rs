@@ -33,6 +33,15 @@ impl Arriving {
         self.ended || self.waiting >= PIECES_WAITING_MAX
     }
 
+    pub(super) fn key(&self) -> Key<'_> {
+        self.key.as_key()
+    }
+
+    /// How its client is answered, where it comes to nothing.
+    pub(super) fn into_form(self) -> Form<'static> {
+        self.form
+    }
+
     /// Pieces in memory.
     pub(super) fn waiting(&self) -> usize {
         self.waiting

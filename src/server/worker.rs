@@ -283,7 +283,12 @@ impl Worker {
         let (place, tenancy) = unpack(ticket);
         let at = self.places.get_mut(place).filter(|at| at.tenancy == tenancy);
         if let Some(connection) = at.and_then(|at| at.connection.as_mut()) {
-            Desk::listed(connection, piece);
+            if self.desk.context.may_watch(connection.user.as_mut()) {
+                Desk::listed(connection, piece);
+            } else {
+                log::debug!("client {} lists no further: its rights have changed", connection.id);
+                connection.ending = Ending::Now;
+            }
             self.answered.push(place);
         }
     }

@@ -1,6 +1,7 @@
 //! What wrong passwords cost: the time of those who guess, and nobody else's.
 
 use std::io::ErrorKind;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use litecached::limits::{FREE_GUESSES, LOGIN_WAIT_SECONDS_MAX};
 
@@ -25,9 +26,12 @@ fn connect(daemon: &InProcess) -> Client {
     Client::connect(daemon.address().port())
 }
 
-/// Sends a login and does not wait for what becomes of it.
+/// Sends a login and does not wait for what becomes of it. A wrong one is another each time.
 fn tries(daemon: &InProcess, password: &str) -> Client {
+    static GUESSES: AtomicU64 = AtomicU64::new(0);
     let mut client = connect(daemon);
+    let guess = format!("wrong{}", GUESSES.fetch_add(1, Ordering::Relaxed));
+    let password = if password == "wrong" { &guess } else { password };
     let length = 4 + password.len();
     client.send(format!("set login 0 0 {length}\r\nfoo {password}\r\n"));
     client
@@ -122,9 +126,9 @@ fn frames_wait_as_lines_do() {
     let (mut daemon, mut witness) = started(&["-S"]);
     witness.send(frame("bar"));
     assert_eq!(status(&mut witness), (0x21, 0));
-    for _ in 0..FREE_GUESSES {
+    for guess in 0..FREE_GUESSES {
         let mut guesser = connect(&daemon);
-        guesser.send(frame("wrong"));
+        guesser.send(frame(&format!("wrong{guess}")));
         assert_eq!(status(&mut guesser), (0x21, 0x20));
     }
     let mut guesser = connect(&daemon);

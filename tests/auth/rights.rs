@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use crate::common::ground::{PATIENCE, until};
+use crate::common::tools::texts;
 use crate::common::wire::Client;
 use crate::{Bench, write};
 
@@ -80,6 +81,60 @@ fn who_may_not_watch_any_more_is_told_no_more() {
     bert.set("after", "v");
     assert_eq!(watcher.rest(), b"", "it ends, and no key is told");
     until("its place is free", PATIENCE, || (bert.stat("log_watchers") == 0).then_some(()));
+}
+
+/// What takes long is looked at again while it lasts.
+#[test]
+fn who_may_not_any_more_neither_ends_a_large_value_nor_a_listing() {
+    let bench = Bench::with("anna:secret\nbert:his", "-I 64m");
+    let (mut anna, _) = bench.login("anna", "secret");
+    let (mut bert, _) = bench.login("bert", "his");
+    let value = vec![b'v'; 8 << 20];
+    let begin = |client: &mut Client, key: &str| {
+        client.send(format!("set {key} 0 0 {}\r\n", value.len()));
+        client.send(&value[1..]);
+    };
+    begin(&mut anna, "narrowed");
+    write(&bench.users(), "anna:secret\nrights anna read,write a:\nbert:his");
+    bench.reload("reloaded the users");
+    anna.send("v\r\n");
+    assert_eq!(anna.line(), "CLIENT_ERROR missing right: write of this key");
+    assert_eq!(set(&mut anna, "a:k"), "STORED", "and it goes on");
+    begin(&mut anna, "a:gone");
+
+    let (mut lister, _) = bench.login("bert", "his");
+    // More than is on its way to a client who does not read.
+    for key in 0..60_000 {
+        bert.send(format!("set {}{key:06} 0 0 1 noreply\r\nv\r\n", "k".repeat(200)));
+    }
+    assert_eq!(set(&mut bert, "last"), "STORED");
+    lister.send("lru_crawler metadump all\r\n");
+    let first = lister.log_line();
+    assert_eq!(first.trim_end(), "OK");
+    write(&bench.users(), "carl:new");
+    bench.reload("reloaded the users");
+    anna.send("v\r\n");
+    assert_eq!(anna.line(), "CLIENT_ERROR unauthenticated");
+    assert_eq!(anna.rest(), b"");
+    let rest = lister.rest();
+    assert!(!rest.ends_with(b"END\r\n") && rest.len() < 60_000 * 200, "{} bytes", rest.len());
+    let (mut carl, _) = bench.login("carl", "new");
+    assert_eq!((carl.get("narrowed"), carl.get("a:gone")), (None, None));
+}
+
+#[test]
+fn our_tools_say_which_right_is_missing() {
+    let bench = Bench::new("anna:secret\nrights anna write\nbert:secret\nrights bert read");
+    let address = format!("127.0.0.1:{}", bench.daemon.port());
+    let import = ["import", "--user", "bert", "--from", "memcached", &address, "--db", "other.db"];
+    let top = ["top", "--once", "--user", "anna"];
+    for (words, missing) in [(&top[..], "read"), (&import[..], "admin")] {
+        let output = bench.tool(words, "secret", b"");
+        let (_, err) = texts(&output);
+        assert_eq!(output.status.code(), Some(77), "{words:?}: {err}");
+        let said = format!("the server at {address} refused it, missing right: {missing}");
+        assert!(err.contains(&said) && err.contains("--auth-file"), "{words:?}: {err}");
+    }
 }
 
 #[test]

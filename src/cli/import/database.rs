@@ -341,6 +341,10 @@ fn count(
                         then import the rest with --on-conflict skip";
             return Err(Failure::new(Exit::Temporary, what));
         }
+        Some(Outcome::Failed(cache::Failure::Constraint)) => {
+            let reason = "an index or a check of the database that is not litecached's forbids it";
+            report.refuse(*position, Refusal::of(key.bytes(), reason.to_owned()))?;
+        }
         other => {
             let reason = format!("the store answered {other:?}");
             report.refuse(*position, Refusal::of(key.bytes(), reason))?;

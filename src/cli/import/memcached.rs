@@ -165,6 +165,9 @@ impl Source<'_> {
                 (Exit::Temporary, "start again when its crawler is free")
             }
             b"ERROR" => (Exit::Unavailable, "it needs memcached 1.4.31 or newer"),
+            _ if line.starts_with(b"CLIENT_ERROR missing right:") => {
+                return keys.strange(line).into();
+            }
             [b'C', b'L', b'I', b'E', b'N', b'T', ..] => {
                 (Exit::Unavailable, "start memcached with -o lru_crawler")
             }

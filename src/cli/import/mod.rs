@@ -71,6 +71,7 @@ pub(super) fn command() -> Command {
              that of a Redis {REDIS_FORMS}.\n\
              newer needs to know when items were stored: files say it, no server does.\n\
              Where a file has a key twice, the last one wins (a server keeps the first, with skip).\n\
+             A Redis may tell a key twice while it resizes its table: the report counts it twice.\n\
              Exit code 65 says that something was refused; the report names it."
         ))
         .arg(
@@ -279,6 +280,7 @@ impl Plan {
                 error @ (OpenError::NotADatabase { .. }
                 | OpenError::Damaged { .. }
                 | OpenError::NotOurs { .. }
+                | OpenError::Unusable { .. }
                 | OpenError::Newer { .. }),
             ) => Err(error.into()),
             // Who opens it to write says the rest.

@@ -32,6 +32,8 @@ pub(crate) enum Trouble {
     LoginWanted(Address),
     /// It does not know this user with this password.
     LoginRefused(Address),
+    /// The user has no right to what a tool asks for.
+    RightWanted { address: Address, missing: String },
     /// What came is not memcached's protocol, or no answer to what was asked.
     Malformed(String),
     /// The same of a server that was to speak that of Redis.
@@ -48,6 +50,9 @@ impl fmt::Display for Trouble {
             Self::GivenUp => write!(f, "the wait was given up"),
             Self::LoginWanted(address) => write!(f, "the server at {address} asks for a login"),
             Self::LoginRefused(address) => write!(f, "the server at {address} refused the login"),
+            Self::RightWanted { address, missing } => {
+                write!(f, "the server at {address} refused it, missing right: {missing}")
+            }
             Self::Malformed(why) => write!(f, "this is not memcached's protocol: {why}"),
             Self::NotRedis(why) => write!(f, "this is not Redis's protocol: {why}"),
             Self::Output(error) => write!(f, "writing the answer failed: {error}"),
@@ -64,6 +69,9 @@ impl Trouble {
             Self::GivenUp => (Exit::Interrupted, if_lost),
             Self::LoginWanted(_) => (Exit::Permission, "give --user"),
             Self::LoginRefused(_) => (Exit::Permission, "check user and password"),
+            Self::RightWanted { .. } => {
+                (Exit::Permission, "have it given to the user in the server's --auth-file")
+            }
             Self::Malformed(_) | Self::NotRedis(_) => {
                 (Exit::Unavailable, "check what listens there")
             }
@@ -81,6 +89,9 @@ impl From<Trouble> for Failure {
 
 /// What a server answers to everything before a login.
 const UNAUTHENTICATED: &[u8] = b"CLIENT_ERROR unauthenticated";
+
+/// How litecached begins its answer to what a user has no right to.
+const REFUSED: &[u8] = b"CLIENT_ERROR missing right: ";
 
 /// What waits to be sent.
 const UNSENT_BYTES_MAX: usize = 64 << 10;
@@ -300,6 +311,10 @@ impl Connection {
     /// For an answer that does not fit what was asked.
     pub(crate) fn strange(&self, answer: &[u8]) -> Trouble {
         let shown = String::from_utf8_lossy(answer);
+        if let Some(missing) = answer.strip_prefix(REFUSED) {
+            let missing = String::from_utf8_lossy(missing).into_owned();
+            return Trouble::RightWanted { address: self.address.clone(), missing };
+        }
         Trouble::Malformed(format!("{} answered {shown:?}", self.address))
     }
 
