@@ -9,6 +9,8 @@ mod calls;
 mod common;
 #[path = "crash/large.rs"]
 mod large;
+#[path = "crash/memory.rs"]
+mod memory;
 #[path = "crash/mixed.rs"]
 mod mixed;
 

@@ -7,6 +7,7 @@
 //! meanwhile must be true as well.
 //!
 //! Some of them, by the seed; all: `LITECACHED_CALLS=all cargo test --release --test crash calls -- --nocapture`.
+//! Those that are named: `LITECACHED_CALLS=fcntl,pread64+`, where `+` has none left out.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -20,7 +21,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::common::daemon::{Daemon, Launch, check_integrity};
-use crate::common::ground::{PATIENCE, needs, on_ci, seed, skipped, until};
+use crate::common::ground::{PATIENCE, needs, now, on_ci, seed, skipped, until};
 use crate::common::tools::done;
 use crate::common::wire::Client;
 
@@ -53,6 +54,8 @@ struct Figures {
     refused: u64,
     stopped: u32,
     not_started: u32,
+    /// From a start after a fault until it answers: the longest.
+    recovery_ms_max: u128,
 }
 
 /// What a key may have: what was acknowledged, and what a request that was not answered or refused
@@ -66,19 +69,33 @@ fn calls_that_fail_break_no_promise() {
     }
     let mut rng = Rng::with_seed(seed());
     let mut figures = Figures::default();
-    if env::var("LITECACHED_CALLS").is_ok_and(|value| value == "all") {
+    if let Ok(asked) = env::var("LITECACHED_CALLS") {
+        // Whether it is, and with steps.
+        let how = |call: &str| {
+            let mut names = asked.split(',');
+            names.find_map(|name| match name.strip_suffix('+') {
+                Some(name) => (name == call).then_some(false),
+                None => (name == call || name == "all").then_some(true),
+            })
+        };
         for durability in ["power", "process"] {
             // Only syncs differ, and what a start makes of what it cannot read.
             let differs = |(call, _): &(&str, &str)| {
                 durability == "power" || call.contains("sync") || call.contains("pread")
             };
             for (call, error) in FAULTS.into_iter().filter(differs) {
+                let Some(with_steps) = how(call) else { continue };
                 let (mut count, before) = (1, figures.faults);
                 while run(durability, call, error, count, &mut figures) {
-                    count += 1 + if count > 64 { count / 12 } else { 0 };
+                    let step = if with_steps && count > 64 { count / 12 } else { 0 };
+                    count += 1 + step;
                     assert!(count < CALLS_MAX, "{call}: there is no end");
+                    if figures.runs.is_multiple_of(100) {
+                        println!("{durability}, {call} {error}, up to {count}: {figures:?}");
+                    }
                 }
-                println!("{durability}, {call} {error}: {} faults", figures.faults - before);
+                let faults = figures.faults - before;
+                println!("{durability}, {call} {error}: {faults} faults; so far {figures:?}");
             }
         }
     } else {
@@ -158,8 +175,10 @@ fn run(durability: &str, call: &str, error: &str, count: u32, figures: &mut Figu
     figures.faults += u32::from(was_made);
     assert!(was_made || !known.is_empty(), "{what}: nothing failed, and it did nothing");
 
+    let began = now();
     let mut daemon = plain.start();
     let mut client = daemon.client();
+    figures.recovery_ms_max = figures.recovery_ms_max.max(began.elapsed().as_millis());
     for (key, allowed) in &known {
         let found = client.get(key);
         assert!(allowed.contains(&found), "{what}: {key} has {}", shown(found.as_deref()));
