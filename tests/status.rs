@@ -197,7 +197,7 @@ fn in_a_browser() {
     // Pictures for people are kept where this says.
     let pictures = std::env::var_os("LITECACHED_PICTURES").map(std::path::PathBuf::from);
     let output = Command::new("timeout")
-        .args(["--kill-after=5", "150", "node"])
+        .args(["--kill-after=5", "300", "node"])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/status_page.js"))
         .args([daemon.http_port(), daemon.port()].map(|port| port.to_string()))
         .arg(pictures.as_deref().unwrap_or(folder.path()))

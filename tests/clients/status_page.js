@@ -16,7 +16,7 @@ const [httpPort, cachePort, folder] = process.argv.slice(2);
 const places = process.env.PATH.split(":").map((place) => path.join(place, "chromium"));
 const executablePath = places.find((place) => fs.existsSync(place));
 const origin = `http://127.0.0.1:${httpPort}`;
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 // Asks until the answer is true.
 async function until(what, probe) {
