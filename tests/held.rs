@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use common::daemon::{Daemon, Launch};
 use common::ground::{PATIENCE, until};
 use common::wire::Client;
+use litecached::limits::LIGHT_TURNS;
 
 /// A figure of `/metrics`.
 fn figure(daemon: &Daemon, name: &str) -> u64 {
@@ -19,6 +20,16 @@ fn figure(daemon: &Daemon, name: &str) -> u64 {
     stream.read_to_string(&mut text).expect("an answer, and then the end");
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.and_then(|number| number.parse().ok()).expect("a figure of this name")
+}
+
+/// A client that has asked for little so often that a few requests at once are served in one turn.
+fn light(daemon: &Daemon) -> Client {
+    let mut client = daemon.client();
+    for _ in 0..2 * LIGHT_TURNS {
+        client.send("mn\r\n");
+        assert_eq!(client.line(), "MN");
+    }
+    client
 }
 
 #[test]
@@ -39,7 +50,7 @@ fn what_is_held_for_clients_is_told() {
     let asked = format!("gat 0 big\r\n{}", behind.concat());
     let idle: Vec<Client> = (0..CLIENTS)
         .map(|_| {
-            let mut client = daemon.client();
+            let mut client = light(&daemon);
             client.send(&asked);
             client
         })
@@ -52,7 +63,7 @@ fn what_is_held_for_clients_is_told() {
     until("and off it", PATIENCE, || (held("litecached_held_bytes") == 0).then_some(()));
 
     // What was written behind a value that is taken is off it, too.
-    let mut reader = daemon.client();
+    let mut reader = light(&daemon);
     reader.send(&asked);
     assert_eq!(reader.try_values().expect("all of it").len(), 1);
     for _ in 0..VALUES {

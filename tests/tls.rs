@@ -165,7 +165,7 @@ fn a_wrong_file_is_named_at_the_start() {
 
 #[test]
 fn who_does_not_speak_it_is_let_go() {
-    let bench = Bench::new("");
+    let bench = Bench::with(Authority::new(), "", "--http 127.0.0.1:0");
     for _ in 0..50 {
         let mut plain = bench.daemon.client();
         plain.send("set k 0 0 1\r\nv\r\nget k\r\n");
@@ -182,8 +182,41 @@ fn who_does_not_speak_it_is_let_go() {
     assert!(lines <= 10, "{lines} lines for 50 clients");
     let mut client = bench.client();
     assert_eq!(figure(&mut client, "", "ssl_handshake_errors").as_deref(), Some("50"));
+    let metrics = TcpStream::connect(("127.0.0.1", bench.daemon.http_port()));
+    let mut metrics = metrics.expect("metrics are served");
+    metrics.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it asks");
+    let mut page = String::new();
+    metrics.read_to_string(&mut page).expect("an answer, and then the end");
+    let failures = "litecached_tls_failures_total{reason=\"handshake\"} 50\n";
+    assert!(page.contains(failures) && page.contains("litecached_tls_sessions_total 1\n"), "{page}");
     client.send("get k\r\n");
     assert_eq!(client.line(), "END");
+}
+
+/// As without TLS: little is held for it, and its time ends.
+#[test]
+fn who_takes_nothing_is_let_go() {
+    const BYTES: usize = 1_000_000;
+    let bench = Bench::with(Authority::new(), "", "--request-timeout 1");
+    let mut witness = bench.client();
+    witness.set("k", "x".repeat(BYTES));
+    let before = bench.daemon.resident_bytes();
+    let mut watcher = bench.client();
+    assert_eq!(watcher.ask("watch fetchers\r\n"), "OK");
+    let mut reader = bench.client();
+    reader.send("get k\r\n".repeat(500));
+    let requests = format!("get {}\r\n", "#".repeat(250)).repeat(50);
+    until("the watcher has no room", PATIENCE, || {
+        witness.send(&requests);
+        (0..50).for_each(|_| assert_eq!(witness.line(), "END"));
+        (witness.stat("log_watcher_skipped") > 0).then_some(())
+    });
+    let grown = bench.daemon.resident_bytes().saturating_sub(before);
+    assert!(grown < 48 << 20, "{grown} bytes for 500 MB that nobody takes");
+    until("both are let go", PATIENCE, || {
+        (witness.stat("curr_connections") == 1).then_some(())
+    });
+    assert_eq!(witness.stat("request_kicks"), 2);
 }
 
 #[test]

@@ -89,8 +89,8 @@ fn requests(page: &mut Page, totals: &Totals, commands: &[(&'static str, Timed)]
         "litecached_errors_total",
         "Errors that clients were told. client: not acceptable or not allowed; too_large: beyond -I; \
          full: the item budget or the disk; wal_full: the log at --wal-max; busy: another program has \
-         the write lock; constraint: an index or a check of the user's forbids it; unavailable: the database cannot be read or written; memory: too much held \
-         for clients.",
+         the write lock; constraint: an index or a check of the user's forbids it; unavailable: the \
+         database cannot be read or written; memory: too much held for clients.",
         "kind",
         &[
             ("client", totals.refused_client),
@@ -220,6 +220,17 @@ fn connections(page: &mut Page, figures: &Figures) {
         "Lines for watchers. skipped: the watcher did not take them in time.",
         "fate",
         &[("sent", totals.log_watcher_sent), ("skipped", totals.log_watcher_skipped)],
+    );
+    page.counter(
+        "litecached_tls_sessions_total",
+        "TLS sessions that were negotiated anew, not taken up again.",
+        totals.ssl_new_sessions,
+    );
+    page.labelled(
+        "litecached_tls_failures_total",
+        "Connections that TLS ended. handshake: no session came about. protocol: later.",
+        "reason",
+        &[("handshake", totals.ssl_handshake_errors), ("protocol", totals.ssl_proto_errors)],
     );
     page.gauge(
         "litecached_held_bytes",

@@ -17,8 +17,8 @@ use crate::limits::KEY_BYTES_MAX;
 
 /// Keys that a `SCAN` is asked for. It may give more, or none, before its end.
 const SCAN_KEYS: &str = "256";
-/// Keys that one `SCAN` may give.
-const SCAN_KEYS_MAX: u64 = 1 << 20;
+/// Keys that one `SCAN` may give: with the longest ones 64 MiB. Redis gives a few more than it is asked for.
+const SCAN_KEYS_MAX: u64 = 1 << 16;
 /// A longer key is not even asked about. It is more than an item can have.
 const KEY_BYTES_ASKED_MAX: usize = 4 * KEY_BYTES_MAX;
 /// Keys that are asked about at once: their answers fit into a socket's buffer.
