@@ -48,10 +48,11 @@ fn what_is_held_for_clients_is_told() {
     // They take nothing: what stands behind the large value waits.
     let behind: Vec<String> = (0..VALUES).map(|n| format!("gat 0 v{n}\r\n")).collect();
     let asked = format!("gat 0 big\r\n{}", behind.concat());
+    let at_once = asked.replace("gat 0 ", "mg ").replace("\r\n", " v T0\r\n");
     let idle: Vec<Client> = (0..CLIENTS)
         .map(|_| {
             let mut client = light(&daemon);
-            client.send(&asked);
+            client.send(&at_once);
             client
         })
         .collect();
@@ -63,7 +64,7 @@ fn what_is_held_for_clients_is_told() {
     until("and off it", PATIENCE, || (held("litecached_held_bytes") == 0).then_some(()));
 
     // What was written behind a value that is taken is off it, too.
-    let mut reader = light(&daemon);
+    let mut reader = daemon.client();
     reader.send(&asked);
     assert_eq!(reader.try_values().expect("all of it").len(), 1);
     for _ in 0..VALUES {
