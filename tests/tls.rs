@@ -188,7 +188,10 @@ fn who_does_not_speak_it_is_let_go() {
     let mut page = String::new();
     metrics.read_to_string(&mut page).expect("an answer, and then the end");
     let failures = "litecached_tls_failures_total{reason=\"handshake\"} 50\n";
-    assert!(page.contains(failures) && page.contains("litecached_tls_sessions_total 1\n"), "{page}");
+    assert!(
+        page.contains(failures) && page.contains("litecached_tls_sessions_total 1\n"),
+        "{page}"
+    );
     client.send("get k\r\n");
     assert_eq!(client.line(), "END");
 }
@@ -213,9 +216,7 @@ fn who_takes_nothing_is_let_go() {
     });
     let grown = bench.daemon.resident_bytes().saturating_sub(before);
     assert!(grown < 48 << 20, "{grown} bytes for 500 MB that nobody takes");
-    until("both are let go", PATIENCE, || {
-        (witness.stat("curr_connections") == 1).then_some(())
-    });
+    until("both are let go", PATIENCE, || (witness.stat("curr_connections") == 1).then_some(()));
     assert_eq!(witness.stat("request_kicks"), 2);
 }
 
