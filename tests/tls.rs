@@ -227,6 +227,16 @@ fn a_client_of_it_learns_that_there_is_none() {
     let tunnel = Tunnel::to(daemon.port(), Authority::new().client(None));
     assert!(!version(&mut Client::connect(tunnel.port())));
     assert!(version(&mut daemon.client()));
+    // A tool says it in words.
+    let address = format!("127.0.0.1:{}", daemon.port());
+    let words = ["client", "-a", &address, "--timeout", "1s", "--tls", "--tls-ca"];
+    let authority = Authority::new();
+    let mut command = command(folder.path(), &words);
+    let output = command.arg(authority.certificate()).args(["get", "k"]).output();
+    let (_, err) = texts(&output.expect("the binary runs"));
+    // The hello may hold no line end that it would answer.
+    let told = ["TLS: what it answers is none, leave out --tls", "does it speak TLS?"];
+    assert!(told.iter().any(|told| err.contains(told)), "{err}");
 }
 
 #[test]
@@ -418,6 +428,7 @@ fn our_own_tools_speak_it() {
     };
     let (code, out, err) = run("localhost", "set k v", &[]);
     assert_ne!(code, Some(0), "without --tls: {out}{err}");
+    assert!(err.contains("closed it at the first bytes; if it speaks TLS, give --tls"), "{err}");
     let (code, out, err) = run("127.0.0.1", "set k v", &[&trust, &show]);
     assert_eq!(code, Some(0), "{out}{err}");
     let system = [trust[0].clone()];

@@ -12,7 +12,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::login::Login;
-use super::tls::Channel;
+use super::tls::{Channel, Unsecured};
 use super::{Address, Terms, interrupt};
 use crate::cli::{Exit, Failure};
 use crate::clock::Stamp;
@@ -93,6 +93,9 @@ const UNAUTHENTICATED: &[u8] = b"CLIENT_ERROR unauthenticated";
 /// How litecached begins its answer to what a user has no right to.
 const REFUSED: &[u8] = b"CLIENT_ERROR missing right: ";
 
+/// How a server of TLS, of any version, begins to say why it ends a connection: RFC 8446, 5.1.
+const TLS_ALERT: [u8; 2] = [21, 3];
+
 /// What waits to be sent.
 const UNSENT_BYTES_MAX: usize = 64 << 10;
 
@@ -120,6 +123,8 @@ pub(crate) struct Connection {
     /// How long a wait may last without a byte going either way.
     patience: Duration,
     signals: Signals,
+    /// The server has said something.
+    is_heard: bool,
     unsent: Vec<u8>,
     received: Vec<u8>,
     from: usize,
@@ -186,25 +191,28 @@ impl Connection {
                 outcome.map_err(|error| refused(&error))?
             }
         };
+        let look = Some(patience.min(LOOK_EVERY));
+        let set = socket.set_read_timeout(look).and_then(|()| socket.set_write_timeout(look));
+        set.map_err(|error| refused(&error))?;
         let channel = match (&terms.tls, address) {
             (None, _) => Channel::Plain(socket),
             (Some(config), Address::Tcp { host, .. }) => {
-                let secured = Channel::secured(socket, config, host);
-                secured.map_err(|error| refused(&format_args!("TLS: {error}")))?
+                let secured = Channel::secured(socket, config, host, patience);
+                secured.map_err(|error| match error {
+                    Unsecured::GivenUp => Trouble::GivenUp,
+                    Unsecured::Failed(error) => refused(&format_args!("TLS: {error}")),
+                })?
             }
             (Some(_), Address::Unix(_)) => {
                 return Err(refused(&"a Unix socket has no TLS, leave out --tls"));
             }
         };
-        let socket = channel.socket();
-        let look = Some(patience.min(LOOK_EVERY));
-        let set = socket.set_read_timeout(look).and_then(|()| socket.set_write_timeout(look));
-        set.map_err(|error| refused(&error))?;
         Ok(Self {
             address: address.clone(),
             channel,
             patience,
             signals: Signals::EndWaits,
+            is_heard: false,
             unsent: Vec::new(),
             received: vec![0; REPLY_BUFFER_BYTES],
             from: 0,
@@ -363,8 +371,9 @@ impl Connection {
         loop {
             self.heed()?;
             match self.channel.read(&mut self.received[self.to..]) {
-                Ok(0) => return Err(Trouble::Lost(format!("{} closed it", self.address))),
+                Ok(0) => return Err(self.closed()),
                 Ok(count) => {
+                    self.is_heard = true;
                     self.to += count;
                     return Ok(());
                 }
@@ -373,9 +382,23 @@ impl Connection {
         }
     }
 
+    /// The server has ended it. One that waits for TLS does so at the first bytes of anything else.
+    fn closed(&self) -> Trouble {
+        let address = &self.address;
+        let is_plain = matches!(self.channel, Channel::Plain(_));
+        let may_want_tls = !self.is_heard || self.received().starts_with(&TLS_ALERT);
+        Trouble::Lost(match address {
+            Address::Tcp { .. } if is_plain && may_want_tls => {
+                format!("{address} closed it at the first bytes; if it speaks TLS, give --tls")
+            }
+            _ => format!("{address} closed it"),
+        })
+    }
+
     fn lost(&self, error: &io::Error) -> Trouble {
         let address = &self.address;
         Trouble::Lost(match error.kind() {
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => return self.closed(),
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {
                 format!("no answer of {address} in time, see --timeout")
             }

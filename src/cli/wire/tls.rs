@@ -7,15 +7,18 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, InvalidMessage, RootCertStore, StreamOwned};
 use socket2::Socket;
 
+use super::interrupt;
 use crate::cli::{Exit, Failure};
+use crate::clock::Stamp;
 
 /// The variable that OpenSSL's tools take the system's authorities from.
 const AUTHORITIES_VARIABLE: &str = "SSL_CERT_FILE";
@@ -101,6 +104,19 @@ fn unfit(path: &Path, why: &str, flag: &str) -> Failure {
     Failure::new(Exit::NoInput, format!("{} cannot be used: {why}; see {flag}", path.display()))
 }
 
+/// Why there is no session.
+pub(super) enum Unsecured {
+    /// The user did not want to wait any longer.
+    GivenUp,
+    Failed(String),
+}
+
+/// Whether what came was no record of TLS at all.
+fn is_no_tls(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)))
+}
+
 /// A socket, with TLS on it or without.
 pub(super) enum Channel {
     Plain(Socket),
@@ -114,20 +130,39 @@ impl fmt::Debug for Channel {
 }
 
 impl Channel {
-    /// Agrees on a session with the server of this name.
+    /// Agrees on a session with the server of this name. The socket's time-outs say how often to look whether the
+    /// user has had enough.
     pub(super) fn secured(
         mut socket: Socket,
         config: &Arc<ClientConfig>,
         host: &str,
-    ) -> io::Result<Self> {
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-        let mut session =
-            ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        patience: Duration,
+    ) -> Result<Self, Unsecured> {
+        let failed = |error: &dyn fmt::Display| Unsecured::Failed(error.to_string());
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(&error))?;
+        let session = ClientConnection::new(Arc::clone(config), name);
+        let mut session = session.map_err(|error| failed(&error))?;
+        let start = Stamp::now();
         while session.is_handshaking() {
+            if interrupt::is_asked() {
+                return Err(Unsecured::GivenUp);
+            }
             match session.complete_io(&mut socket) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
                 Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
+                    if start.elapsed() >= patience {
+                        return Err(failed(
+                            &"no answer in time, see --timeout; does it speak TLS?",
+                        ));
+                    }
+                }
+                Err(error) if is_no_tls(&error) => {
+                    return Err(failed(&"what it answers is none, leave out --tls"));
+                }
+                Err(error) => return Err(failed(&error)),
             }
         }
         Ok(Self::Tls(Box::new(StreamOwned::new(session, socket))))
