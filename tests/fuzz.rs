@@ -57,4 +57,4 @@ macro_rules! replays {
     };
 }
 
-replays!(accounts binary classic damage meta ops records settings);
+replays!(accounts binary classic damage meta ops records redis settings);

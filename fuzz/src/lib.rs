@@ -7,6 +7,7 @@ mod damage;
 mod desk;
 mod ops;
 mod records;
+mod redis;
 #[path = "../../tests/common/reference.rs"]
 mod reference;
 mod settings;
@@ -16,7 +17,7 @@ mod wire;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its program and of its corpus.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("accounts", accounts::hold),
     ("binary", wire::binary),
     ("classic", wire::classic),
@@ -24,6 +25,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("meta", wire::meta),
     ("ops", ops::hold),
     ("records", records::hold),
+    ("redis", redis::hold),
     ("settings", settings::hold),
 ];
 

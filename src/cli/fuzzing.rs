@@ -3,16 +3,18 @@
 //! Decides nothing and opens nothing. No part of what this crate offers to others.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::io::BufRead;
-use std::net::SocketAddr;
+use std::io::{self, BufRead, Write};
+use std::net::{Shutdown, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::thread;
 
 use clap::Command;
+use socket2::{Domain, Socket, Type};
 
 use crate::cli::config::as_toml;
-use crate::cli::transfer::{Halt, Record, csv, jsonl, key_store, lines};
+use crate::cli::import::redis;
+use crate::cli::transfer::{Halt, Parsed, Record, csv, jsonl, key_store, lines};
 use crate::config::{self, Facts, Layers, Settings, Shown, units};
 
 /// What a configuration comes to.
@@ -100,6 +102,16 @@ pub struct Entry {
     pub item: Result<Item, String>,
 }
 
+impl From<Parsed> for Entry {
+    fn from(parsed: Parsed) -> Self {
+        Self {
+            bytes_read: parsed.bytes_read,
+            position: parsed.position.to_string(),
+            item: parsed.record.map(Item).map_err(|refusal| refusal.reason),
+        }
+    }
+}
+
 /// What an entry holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item(Record);
@@ -139,12 +151,8 @@ pub fn records(
     item_bytes_max: u64,
 ) -> (Vec<Entry>, Option<String>) {
     let mut found = Vec::new();
-    let take = |parsed: crate::cli::transfer::Parsed| {
-        found.push(Entry {
-            bytes_read: parsed.bytes_read,
-            position: parsed.position.to_string(),
-            item: parsed.record.map(Item).map_err(|refusal| refusal.reason),
-        });
+    let take = |parsed| {
+        found.push(Entry::from(parsed));
         Ok(())
     };
     let result: Result<(), Halt<()>> = match format {
@@ -159,4 +167,32 @@ pub fn records(
         Err(Halt::Taker(())) => unreachable!("it takes everything"),
     };
     (found, end)
+}
+
+/// Imports from a server of Redis's kind that answers these bytes, sent in so many pieces or a few less, and
+/// ends the connection. Says what it found, and what ended the reading before the end.
+///
+/// # Panics
+///
+/// If no socket can be had.
+pub fn answers(answers: &[u8], pieces: usize, item_bytes_max: u64) -> (Vec<Entry>, Option<String>) {
+    let (ours, theirs) =
+        Socket::pair(Domain::UNIX, Type::STREAM, None).expect("a pair of sockets can be had");
+    // Stays open until the server has said all, which a buffer of the system holds.
+    let kept = ours.try_clone().expect("a socket can be had twice");
+    let piece = answers.len() / pieces.max(1) + 1;
+    let mut found = Vec::new();
+    let result = thread::scope(|scope| {
+        let says = scope.spawn(|| {
+            answers.chunks(piece).try_for_each(|piece| (&theirs).write_all(piece))?;
+            theirs.shutdown(Shutdown::Write)
+        });
+        scope.spawn(|| io::copy(&mut &theirs, &mut io::sink()));
+        let result = redis::read_from(ours, item_bytes_max, |parsed| found.push(parsed.into()));
+        // Not before: who writes to a socket that is shut ends by a signal, under libFuzzer.
+        says.join().expect("it does not panic").expect("a buffer of the system holds all");
+        kept.shutdown(Shutdown::Both).expect("a pair of sockets can be shut");
+        result
+    });
+    (found, result.err().map(|failure| failure.message))
 }

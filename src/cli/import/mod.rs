@@ -8,7 +8,7 @@ mod database;
 mod diskcache;
 mod memcached;
 pub(crate) mod progress;
-mod redis;
+pub(super) mod redis;
 pub(crate) mod redis_server;
 mod redka;
 mod rehearsal;

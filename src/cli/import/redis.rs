@@ -6,6 +6,9 @@
 //! the server holds, no more is kept of it than one round of `SCAN` and a megabyte of values, or one value.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use socket2::Socket;
 
 use super::report::Report;
 use crate::cli::Failure;
@@ -52,10 +55,18 @@ impl Source<'_> {
     /// Asks for every string and gives it to `take`; `looks` between two rounds.
     pub(super) fn read(
         &self,
+        looks: impl FnMut() -> Result<(), Failure>,
+        take: impl FnMut(Parsed) -> Result<(), Failure>,
+    ) -> Result<Apart, Failure> {
+        self.walk(Redis::open(self.place, self.terms)?, looks, take)
+    }
+
+    fn walk(
+        &self,
+        server: Redis,
         mut looks: impl FnMut() -> Result<(), Failure>,
         mut take: impl FnMut(Parsed) -> Result<(), Failure>,
     ) -> Result<Apart, Failure> {
-        let server = Redis::open(self.place, self.terms)?;
         let mut walk = Walk { source: self, server, seen: 0, apart: Apart::default() };
         let mut cursor = b"0".to_vec();
         loop {
@@ -70,6 +81,25 @@ impl Source<'_> {
             }
         }
     }
+}
+
+/// What comes of a server at the other end of this socket, for [`crate::cli::fuzzing`].
+pub(in crate::cli) fn read_from(
+    socket: Socket,
+    item_bytes_max: u64,
+    mut take: impl FnMut(Parsed),
+) -> Result<(), Failure> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let (place, terms, clock) =
+        (Place::parse("unix:here")?, Terms::unnamed(PATIENCE), Clock::manual(1_000_000_000));
+    let server = Redis::on_socket(socket, &place, PATIENCE)
+        .map_err(|error| gone(Trouble::Unreachable(error.to_string())))?;
+    let source = Source { place: &place, terms: &terms, item_bytes_max, clock: &clock };
+    let take = |parsed| {
+        take(parsed);
+        Ok(())
+    };
+    source.walk(server, || Ok(()), take).map(drop)
 }
 
 /// Keys that are no items.

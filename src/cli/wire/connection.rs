@@ -191,9 +191,7 @@ impl Connection {
                 outcome.map_err(|error| refused(&error))?
             }
         };
-        let look = Some(patience.min(LOOK_EVERY));
-        let set = socket.set_read_timeout(look).and_then(|()| socket.set_write_timeout(look));
-        set.map_err(|error| refused(&error))?;
+        looks_up(&socket, patience).map_err(|error| refused(&error))?;
         let channel = match (&terms.tls, address) {
             (None, _) => Channel::Plain(socket),
             (Some(config), Address::Tcp { host, .. }) => {
@@ -207,7 +205,21 @@ impl Connection {
                 return Err(refused(&"a Unix socket has no TLS, leave out --tls"));
             }
         };
-        Ok(Self {
+        Ok(Self::on(channel, address, patience))
+    }
+
+    /// On a socket that is there, whose other end somebody in this process has.
+    pub(super) fn on_socket(
+        socket: Socket,
+        address: &Address,
+        patience: Duration,
+    ) -> io::Result<Self> {
+        looks_up(&socket, patience)?;
+        Ok(Self::on(Channel::Plain(socket), address, patience))
+    }
+
+    fn on(channel: Channel, address: &Address, patience: Duration) -> Self {
+        Self {
             address: address.clone(),
             channel,
             patience,
@@ -217,7 +229,7 @@ impl Connection {
             received: vec![0; REPLY_BUFFER_BYTES],
             from: 0,
             to: 0,
-        })
+        }
     }
 
     /// Has waits go on when a signal comes, for what has to be tidied up all the same.
@@ -405,6 +417,13 @@ impl Connection {
             _ => format!("{address}: {error}"),
         })
     }
+}
+
+/// Has its waits end often enough to look for a signal between them.
+fn looks_up(socket: &Socket, patience: Duration) -> io::Result<()> {
+    let look = Some(patience.min(LOOK_EVERY));
+    socket.set_read_timeout(look)?;
+    socket.set_write_timeout(look)
 }
 
 fn connected(place: &SockAddr, patience: Duration) -> io::Result<Socket> {

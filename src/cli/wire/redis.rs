@@ -4,7 +4,10 @@
 //! only where the server asks for one. What must stay true: an answer longer than the caller allows is read
 //! past and never kept.
 
-use std::fmt;
+use std::time::Duration;
+use std::{fmt, io};
+
+use socket2::Socket;
 
 use super::connection::{Connection, Trouble};
 use super::resp::{self, Head, Step};
@@ -150,6 +153,12 @@ impl Redis {
             redis.expect_simple(&[b"SELECT", place.database.to_string().as_bytes()])?;
         }
         Ok(redis)
+    }
+
+    /// A server at the other end of this socket, who has nobody log in.
+    pub(crate) fn on_socket(socket: Socket, place: &Place, patience: Duration) -> io::Result<Self> {
+        let connection = Connection::on_socket(socket, &place.address, patience)?;
+        Ok(Self { connection, place: place.clone() })
     }
 
     fn log_in(&mut self, user: &[u8], password: &[u8]) -> Result<(), Failure> {
