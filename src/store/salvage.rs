@@ -21,6 +21,11 @@ use crate::store::rows::{IN_PIECES, bucket};
 use crate::store::schema::Quiet;
 use crate::store::{OnCorruption, damage, list, look, schema, sql, swap};
 
+/// Steps from one end of the ids to the other, where a file says that it has few items.
+const STEPS_MIN: u64 = 1 << 16;
+/// The same of any file: these take half a minute.
+const STEPS_MAX: u64 = 1 << 22;
+
 /// Of the items in a damaged file, dead ones included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Salvage {
@@ -224,7 +229,7 @@ fn each(
             counts.lost += u64::from(!is_kept);
             Ok(())
         })?;
-        next = if walked { None } else { behind(db, last) };
+        next = if walked { None } else { behind(db, state.items(), last) };
     }
     counts.lost = counts.lost.max(state.items().saturating_sub(counts.kept));
     Ok(counts)
@@ -256,9 +261,9 @@ fn ids_from(
     }
 }
 
-/// The first place behind `last` from where ids can be read again: ever larger steps, then the smallest
-/// that would have done.
-fn behind(db: &Connection, last: i64) -> Option<i64> {
+/// The first place behind `last` from where ids can be read again: one that a step meets, and then the smallest that
+/// would have done. Steps grow until no page of items is likely to be stepped over.
+fn behind(db: &Connection, items: u64, last: i64) -> Option<i64> {
     let can_read = |from: i64| {
         let found = db.prepare_cached(sql::SALVAGE_IDS).and_then(|mut statement| {
             statement
@@ -268,18 +273,19 @@ fn behind(db: &Connection, last: i64) -> Option<i64> {
         });
         found.unwrap_or(false)
     };
-    let (mut bad, mut good) = (last, None);
-    for step in 0..63 {
-        let from = last.checked_add(1 << step)?;
+    // Ids are hashes, spread evenly, and a page has several of them.
+    let step_max = u64::MAX / items.saturating_mul(4).clamp(STEPS_MIN, STEPS_MAX);
+    let (mut bad, mut step) = (last, 1);
+    let mut good = loop {
+        let from = bad.checked_add_unsigned(step)?;
         if can_read(from) {
-            good = Some(from);
-            break;
+            break from;
         }
         bad = from;
-    }
-    let mut good = good?;
-    while good - bad > 1 {
-        let middle = bad + (good - bad) / 2;
+        step = (2 * step).min(step_max);
+    };
+    while bad.abs_diff(good) > 1 {
+        let middle = bad.midpoint(good);
         if can_read(middle) {
             good = middle;
         } else {

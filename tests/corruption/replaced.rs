@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::common::daemon::{Daemon, Launch, check_integrity};
+use rusqlite::Row;
+
+use super::common::daemon::{Daemon, Launch, check_integrity, open_database};
 use super::common::ground::{needs, skipped};
 use super::{KEYS, small};
 
@@ -130,4 +132,52 @@ fn killed_at(damaged: &Damaged, how: &str, count: u32, right: &BTreeMap<String, 
     let is_left = |end: &str| PathBuf::from(at).join(format!("cache.db{end}")).exists();
     assert!(!["-replacing", "-suspect", "-partial"].into_iter().any(is_left), "{what}: {left:?}");
     true
+}
+
+/// The items of each page that has some, in the order of their ids.
+fn pages_of_items(database: &Path) -> Vec<(usize, usize)> {
+    let database = open_database(database);
+    let sql =
+        "SELECT pageno, ncell FROM dbstat WHERE name = 'item' AND pagetype = 'leaf' ORDER BY path";
+    let mut statement = database.prepare(sql).expect("SQLite knows its pages");
+    let number = |row: &Row<'_>, column| {
+        row.get(column).map(|number: i64| usize::try_from(number).expect("it counts something"))
+    };
+    let rows = statement.query_map([], |row| Ok((number(row, 0)?, number(row, 1)?)));
+    rows.and_then(Iterator::collect).expect("they can be listed")
+}
+
+/// However much between them is lost.
+#[test]
+fn what_stands_on_sound_pages_is_saved() {
+    const ITEMS: usize = 1_000;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut daemon = Launch::new(folder.path()).start();
+    let mut client = daemon.client();
+    (0..ITEMS).for_each(|key| client.set(&format!("k{key}"), small(key)));
+    daemon.stop();
+    let path = folder.path().join("cache.db");
+    let pages = pages_of_items(&path);
+    let whole = fs::read(&path).expect("it is there");
+    let last = pages.len() - 1;
+    for sound in [
+        vec![0, last / 3, last / 2 + 1, last],
+        vec![last],
+        vec![0],
+        vec![last * 5 / 8],
+        (0..=last).step_by(2).collect(),
+        (last / 16..=last).collect(),
+    ] {
+        let mut database = whole.clone();
+        for (index, (page, _)) in pages.iter().enumerate() {
+            if !sound.contains(&index) {
+                database[(page - 1) * 2_048..page * 2_048].fill(0xff);
+            }
+        }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("cache.db"), database).expect("it can be written");
+        let daemon = Launch::new(folder.path()).with("--on-corruption salvage").start();
+        let expected: usize = sound.iter().map(|&index| pages[index].1).sum();
+        assert_eq!(daemon.client().stat("curr_items"), expected as u64, "{sound:?} of {last}");
+    }
 }
