@@ -1,6 +1,6 @@
 """Clients of the daemon in the bed.
 
-load.py fill N               stores N items
+load.py fill N               stores N items, in place of all others
 load.py check N              all of them are there, and no other is missing
 load.py crash ROUNDS N       kills the daemon ROUNDS times; it comes back each time with the N items
 load.py back PID             waits until a daemon other than PID answers
@@ -72,6 +72,7 @@ def key(number):
 
 def fill(count):
     with Client() as client:
+        assert client.ask(b"flush_all\r\n") == b"OK\r\n"
         for number in range(count):
             assert client.set(key(number), b"value of %d " % number * (number % 50))
 
