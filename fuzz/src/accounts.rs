@@ -5,21 +5,29 @@ use std::path::Path;
 
 use litecached::auth::{Accounts, Verbs};
 
+/// What our own words have in capitals.
+const FORM: &[u8] = b"rights USER VERB[,VERB...] [PREFIX ...]";
+
+/// The words of a line of rights.
+fn of_rights(line: &[u8]) -> Option<Vec<&[u8]>> {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let words = line.strip_prefix(b"rights").filter(|rest| rest.first().is_some_and(is_blank))?;
+    Some(words.split(is_blank).filter(|word| !word.is_empty()).collect())
+}
+
 pub(super) fn hold(data: &[u8]) {
-    let lines: Vec<(&[u8], &[u8])> = data
-        .split(|&byte| byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
-        .filter(|line| !line.starts_with(b"rights "))
+    let all = || {
+        let lines = data.split(|&byte| byte == b'\n');
+        lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+    };
+    let lines: Vec<(&[u8], &[u8])> = all()
+        .filter(|line| of_rights(line).is_none())
         .filter_map(|line| {
             let colon = line.iter().position(|&byte| byte == b':')?;
             Some((&line[..colon], &line[colon + 1..]))
         })
         .collect();
-    let narrowed: Vec<Vec<&[u8]>> = data
-        .split(|&byte| byte == b'\n')
-        .filter_map(|line| line.strip_suffix(b"\r").unwrap_or(line).strip_prefix(b"rights "))
-        .map(|words| words.split(|&byte| byte == b' ').filter(|word| !word.is_empty()).collect())
-        .collect();
+    let narrowed: Vec<Vec<&[u8]>> = all().filter_map(of_rights).collect();
     match Accounts::parse(Path::new("users"), data) {
         Ok(accounts) => {
             assert!(!format!("{accounts:?}").contains("assword"), "a password is shown");
@@ -52,8 +60,10 @@ pub(super) fn hold(data: &[u8]) {
         }
         Err(error) => {
             let said = format!("{error} {error:?}");
-            // Our own words have small letters only.
-            let secret = |word: &[u8]| word.len() > 2 && word.iter().all(u8::is_ascii_uppercase);
+            let secret = |word: &[u8]| {
+                let is_ours = FORM.windows(word.len().max(1)).any(|ours| ours == word);
+                word.len() > 2 && word.iter().all(u8::is_ascii_uppercase) && !is_ours
+            };
             for (_, password) in lines.iter().filter(|(_, password)| secret(password)) {
                 let password = String::from_utf8_lossy(password);
                 assert!(!said.contains(&*password), "{said} tells {password}");
