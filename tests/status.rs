@@ -177,6 +177,15 @@ fn prefixes_are_for_whom_the_cache_tells_them() {
     assert_eq!(seen["prefixes"].as_array().map(Vec::len), Some(16), "there are so many");
     assert!(!seen.to_string().contains("secret"), "{seen}");
 
+    // Bytes that are no text are not taken for each other, whose rates the page would mix up.
+    client.ask("stats reset\r\n");
+    for prefix in [&b"\xfe"[..], b"\xff"] {
+        assert_eq!(client.ask([b"set ", prefix, b":k 0 0 1\r\nv\r\n"].concat()), "STORED");
+    }
+    let seen = figures(&daemon);
+    let names = [0, 1].map(|row| seen["prefixes"][row]["prefix"].as_str());
+    assert_eq!(names, [Some("\\xfe"), Some("\\xff")], "{seen}");
+
     for arguments in ["-D : -X", "-D : -Y users"] {
         let (daemon, _folder) = start(arguments);
         let mut client = daemon.client();

@@ -314,7 +314,7 @@
       : list.length ? "" : "No key with a prefix so far.";
     say(byId("prefixes-none"), why);
     byId("prefixes").hidden = list.length === 0;
-    rows(byId("prefixes").tBodies[0], list.map((row) => [row.prefix === "" ? "(empty)" : row.prefix, write.count(row.rate),
+    rows(byId("prefixes").tBodies[0], list.map((row) => [write.name(row.prefix), write.count(row.rate),
       write.percent(row.ratio), ...[row.get, row.set, row.del].map(write.whole)]));
   }
 

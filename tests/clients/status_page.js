@@ -74,6 +74,7 @@ function shapes() {
     words: [Shape.write.count(0), Shape.write.count(999), Shape.write.count(1500), Shape.write.count(999_999),
       Shape.write.bytes(1536), Shape.write.seconds(2.5e-7), Shape.write.seconds(0.0015), Shape.write.percent(99.96),
       Shape.write.count(null), Shape.write.span(90_061)],
+    names: [Shape.write.name(""), Shape.write.name("user"), Shape.write.name("a\u202eb\u200b")],
     tops: [Shape.top(7, 0, 1000), Shape.top(3, 10, 1000), Shape.top(2, 10, 1000), Shape.top(3000, 0, 1024)],
   };
   return got;
@@ -105,6 +106,7 @@ async function main() {
     half: 50, hit: 100, idle: null, first: null, reset: null, restarted: null, replaced: null, slept: null, level: 4,
     none: null, beyond: 1e-5,
     words: ["0", "999", "1.50 k", "1.00 M", "1.50 KiB", "250 ns", "1.50 ms", "100 %", "–", "1 d 1 h"],
+    names: ["(empty)", "user", "a\\u{202e}b\\u{200b}"],
     tops: [10, 10, 2, 4096],
   });
 

@@ -112,12 +112,19 @@ fn report(connection: &mut Connection, request: &[u8]) -> Result<Vec<String>, Tr
             && line != b"END"
             && lines.len() < LINES_MAX
         {
-            let line = &line[..line.len().min(2 * TEXT_BYTES_MAX)];
-            lines.push(OneLine(String::from_utf8_lossy(line)).to_string());
+            lines.push(shown(&line[..line.len().min(2 * TEXT_BYTES_MAX)]));
         }
         Ok(())
     })?;
     Ok(lines)
+}
+
+/// A line as it may stand on a screen. Of key prefixes that are no text no two become the same one.
+fn shown(line: &[u8]) -> String {
+    match str::from_utf8(line) {
+        Ok(text) => OneLine(text).to_string(),
+        Err(_) => line.escape_ascii().to_string(),
+    }
 }
 
 fn pairs(lines: &[String]) -> BTreeMap<String, String> {
@@ -216,6 +223,13 @@ pub(super) mod tests {
         let read = prefixes(&lines.map(str::to_owned));
         let names: Vec<_> = read.iter().map(|row| (row.name.as_str(), row.all())).collect();
         assert_eq!(names, [("", 7.0), ("b\\u{1b}", 2.0), ("a", 1.0)]);
+    }
+
+    #[test]
+    fn what_is_no_text_is_shown_as_its_bytes() {
+        let lines = [&b"PREFIX \xff get 1"[..], b"PREFIX \xfe get 1", b"a\x1b[2J", "é".as_bytes()];
+        let expected = ["PREFIX \\xff get 1", "PREFIX \\xfe get 1", "a\\u{1b}[2J", "é"];
+        assert_eq!(lines.map(shown), expected);
     }
 
     #[test]
