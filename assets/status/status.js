@@ -47,11 +47,14 @@
 
   // One array of times, one of each figure, of equal length.
   const history = { time: [], of: Object.fromEntries(NAMES.map((name) => [name, []])) };
-  const view = { range: 300, pausedAt: null, cursor: null };
+  // `at`: the time that is read, null for now. `isHeld`: keys led there, and it stays while time goes on.
+  const view = { range: 300, pausedAt: null, at: null, isHeld: false };
   let last = null;
   let lastPoint = null;
 
   const end = () => view.pausedAt ?? Math.max(Date.now() / 1000, history.time.at(-1) ?? 0);
+  // The last place in the history that is in view: what came in during a pause is not.
+  const newest = () => history.time.findLastIndex((time) => time <= end());
 
   function append(time, point) {
     history.time.push(time);
@@ -152,7 +155,7 @@
   function most(names) {
     const from = end() - view.range;
     let found = 0;
-    for (let i = history.time.length - 1; i >= 0 && history.time[i] >= from; i--)
+    for (let i = newest(); i >= 0 && history.time[i] >= from; i--)
       for (const name of names) found = Math.max(found, history.of[name][i] ?? 0);
     return found;
   }
@@ -217,10 +220,10 @@
   }
 
   let isPointing = false;
-  // One cursor for all charts. `view.cursor` is a place in the history, or null for now.
+  // One cursor for all charts.
   function pointed(from, u) {
-    if (isPointing) return;
-    view.cursor = u.cursor.left >= 0 && u.cursor.idx !== null && u.cursor.idx !== undefined ? u.cursor.idx : null;
+    if (isPointing || view.isHeld) return;
+    view.at = u.cursor.left >= 0 ? history.time[u.cursor.idx] ?? null : null;
     pointAll(from);
   }
 
@@ -228,41 +231,54 @@
     isPointing = true;
     for (const d of drawn) {
       if (d === except || !d.u) continue;
-      const left = view.cursor === null ? -10 : d.u.valToPos(history.time[view.cursor], "x");
-      d.u.setCursor({ left, top: view.cursor === null ? -10 : 0 });
+      const left = view.at === null ? -10 : d.u.valToPos(view.at, "x");
+      d.u.setCursor({ left, top: view.at === null ? -10 : 0 });
     }
     isPointing = false;
     fillLegends();
   }
 
+  function place() {
+    const found = view.at === null ? -1 : history.time.lastIndexOf(view.at);
+    return found < 0 ? newest() : found;
+  }
+
   function fillLegends() {
-    const place = view.cursor ?? history.time.length - 1;
-    const when = view.cursor === null ? "" : "at " + clock(history.time[place]);
+    const when = view.at === null ? "" : "at " + clock(view.at);
+    const here = place();
     for (const d of drawn) {
       say(d.at, when);
-      d.names.forEach((name, i) => say(d.values[i], write[d.chart.as](history.of[name][place])));
+      d.names.forEach((name, i) => say(d.values[i], write[d.chart.as](history.of[name][here])));
     }
   }
 
   function step(d, by) {
     const first = history.time.findIndex((time) => time >= end() - view.range);
-    const newest = history.time.length - 1;
     if (first < 0) return;
-    view.cursor = Math.min(newest, Math.max(first, (view.cursor ?? newest) + by));
+    view.isHeld = true;
+    view.at = history.time[Math.min(newest(), Math.max(first, place() + by))];
     pointAll(null);
     const words = d.names.map((name, i) => `${[...d.chart.series.map(([, word]) => word), "limit"][i]} ${d.values[i].textContent}`);
-    say(byId("read"), `${clock(history.time[view.cursor])}: ${words.join(", ")}`);
+    say(byId("read"), `${clock(view.at)}: ${words.join(", ")}`);
+  }
+
+  function letGo() {
+    view.isHeld = false;
+    view.at = null;
+    pointAll(null);
   }
 
   for (const d of drawn) {
     d.plot.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -POINTS_MAX, End: POINTS_MAX }[event.key];
-      if (event.key === "Escape") (view.cursor = null), pointAll(null);
+      if (event.key === "Escape") letGo();
       else if (by && !event.ctrlKey && !event.altKey && !event.metaKey) step(d, by);
       else return;
       event.preventDefault();
     });
-    d.plot.addEventListener("blur", () => ((view.cursor = null), pointAll(null)));
+    d.plot.addEventListener("blur", letGo);
+    // Before uPlot hears of it: whoever moves the mouse reads what is below it.
+    d.plot.addEventListener("mousemove", () => (view.isHeld = false), { capture: true });
     new ResizeObserver(() => d.u?.setSize({ width: Math.max(d.plot.clientWidth, 120), height: d.plot.clientHeight })).observe(d.plot);
   }
   // A change of colours or of the screen's resolution.
@@ -270,8 +286,10 @@
 
   function draw() {
     if (document.hidden) return;
-    for (const d of drawn) d.u.setData(columns(d));
-    fillLegends();
+    // At once, or the places in it would be those from before.
+    for (const d of drawn) d.u.batch(() => d.u.setData(columns(d)));
+    if (view.isHeld) pointAll(null);
+    else fillLegends();
     if (byId("numbers").open) fillNumbers();
   }
 
@@ -291,9 +309,9 @@
     const from = end() - view.range;
     const first = history.time.findIndex((time) => time >= from);
     const lines = CHARTS.flatMap((chart) => chart.series.map(([name, word]) => {
-      const seen = first < 0 ? [] : history.of[name].slice(first).filter((value) => value !== null);
+      const seen = first < 0 ? [] : history.of[name].slice(first, newest() + 1).filter((value) => value !== null);
       const text = (value) => write[chart.as](seen.length ? value() : null);
-      return [`${chart.title}: ${word}`, write[chart.as](history.of[name].at(-1)), text(() => Math.min(...seen)),
+      return [`${chart.title}: ${word}`, write[chart.as](history.of[name][newest()]), text(() => Math.min(...seen)),
         text(() => seen.reduce((a, b) => a + b, 0) / seen.length), text(() => Math.max(...seen))];
     }));
     rows(byId("numbers").querySelector("tbody"), lines);

@@ -80,6 +80,11 @@ function shapes() {
   return got;
 }
 
+// The page has so many more answers, and has seen the last but one.
+async function polled(page, count) {
+  for (let answers = 0; answers <= count; answers++) await page.waitForResponse((response) => response.url().endsWith(".json"));
+}
+
 async function main() {
   const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
   const page = await browser.newPage({ viewport: { width: 1280, height: 900 }, colorScheme: "light" });
@@ -159,13 +164,33 @@ async function main() {
   await page.keyboard.press("ArrowLeft");
   assert.match(await text("#read"), /^\d\d:\d\d:\d\d: get /);
   assert.match(await text("figure .at"), /^at /);
+  const past = await text("#read");
   await page.keyboard.press("Escape");
   assert.strictEqual(await text("figure .at"), "");
-  await pause(1_500);
+  const legends = await text("#charts");
+  await polled(page, 2);
   assert.strictEqual(await text("#who"), paused, "a page that is paused stands still");
+  await page.keyboard.press("ArrowLeft");
+  assert.strictEqual(await text("#read"), past, "of what came in meanwhile nothing is in view");
+  await page.keyboard.press("Escape");
+  assert.strictEqual(await text("#charts"), legends);
   await page.keyboard.press("Shift+Tab");
   await page.keyboard.press("Enter");
   assert.strictEqual(await page.getAttribute("#pause", "aria-pressed"), "false");
+
+  // What is read stays in its place while time goes on, and the next key goes on from there.
+  await page.focus(".plot");
+  await page.keyboard.press("ArrowLeft");
+  const first = await text("figure .at");
+  await polled(page, 3);
+  assert.strictEqual(await text("figure .at"), first);
+  await page.keyboard.press("ArrowLeft");
+  const second = await text("figure .at");
+  assert.ok(second < first, `${second} is before ${first}`);
+  await page.hover(".plot >> nth=1");
+  assert.notStrictEqual(await text("figure .at"), second, "the mouse leads it again");
+  await page.mouse.move(0, 0);
+  assert.strictEqual(await text("figure .at"), "");
 
   // Nobody answers, and then somebody does.
   offline = true;
