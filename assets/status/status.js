@@ -331,9 +331,11 @@
       : answer.prefixes === "withheld" ? "Not shown where -X refuses them, or where clients log in."
       : list.length ? "" : "No key with a prefix so far.";
     say(byId("prefixes-none"), why);
-    byId("prefixes").hidden = list.length === 0;
+    byId("prefixes").parentElement.hidden = list.length === 0;
     rows(byId("prefixes").tBodies[0], list.map((row) => [write.name(row.prefix), write.count(row.rate),
       write.percent(row.ratio), ...[row.get, row.set, row.del].map(write.whole)]));
+    // A long one is cut.
+    for (const { cells: [name] } of byId("prefixes").tBodies[0].rows) if (name.title !== name.textContent) name.title = name.textContent;
   }
 
   function fillStats({ stats, storage }) {

@@ -201,10 +201,26 @@ async function main() {
   await until("it serves again", async () => (await text("#state")) === "Serving");
   offline = false;
 
+  // With few colours of the system's own the legends still tell the lines apart, and bars are seen.
+  await page.emulateMedia({ forcedColors: "active" });
+  const [get, set, bar, rest] = await page.evaluate(() => {
+    const [get, set] = [...document.querySelectorAll(".legend dt")].map((term) => getComputedStyle(term, "::before").borderTopColor);
+    const ground = (selector) => getComputedStyle(document.querySelector(selector)).backgroundColor;
+    return [get, set, ground(".bar span"), ground(".bar")];
+  });
+  assert.ok(get !== set && bar !== rest, `${get} ${set} ${bar} ${rest}`);
+  await page.emulateMedia({ forcedColors: "none" });
+
+  socket.write(`set ${"l".repeat(240)}:k 0 0 1\r\nv\r\n`);
+  await line();
+  await until("the long prefix", async () => /l{240}/.test(await text("#prefixes")));
   await page.setViewportSize({ width: 390, height: 844 });
   const width = await until("it fits a telephone", () =>
     page.evaluate(() => document.scrollingElement.scrollWidth <= 390 && document.scrollingElement.scrollWidth));
   assert.ok(width <= 390, `${width}`);
+  const cut = await page.evaluate(() => [...document.querySelectorAll("#prefixes td:nth-child(2), #numbers td:nth-child(2)")]
+    .filter((cell) => cell.getBoundingClientRect().right > 390).map((cell) => cell.parentElement.textContent));
+  assert.deepStrictEqual(cut, [], "a figure stands beside each name");
   await page.screenshot({ path: path.join(folder, "status-phone.png") });
 
   assert.deepStrictEqual(complaints, []);
