@@ -280,6 +280,8 @@ fn top_gives_the_terminal_back() {
         "begin\nexec kill -TERM [top_pid]\nover 143",
         // The views, the help and what they show.
         "begin\nsend 3\nsee user\nsend 4\nsee accepting_conns\nsend ?\nsee Ctrl-Z\nsend q\nover 0",
+        // Without colours it is still seen which view is shown.
+        "set env(NO_COLOR) 1\nbegin\nsee \"\\033\\[7m 1 Overview \"\nsend q\nover 0",
         // Stopped by somebody, it has given the terminal back; going on, it takes it again.
         "begin\nset pid [top_pid]\nexec kill -TSTP $pid\nsee \"\\033\\[?1049l\"\nexec kill -CONT $pid\n\
          see \"\\033\\[?1049h\"\nsee live\nsend q\nover 0",

@@ -100,6 +100,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, now: Stamp) {
     }
 }
 
+/// For `NO_COLOR`.
+pub(super) fn without_colours(frame: &mut Frame<'_>) {
+    for cell in &mut frame.buffer_mut().content {
+        cell.set_fg(Color::Reset).set_bg(Color::Reset);
+    }
+}
+
 fn draw_title(frame: &mut Frame<'_>, area: Rect, app: &App, now: Stamp) {
     let standing = match app.standing(now) {
         Standing::Live => Span::styled(" live ", Style::new().fg(Color::Green)),
