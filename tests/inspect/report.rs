@@ -350,6 +350,30 @@ fn it_is_there_whole_or_not_at_all() {
 }
 
 #[test]
+fn sizes_that_cannot_be_are_no_panic() {
+    let folder = folder();
+    let daemon = Launch::new(folder.path()).start();
+    let database = daemon.launch().database_path().to_owned();
+    drop(daemon);
+    // Each says that it is as large as a number can be, and a time before all times.
+    let sql = "DROP TRIGGER item_inserted;
+         DROP TRIGGER item_large_inserted;
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6)
+         INSERT INTO item (id, stored, accessed, exptime, marks, key, value)
+         SELECT i, -9223372036854775808, 9223372036854775807, 9223372036854775807, 8,
+                CAST('a:b' || (i % 3) || ':' || i AS BLOB),
+                CAST('{\"bytes\":9223372036854775807,\"chunks\":[[1,1]]}' AS BLOB)
+           FROM n;
+         UPDATE state SET items = 6";
+    open_database(&database).execute_batch(sql).expect("rows");
+    let page = made(&database, &[]);
+    let live = json!({ "items": 6, "bytes": u64::MAX });
+    assert_eq!(data(&page)["figures"]["live"], live);
+    assert!(!page.contains("NaN"), "{page}");
+    assert!(shown(&database, &["summary"]).contains("a:"));
+}
+
+#[test]
 fn a_database_without_items_has_a_page() {
     let folder = folder();
     let mut daemon = Launch::new(folder.path()).start();
