@@ -71,7 +71,11 @@ fn parts_of_the_page() {
         assert_eq!(nothing, "", "{path}");
         assert!(http(&daemon, "POST", path).0.starts_with("HTTP/1.1 405 "), "{path}");
     }
-    assert!(http(&daemon, "GET", "/status.html").0.starts_with("HTTP/1.1 404 "));
+    for (method, body) in [("GET", "404 Not Found\n"), ("HEAD", "")] {
+        let (head, found) = http(&daemon, method, "/status.html");
+        assert!(head.starts_with("HTTP/1.1 404 ") && found == body, "{method}: {head} {found}");
+        assert!(head.contains("\r\nContent-Length: 14\r\n"), "{method}: {head}");
+    }
 
     // What the policy forbids is not there, nor an address of another server.
     let (_, page) = http(&daemon, "GET", "/");
