@@ -48,7 +48,8 @@
   // One array of times, one of each figure, of equal length.
   const history = { time: [], of: Object.fromEntries(NAMES.map((name) => [name, []])) };
   // `at`: the time that is read, null for now. `isHeld`: keys led there, and it stays while time goes on.
-  const view = { range: 300, pausedAt: null, at: null, isHeld: false };
+  // `over`: the chart that the mouse is over; what is read is what comes by below it.
+  const view = { range: 300, pausedAt: null, at: null, isHeld: false, over: null };
   let last = null;
   let lastPoint = null;
 
@@ -223,7 +224,8 @@
   // One cursor for all charts.
   function pointed(from, u) {
     if (isPointing || view.isHeld) return;
-    view.at = u.cursor.left >= 0 ? history.time[u.cursor.idx] ?? null : null;
+    view.over = u.cursor.left >= 0 ? from : null;
+    view.at = view.over && (history.time[u.cursor.idx] ?? null);
     pointAll(from);
   }
 
@@ -286,9 +288,12 @@
 
   function draw() {
     if (document.hidden) return;
-    // At once, or the places in it would be those from before.
+    // At once, or the places in it would be those from before; and all of them before anything is read.
+    isPointing = true;
     for (const d of drawn) d.u.batch(() => d.u.setData(columns(d)));
+    isPointing = false;
     if (view.isHeld) pointAll(null);
+    else if (view.over) pointed(view.over, view.over.u);
     else fillLegends();
     if (byId("numbers").open) fillNumbers();
   }
