@@ -118,7 +118,8 @@
     const limited = point.budget || answer.items_max ? full : null;
     fill("items", write.whole(stats.curr_items), "", point.budget ? of(point.items, point.budget, write.bytes) : write.bytes(point.items), limited);
     fill("wal", ...split(write.bytes(point.wal)), of(point.wal, point.walMax, write.bytes), point.walMax && point.wal / point.walMax);
-    fill("tier", ...split(write.bytes(point.tier)), of(point.tier, point.tierMax, write.bytes), point.tierMax && point.tier / point.tierMax);
+    const tier = point.tierMax ? of(point.tier, point.tierMax, write.bytes) : "off: -m 0";
+    fill("tier", ...split(write.bytes(point.tier)), tier, point.tierMax && point.tier / point.tierMax);
     fill("clients", write.whole(point.clients), "", of(point.clients, point.clientsMax, write.whole),
       point.clients / point.clientsMax);
   }

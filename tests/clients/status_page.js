@@ -236,6 +236,14 @@ async function main() {
   assert.deepStrictEqual(cut, [], "a figure stands beside each name");
   await page.screenshot({ path: path.join(folder, "status-phone.png") });
 
+  // Without a memory tier nothing says that it has no limit.
+  await page.route("**/status.json", async (route) => {
+    const answer = await (await route.fetch()).json();
+    answer.storage.memory_bytes = answer.storage.memory_bytes_max = 0;
+    await route.fulfill({ json: answer });
+  });
+  await until("it is off", async () => (await page.textContent("#tile-tier ~ .more")) === "off: -m 0");
+
   assert.deepStrictEqual(complaints, []);
   const elsewhere = [...asked].filter((url) => !url.startsWith(origin + "/") && !url.startsWith("data:"));
   assert.deepStrictEqual(elsewhere, []);
