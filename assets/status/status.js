@@ -396,7 +396,7 @@
     } catch {
       failures += 1;
       lostSince ??= history.time.at(-1) ?? Date.now() / 1000;
-      state("bad", `The daemon does not answer since ${clock(lostSince)}`);
+      state("bad", `No answer from the daemon since ${clock(lostSince)}`);
       if (view.pausedAt === null) draw();
     }
     asking = false;

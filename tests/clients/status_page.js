@@ -208,7 +208,7 @@ async function main() {
   // Nobody answers, and then somebody does.
   offline = true;
   await page.context().setOffline(true);
-  await until("it says so", async () => /does not answer since \d\d:/.test(await text("#state")));
+  await until("it says so", async () => /^No answer from the daemon since \d\d:/.test(await text("#state")));
   assert.match(await page.title(), /^No answer/);
   await page.context().setOffline(false);
   await until("it serves again", async () => (await text("#state")) === "Serving");
