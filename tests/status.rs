@@ -71,7 +71,11 @@ fn parts_of_the_page() {
         assert_eq!(nothing, "", "{path}");
         assert!(http(&daemon, "POST", path).0.starts_with("HTTP/1.1 405 "), "{path}");
     }
-    assert!(http(&daemon, "GET", "/status.html").0.starts_with("HTTP/1.1 404 "));
+    for (method, body) in [("GET", "404 Not Found\n"), ("HEAD", "")] {
+        let (head, found) = http(&daemon, method, "/status.html");
+        assert!(head.starts_with("HTTP/1.1 404 ") && found == body, "{method}: {head} {found}");
+        assert!(head.contains("\r\nContent-Length: 14\r\n"), "{method}: {head}");
+    }
 
     // What the policy forbids is not there, nor an address of another server.
     let (_, page) = http(&daemon, "GET", "/");
@@ -177,6 +181,15 @@ fn prefixes_are_for_whom_the_cache_tells_them() {
     assert_eq!(seen["prefixes"].as_array().map(Vec::len), Some(16), "there are so many");
     assert!(!seen.to_string().contains("secret"), "{seen}");
 
+    // Bytes that are no text are not taken for each other, whose rates the page would mix up.
+    client.ask("stats reset\r\n");
+    for prefix in [&b"\xfe"[..], b"\xff"] {
+        assert_eq!(client.ask([b"set ", prefix, b":k 0 0 1\r\nv\r\n"].concat()), "STORED");
+    }
+    let seen = figures(&daemon);
+    let names = [0, 1].map(|row| seen["prefixes"][row]["prefix"].as_str());
+    assert_eq!(names, [Some("\\xfe"), Some("\\xff")], "{seen}");
+
     for arguments in ["-D : -X", "-D : -Y users"] {
         let (daemon, _folder) = start(arguments);
         let mut client = daemon.client();
@@ -271,6 +284,8 @@ fn top_gives_the_terminal_back() {
         "begin\nexec kill -TERM [top_pid]\nover 143",
         // The views, the help and what they show.
         "begin\nsend 3\nsee user\nsend 4\nsee accepting_conns\nsend ?\nsee Ctrl-Z\nsend q\nover 0",
+        // Without colours it is still seen which view is shown.
+        "set env(NO_COLOR) 1\nbegin\nsee \"\\033\\[7m 1 Overview \"\nsend q\nover 0",
         // Stopped by somebody, it has given the terminal back; going on, it takes it again.
         "begin\nset pid [top_pid]\nexec kill -TSTP $pid\nsee \"\\033\\[?1049l\"\nexec kill -CONT $pid\n\
          see \"\\033\\[?1049h\"\nsee live\nsend q\nover 0",

@@ -138,6 +138,9 @@ const Shape = (() => {
       const [value, name] = scaled(x * 1e6, 1000, ["µs", "ms", "s"]);
       return digits(value) + " " + name;
     },
+    // What would not be seen, or would turn what follows it around, is escaped.
+    name: (text) => text === "" ? "(empty)"
+      : text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (it) => `\\u{${it.codePointAt(0).toString(16)}}`),
     // For the steps of an axis, which are round.
     step: (text) => text.replace(/\.0+(?= |$)/, "").replace(/(\.\d*?)0+(?= |$)/, "$1"),
     span(seconds) {

@@ -47,11 +47,15 @@
 
   // One array of times, one of each figure, of equal length.
   const history = { time: [], of: Object.fromEntries(NAMES.map((name) => [name, []])) };
-  const view = { range: 300, pausedAt: null, cursor: null };
+  // `at`: the time that is read, null for now. `isHeld`: keys led there, and it stays while time goes on.
+  // `over`: the chart that the mouse is over; what is read is what comes by below it.
+  const view = { range: 300, pausedAt: null, at: null, isHeld: false, over: null };
   let last = null;
   let lastPoint = null;
 
   const end = () => view.pausedAt ?? Math.max(Date.now() / 1000, history.time.at(-1) ?? 0);
+  // The last place in the history that is in view: what came in during a pause is not.
+  const newest = () => history.time.findLastIndex((time) => time <= end());
 
   function append(time, point) {
     history.time.push(time);
@@ -114,7 +118,8 @@
     const limited = point.budget || answer.items_max ? full : null;
     fill("items", write.whole(stats.curr_items), "", point.budget ? of(point.items, point.budget, write.bytes) : write.bytes(point.items), limited);
     fill("wal", ...split(write.bytes(point.wal)), of(point.wal, point.walMax, write.bytes), point.walMax && point.wal / point.walMax);
-    fill("tier", ...split(write.bytes(point.tier)), of(point.tier, point.tierMax, write.bytes), point.tierMax && point.tier / point.tierMax);
+    const tier = point.tierMax ? of(point.tier, point.tierMax, write.bytes) : "off: -m 0";
+    fill("tier", ...split(write.bytes(point.tier)), tier, point.tierMax && point.tier / point.tierMax);
     fill("clients", write.whole(point.clients), "", of(point.clients, point.clientsMax, write.whole),
       point.clients / point.clientsMax);
   }
@@ -152,7 +157,7 @@
   function most(names) {
     const from = end() - view.range;
     let found = 0;
-    for (let i = history.time.length - 1; i >= 0 && history.time[i] >= from; i--)
+    for (let i = newest(); i >= 0 && history.time[i] >= from; i--)
       for (const name of names) found = Math.max(found, history.of[name][i] ?? 0);
     return found;
   }
@@ -217,10 +222,11 @@
   }
 
   let isPointing = false;
-  // One cursor for all charts. `view.cursor` is a place in the history, or null for now.
+  // One cursor for all charts.
   function pointed(from, u) {
-    if (isPointing) return;
-    view.cursor = u.cursor.left >= 0 && u.cursor.idx !== null && u.cursor.idx !== undefined ? u.cursor.idx : null;
+    if (isPointing || view.isHeld) return;
+    view.over = u.cursor.left >= 0 ? from : null;
+    view.at = view.over && (history.time[u.cursor.idx] ?? null);
     pointAll(from);
   }
 
@@ -228,41 +234,54 @@
     isPointing = true;
     for (const d of drawn) {
       if (d === except || !d.u) continue;
-      const left = view.cursor === null ? -10 : d.u.valToPos(history.time[view.cursor], "x");
-      d.u.setCursor({ left, top: view.cursor === null ? -10 : 0 });
+      const left = view.at === null ? -10 : d.u.valToPos(view.at, "x");
+      d.u.setCursor({ left, top: view.at === null ? -10 : 0 });
     }
     isPointing = false;
     fillLegends();
   }
 
+  function place() {
+    const found = view.at === null ? -1 : history.time.lastIndexOf(view.at);
+    return found < 0 ? newest() : found;
+  }
+
   function fillLegends() {
-    const place = view.cursor ?? history.time.length - 1;
-    const when = view.cursor === null ? "" : "at " + clock(history.time[place]);
+    const when = view.at === null ? "" : "at " + clock(view.at);
+    const here = place();
     for (const d of drawn) {
       say(d.at, when);
-      d.names.forEach((name, i) => say(d.values[i], write[d.chart.as](history.of[name][place])));
+      d.names.forEach((name, i) => say(d.values[i], write[d.chart.as](history.of[name][here])));
     }
   }
 
   function step(d, by) {
     const first = history.time.findIndex((time) => time >= end() - view.range);
-    const newest = history.time.length - 1;
     if (first < 0) return;
-    view.cursor = Math.min(newest, Math.max(first, (view.cursor ?? newest) + by));
+    view.isHeld = true;
+    view.at = history.time[Math.min(newest(), Math.max(first, place() + by))];
     pointAll(null);
     const words = d.names.map((name, i) => `${[...d.chart.series.map(([, word]) => word), "limit"][i]} ${d.values[i].textContent}`);
-    say(byId("read"), `${clock(history.time[view.cursor])}: ${words.join(", ")}`);
+    say(byId("read"), `${clock(view.at)}: ${words.join(", ")}`);
+  }
+
+  function letGo() {
+    view.isHeld = false;
+    view.at = null;
+    pointAll(null);
   }
 
   for (const d of drawn) {
     d.plot.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -POINTS_MAX, End: POINTS_MAX }[event.key];
-      if (event.key === "Escape") (view.cursor = null), pointAll(null);
+      if (event.key === "Escape") letGo();
       else if (by && !event.ctrlKey && !event.altKey && !event.metaKey) step(d, by);
       else return;
       event.preventDefault();
     });
-    d.plot.addEventListener("blur", () => ((view.cursor = null), pointAll(null)));
+    d.plot.addEventListener("blur", letGo);
+    // Before uPlot hears of it: whoever moves the mouse reads what is below it.
+    d.plot.addEventListener("mousemove", () => (view.isHeld = false), { capture: true });
     new ResizeObserver(() => d.u?.setSize({ width: Math.max(d.plot.clientWidth, 120), height: d.plot.clientHeight })).observe(d.plot);
   }
   // A change of colours or of the screen's resolution.
@@ -270,8 +289,13 @@
 
   function draw() {
     if (document.hidden) return;
-    for (const d of drawn) d.u.setData(columns(d));
-    fillLegends();
+    // At once, or the places in it would be those from before; and all of them before anything is read.
+    isPointing = true;
+    for (const d of drawn) d.u.batch(() => d.u.setData(columns(d)));
+    isPointing = false;
+    if (view.isHeld) pointAll(null);
+    else if (view.over) pointed(view.over, view.over.u);
+    else fillLegends();
     if (byId("numbers").open) fillNumbers();
   }
 
@@ -291,9 +315,9 @@
     const from = end() - view.range;
     const first = history.time.findIndex((time) => time >= from);
     const lines = CHARTS.flatMap((chart) => chart.series.map(([name, word]) => {
-      const seen = first < 0 ? [] : history.of[name].slice(first).filter((value) => value !== null);
+      const seen = first < 0 ? [] : history.of[name].slice(first, newest() + 1).filter((value) => value !== null);
       const text = (value) => write[chart.as](seen.length ? value() : null);
-      return [`${chart.title}: ${word}`, write[chart.as](history.of[name].at(-1)), text(() => Math.min(...seen)),
+      return [`${chart.title}: ${word}`, write[chart.as](history.of[name][newest()]), text(() => Math.min(...seen)),
         text(() => seen.reduce((a, b) => a + b, 0) / seen.length), text(() => Math.max(...seen))];
     }));
     rows(byId("numbers").querySelector("tbody"), lines);
@@ -313,9 +337,11 @@
       : answer.prefixes === "withheld" ? "Not shown where -X refuses them, or where clients log in."
       : list.length ? "" : "No key with a prefix so far.";
     say(byId("prefixes-none"), why);
-    byId("prefixes").hidden = list.length === 0;
-    rows(byId("prefixes").tBodies[0], list.map((row) => [row.prefix === "" ? "(empty)" : row.prefix, write.count(row.rate),
+    byId("prefixes").parentElement.hidden = list.length === 0;
+    rows(byId("prefixes").tBodies[0], list.map((row) => [write.name(row.prefix), write.count(row.rate),
       write.percent(row.ratio), ...[row.get, row.set, row.del].map(write.whole)]));
+    // A long one is cut.
+    for (const { cells: [name] } of byId("prefixes").tBodies[0].rows) if (name.title !== name.textContent) name.title = name.textContent;
   }
 
   function fillStats({ stats, storage }) {
@@ -370,7 +396,7 @@
     } catch {
       failures += 1;
       lostSince ??= history.time.at(-1) ?? Date.now() / 1000;
-      state("bad", `The daemon does not answer since ${clock(lostSince)}`);
+      state("bad", `No answer from the daemon since ${clock(lostSince)}`);
       if (view.pausedAt === null) draw();
     }
     asking = false;

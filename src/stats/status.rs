@@ -4,6 +4,7 @@
 //! says. Beside them is what the page needs for its charts and `stats` has no line for. Nothing grows with
 //! what is stored: of key prefixes there are so many and no more.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -82,7 +83,11 @@ fn bucketed(timed: &Timed) -> Value {
 
 fn prefix_row(prefix: &[u8], counts: PrefixCounts) -> Value {
     let PrefixCounts { gets, hits, sets, deletes } = counts;
-    let prefix = String::from_utf8_lossy(prefix);
+    // The page tells them apart by this: what is no text, or looks like what is none, is escaped.
+    let prefix: Cow<'_, str> = match str::from_utf8(prefix) {
+        Ok(text) if !text.contains('\\') => text.into(),
+        _ => prefix.escape_ascii().to_string().into(),
+    };
     json!({ "prefix": prefix, "get": gets, "hit": hits, "set": sets, "del": deletes })
 }
 
@@ -113,6 +118,15 @@ mod tests {
             "state": "a b",
         });
         assert_eq!(object(&lines), expected);
+    }
+
+    #[test]
+    fn no_two_prefixes_have_one_name() {
+        let name = |prefix: &[u8]| prefix_row(prefix, PrefixCounts::default())["prefix"].clone();
+        assert_eq!(
+            [&b"user"[..], "é".as_bytes(), b"", b"\xff", b"\xfe", b"\\xff"].map(name),
+            ["user", "é", "", "\\xff", "\\xfe", "\\\\xff"]
+        );
     }
 
     #[test]

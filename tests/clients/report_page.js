@@ -33,6 +33,8 @@ function parts() {
       const [inner, outer] = [text, text.closest("svg")].map((element) => element.getBoundingClientRect());
       return inner.left < outer.left - 1 || inner.right > outer.right + 1;
     }).map((text) => text.textContent),
+    // Figures that lie over what is beside them.
+    wide: all(".big").filter((figure) => figure.scrollWidth > figure.clientWidth).map((figure) => figure.textContent),
     // Text that is too small to be read.
     small: all("svg[role=img]:not([id^=map]) .label").filter(seen)
       .filter((text) => text.getBoundingClientRect().height < 8).length,
@@ -65,7 +67,7 @@ async function look(browser, file) {
     const found = await page.evaluate(parts);
     assert.deepStrictEqual(found.scripts, ["application/json"], name);
     for (const what of ["strange", "events", "unnamed", "twice", "small"]) assert.strictEqual(found[what], 0, `${name}, ${kind}: ${what}`);
-    assert.deepStrictEqual(found.outside, [], `${name}, ${kind}`);
+    assert.deepStrictEqual([found.outside, found.wide], [[], []], `${name}, ${kind}`);
     assert.strictEqual(found.maps, found.data.figures.live.items ? 1 : 0, name);
     assert.ok(found.width <= viewport.width, `${name}, ${kind}: ${found.width} pixels wide`);
     grounds[colorScheme] = found.ground;

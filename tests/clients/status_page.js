@@ -74,9 +74,15 @@ function shapes() {
     words: [Shape.write.count(0), Shape.write.count(999), Shape.write.count(1500), Shape.write.count(999_999),
       Shape.write.bytes(1536), Shape.write.seconds(2.5e-7), Shape.write.seconds(0.0015), Shape.write.percent(99.96),
       Shape.write.count(null), Shape.write.span(90_061)],
+    names: [Shape.write.name(""), Shape.write.name("user"), Shape.write.name("a\u202eb\u200b")],
     tops: [Shape.top(7, 0, 1000), Shape.top(3, 10, 1000), Shape.top(2, 10, 1000), Shape.top(3000, 0, 1024)],
   };
   return got;
+}
+
+// The page has so many more answers, and has seen the last but one.
+async function polled(page, count) {
+  for (let answers = 0; answers <= count; answers++) await page.waitForResponse((response) => response.url().endsWith(".json"));
 }
 
 async function main() {
@@ -105,6 +111,7 @@ async function main() {
     half: 50, hit: 100, idle: null, first: null, reset: null, restarted: null, replaced: null, slept: null, level: 4,
     none: null, beyond: 1e-5,
     words: ["0", "999", "1.50 k", "1.00 M", "1.50 KiB", "250 ns", "1.50 ms", "100 %", "–", "1 d 1 h"],
+    names: ["(empty)", "user", "a\\u{202e}b\\u{200b}"],
     tops: [10, 10, 2, 4096],
   });
 
@@ -157,28 +164,85 @@ async function main() {
   await page.keyboard.press("ArrowLeft");
   assert.match(await text("#read"), /^\d\d:\d\d:\d\d: get /);
   assert.match(await text("figure .at"), /^at /);
+  const past = await text("#read");
   await page.keyboard.press("Escape");
   assert.strictEqual(await text("figure .at"), "");
-  await pause(1_500);
+  const legends = await text("#charts");
+  await polled(page, 2);
   assert.strictEqual(await text("#who"), paused, "a page that is paused stands still");
+  await page.keyboard.press("ArrowLeft");
+  assert.strictEqual(await text("#read"), past, "of what came in meanwhile nothing is in view");
+  await page.keyboard.press("Escape");
+  assert.strictEqual(await text("#charts"), legends);
   await page.keyboard.press("Shift+Tab");
   await page.keyboard.press("Enter");
   assert.strictEqual(await page.getAttribute("#pause", "aria-pressed"), "false");
 
+  // What is read stays in its place while time goes on, and the next key goes on from there.
+  await page.focus(".plot");
+  await page.keyboard.press("ArrowLeft");
+  const first = await text("figure .at");
+  await polled(page, 3);
+  assert.strictEqual(await text("figure .at"), first);
+  await page.keyboard.press("ArrowLeft");
+  await page.keyboard.press("ArrowLeft");
+  const second = await text("figure .at");
+  assert.notStrictEqual(second, first);
+  await page.hover(".plot >> nth=1");
+  assert.notStrictEqual(await text("figure .at"), second, "the mouse leads it again");
+  // A mouse that rests reads what comes by below it, and is not carried along to now.
+  await page.check("input[value='60']", { force: true });
+  const room = await page.locator(".u-over >> nth=1").boundingBox();
+  await page.mouse.move(room.x + room.width * 0.85, room.y + 20);
+  await polled(page, 4);
+  const age = await page.evaluate(() => {
+    const [hours, minutes, seconds] = document.querySelector("figure .at").textContent.slice(3).split(":").map(Number);
+    const now = new Date();
+    const since = (now.getHours() - hours) * 3600 + (now.getMinutes() - minutes) * 60 + now.getSeconds() - seconds;
+    return (since + 86400) % 86400;
+  });
+  assert.ok(age >= 5 && age <= 30, `${age} seconds ago`);
+  await page.mouse.move(0, 0);
+  assert.strictEqual(await text("figure .at"), "");
+
   // Nobody answers, and then somebody does.
   offline = true;
   await page.context().setOffline(true);
-  await until("it says so", async () => /does not answer since \d\d:/.test(await text("#state")));
+  await until("it says so", async () => /^No answer from the daemon since \d\d:/.test(await text("#state")));
   assert.match(await page.title(), /^No answer/);
   await page.context().setOffline(false);
   await until("it serves again", async () => (await text("#state")) === "Serving");
   offline = false;
 
+  // With few colours of the system's own the legends still tell the lines apart, and bars are seen.
+  await page.emulateMedia({ forcedColors: "active" });
+  const [get, set, bar, rest] = await page.evaluate(() => {
+    const [get, set] = [...document.querySelectorAll(".legend dt")].map((term) => getComputedStyle(term, "::before").borderTopColor);
+    const ground = (selector) => getComputedStyle(document.querySelector(selector)).backgroundColor;
+    return [get, set, ground(".bar span"), ground(".bar")];
+  });
+  assert.ok(get !== set && bar !== rest, `${get} ${set} ${bar} ${rest}`);
+  await page.emulateMedia({ forcedColors: "none" });
+
+  socket.write(`set ${"l".repeat(240)}:k 0 0 1\r\nv\r\n`);
+  await line();
+  await until("the long prefix", async () => /l{240}/.test(await text("#prefixes")));
   await page.setViewportSize({ width: 390, height: 844 });
   const width = await until("it fits a telephone", () =>
     page.evaluate(() => document.scrollingElement.scrollWidth <= 390 && document.scrollingElement.scrollWidth));
   assert.ok(width <= 390, `${width}`);
+  const cut = await page.evaluate(() => [...document.querySelectorAll("#prefixes td:nth-child(2), #numbers td:nth-child(2)")]
+    .filter((cell) => cell.getBoundingClientRect().right > 390).map((cell) => cell.parentElement.textContent));
+  assert.deepStrictEqual(cut, [], "a figure stands beside each name");
   await page.screenshot({ path: path.join(folder, "status-phone.png") });
+
+  // Without a memory tier nothing says that it has no limit.
+  await page.route("**/status.json", async (route) => {
+    const answer = await (await route.fetch()).json();
+    answer.storage.memory_bytes = answer.storage.memory_bytes_max = 0;
+    await route.fulfill({ json: answer });
+  });
+  await until("it is off", async () => (await page.textContent("#tile-tier ~ .more")) === "off: -m 0");
 
   assert.deepStrictEqual(complaints, []);
   const elsewhere = [...asked].filter((url) => !url.startsWith(origin + "/") && !url.startsWith("data:"));

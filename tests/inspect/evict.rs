@@ -87,6 +87,14 @@ fn each_is_told_with_its_reason() {
     assert_eq!(named(database, 1)[0]["why"], "stored before reads were noted");
     drop(db);
 
+    // In a file that is new, too, reads are noted.
+    let young = super::folder();
+    let mut daemon = Launch::new(young.path()).start();
+    daemon.client().set("k", "v");
+    daemon.stop();
+    let lines = named(daemon.launch().database_path(), 1);
+    assert_eq!(lines[0]["why"], "not read since it was stored");
+
     let said = refused(database, &["evict"], USAGE);
     assert!(said.contains("--dry-run"), "{said}");
     let output = inspect(&folder.path().join("none.db"), &["evict", "--dry-run"]);

@@ -349,6 +349,34 @@ fn it_is_there_whole_or_not_at_all() {
     assert_eq!(inspect(database, &["report"]).status.code(), Some(USAGE));
 }
 
+/// Rows that each say they are as large as a number can be, and of a time before all times.
+fn immense(database: &Path) {
+    let sql = "DROP TRIGGER item_inserted;
+         DROP TRIGGER item_large_inserted;
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6)
+         INSERT INTO item (id, stored, accessed, exptime, marks, key, value)
+         SELECT i, -9223372036854775808, 9223372036854775807, 9223372036854775807, 8,
+                CAST('a:b' || (i % 3) || ':' || i AS BLOB),
+                CAST('{\"bytes\":9223372036854775807,\"chunks\":[[1,1]]}' AS BLOB)
+           FROM n;
+         UPDATE state SET items = 6";
+    open_database(database).execute_batch(sql).expect("rows");
+}
+
+#[test]
+fn sizes_that_cannot_be_are_no_panic() {
+    let folder = folder();
+    let daemon = Launch::new(folder.path()).start();
+    let database = daemon.launch().database_path().to_owned();
+    drop(daemon);
+    immense(&database);
+    let page = made(&database, &[]);
+    let live = json!({ "items": 6, "bytes": u64::MAX });
+    assert_eq!(data(&page)["figures"]["live"], live);
+    assert!(!page.contains("NaN"), "{page}");
+    assert!(shown(&database, &["summary"]).contains("a:"));
+}
+
 #[test]
 fn a_database_without_items_has_a_page() {
     let folder = folder();
@@ -416,6 +444,10 @@ fn in_a_browser() {
     client.set(&"long".repeat(62), "x");
     page(&database, "hostile.html", &[]);
     daemon.stop();
+    let copy = folder.path().join("immense.db");
+    super::tool(&database, &["backup", &copy.display().to_string()]);
+    immense(&copy);
+    page(&copy, "immense.html", &[]);
     many(&database);
     let earlier = fs::read_to_string(at("hostile.html")).expect("it was made");
     // Some days ago, so that there is a pace.
@@ -436,7 +468,7 @@ fn in_a_browser() {
         .args(["--kill-after=5", "150", "node"])
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/report_page.js"))
         .arg(pictures)
-        .args(["none", "one", "hostile", "many"].map(|name| at(&format!("{name}.html"))))
+        .args(["none", "one", "hostile", "immense", "many"].map(|name| at(&format!("{name}.html"))))
         .env("NODE_PATH", packages)
         .env("HOME", folder.path())
         .output()

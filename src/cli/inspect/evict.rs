@@ -90,7 +90,8 @@ fn cells(item: &Item<'_>, worth: Worth) -> Vec<String> {
 /// In words for people.
 pub(super) fn why(item: &Item<'_>, reads: u32) -> &'static str {
     match item.life {
-        Life::Live if item.recency.unwrap_or(0) == 0 => "stored before reads were noted",
+        // In a file that has not seen a tick yet, what was stored has 0.
+        Life::Live if item.recency.is_none() => "stored before reads were noted",
         Life::Live if reads == 0 => "not read since it was stored",
         Life::Live => "not read for long",
         dead => dead.name(),

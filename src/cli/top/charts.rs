@@ -9,6 +9,8 @@ use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Block, Chart, Dataset, GraphType};
 
+use unicode_width::UnicodeWidthStr;
+
 use crate::clock::Stamp;
 
 use super::app::App;
@@ -52,6 +54,7 @@ impl Kind {
                 ("get", Color::Cyan, |point| point.rate(Rate::Get)),
                 ("set", Color::Yellow, |point| point.rate(Rate::Set)),
                 ("delete", Color::Green, |point| point.rate(Rate::Delete)),
+                ("incr", Color::LightRed, |point| point.rate(Rate::Arithmetic)),
                 ("touch", Color::Magenta, |point| point.rate(Rate::Touch)),
             ],
             Self::Hits => &[("of gets", Color::Green, |point| point.hits)],
@@ -115,7 +118,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, kind: Kind, app: &App, now
     let age = |point: &Point| -now.since(point.at).as_secs_f64();
     let in_view = || seen.iter().filter(|point| age(point) >= -window);
 
-    let mut title = vec![Span::styled(format!(" {} ", kind.title()), Style::new().bold())];
+    let mut named = Vec::new();
     let mut lines: Vec<(Color, Vec<(f64, f64)>)> = Vec::new();
     let mut most = 0_f64;
     for &(word, colour, value) in kind.series() {
@@ -124,7 +127,8 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, kind: Kind, app: &App, now
         }
         let last = seen.last().and_then(|point| value(point));
         let text = last.map_or("-".to_owned(), |number| kind.write(number));
-        title.push(Span::styled(format!("{word} {text} "), Style::new().fg(colour)));
+        let is_nought = !in_view().any(|point| value(point).is_some_and(|number| number > 0.0));
+        named.push(Named { word, colour, text, is_nought });
         let mut line = Vec::new();
         for point in in_view() {
             match value(point) {
@@ -149,6 +153,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, kind: Kind, app: &App, now
     });
     let quiet = Style::new().fg(Color::DarkGray);
     let began = format!("-{}", shown::span(Duration::from_secs_f64(window)));
+    let title = Span::styled(format!(" {} ", kind.title()), Style::new().bold());
+    let room = usize::from(area.width.saturating_sub(2)).saturating_sub(title.width());
+    let title: Vec<Span<'_>> = std::iter::once(title).chain(legend(named, room)).collect();
     let chart = Chart::new(sets.collect())
         .block(Block::bordered().border_style(quiet).title(Line::from(title)))
         .legend_position(None)
@@ -159,6 +166,35 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, kind: Kind, app: &App, now
             kind.step(top),
         ]));
     frame.render_widget(chart, area);
+}
+
+/// What a chart's title says of a line.
+struct Named {
+    word: &'static str,
+    colour: Color,
+    /// Its last figure.
+    text: String,
+    /// It lies on the ground as far as it is in view.
+    is_nought: bool,
+}
+
+/// Words and figures in so many columns. A figure is there whole or not at all: of one that is cut nobody
+/// sees that it is. Where there is no room for all, lines that lie on the ground below others have no word.
+fn legend(named: Vec<Named>, columns: usize) -> Vec<Span<'static>> {
+    let whole = |line: &Named| format!("{} {} ", line.word, line.text);
+    let fits = named.iter().map(|line| whole(line).width()).sum::<usize>() <= columns;
+    let has_all = fits || named.iter().all(|line| line.is_nought);
+    let named: Vec<Named> = named.into_iter().filter(|line| has_all || !line.is_nought).collect();
+    let mut words: usize = named.iter().map(|line| line.word.len() + 1).sum();
+    let mut left = columns;
+    let span = |line: &Named| {
+        words -= line.word.len() + 1;
+        let whole = whole(line);
+        let text = if whole.width() + words <= left { whole } else { format!("{} ", line.word) };
+        left = left.saturating_sub(text.width());
+        Span::styled(text, Style::new().fg(line.colour))
+    };
+    named.iter().map(span).collect()
 }
 
 /// Whether the server tells anything of it.
@@ -172,6 +208,32 @@ pub(super) fn is_told(kind: Kind, app: &App) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_figure_is_cut() {
+        let named = |busy: [bool; 4]| {
+            let lines = ["get", "set", "delete", "incr"].into_iter().zip(busy);
+            let line = |(word, is_busy)| Named {
+                word,
+                colour: Color::Reset,
+                text: if is_busy { "1.50 k" } else { "0" }.into(),
+                is_nought: !is_busy,
+            };
+            lines.map(line).collect::<Vec<_>>()
+        };
+        let text = |busy, columns| {
+            let spans = legend(named(busy), columns);
+            spans.iter().map(|span| span.content.as_ref()).collect::<String>()
+        };
+        let all = "get 1.50 k set 1.50 k delete 1.50 k incr 1.50 k ";
+        assert_eq!(text([true; 4], 48), all);
+        assert_eq!(text([true; 4], 47), "get 1.50 k set 1.50 k delete 1.50 k incr ");
+        assert_eq!(text([true; 4], 27), "get 1.50 k set delete incr ");
+        assert_eq!(text([true; 4], 5), "get set delete incr ");
+        assert_eq!(text([true, true, false, false], 38), "get 1.50 k set 1.50 k delete 0 incr 0 ");
+        assert_eq!(text([true, true, false, false], 37), "get 1.50 k set 1.50 k ");
+        assert_eq!(text([false; 4], 20), "get set delete incr ");
+    }
 
     #[test]
     fn axes_end_somewhere_round() {

@@ -6,6 +6,8 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row as Cells, Table, Wrap};
 
+use unicode_width::UnicodeWidthStr;
+
 use crate::clock::Stamp;
 
 use super::app::{App, Standing, View};
@@ -21,6 +23,10 @@ const FIGURE_COLUMNS: u16 = 20;
 
 /// Columns that the names of the views take with their numbers.
 const TABS_COLUMNS: u16 = 44;
+
+/// Columns that how it stands may take from a long address, and what is left of that.
+const STANDING_COLUMNS: usize = 24;
+const ADDRESS_COLUMNS_MIN: usize = 8;
 
 /// Columns of a bar, at least.
 const BAR_COLUMNS_MIN: u16 = 8;
@@ -94,6 +100,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, app: &App, now: Stamp) {
     }
 }
 
+/// For `NO_COLOR`.
+pub(super) fn without_colours(frame: &mut Frame<'_>) {
+    for cell in &mut frame.buffer_mut().content {
+        cell.set_fg(Color::Reset).set_bg(Color::Reset);
+    }
+}
+
 fn draw_title(frame: &mut Frame<'_>, area: Rect, app: &App, now: Stamp) {
     let standing = match app.standing(now) {
         Standing::Live => Span::styled(" live ", Style::new().fg(Color::Green)),
@@ -101,12 +114,25 @@ fn draw_title(frame: &mut Frame<'_>, area: Rect, app: &App, now: Stamp) {
         Standing::Lost(why) => Span::styled(format!(" {why} "), Style::new().fg(Color::Red).bold()),
     };
     let server = shown::server(&app.trend);
+    // Whether it answers is to be seen beside the longest path of a socket.
+    let needed = standing.width().min(STANDING_COLUMNS);
+    let room = usize::from(area.width).saturating_sub(needed).max(ADDRESS_COLUMNS_MIN);
     let line = Line::from(vec![
-        Span::styled(app.address.clone(), Style::new().bold()),
+        Span::styled(last_columns(&app.address, room), Style::new().bold()),
         standing,
         Span::styled(server, quiet()),
     ]);
     frame.render_widget(line, area);
+}
+
+/// The end of a text, with a sign where something was cut.
+fn last_columns(text: &str, most: usize) -> String {
+    let mut rest = text.chars();
+    while rest.as_str().width() > most.saturating_sub(usize::from(rest.as_str() != text)) {
+        rest.next();
+    }
+    let sign = if rest.as_str() == text { "" } else { "…" };
+    format!("{sign}{}", rest.as_str())
 }
 
 fn draw_tabs(frame: &mut Frame<'_>, area: Rect, app: &App) {
@@ -246,7 +272,7 @@ fn table(
 ) {
     let widths: Vec<usize> = (0..head.len())
         .map(|column| {
-            let cells = rows.iter().map(|row| row[column].chars().count());
+            let cells = rows.iter().map(|row| row[column].width());
             cells.chain([head[column].len()]).max().unwrap_or(0).min(40)
         })
         .collect();
@@ -439,6 +465,24 @@ mod tests {
         press(&mut app, KeyCode::Char('?'));
         assert!(screen(&app, 80, 24, now).contains("this help"));
         assert!(screen(&app, 24, 8, now).contains("quit"));
+    }
+
+    #[test]
+    fn silence_is_said_beside_a_long_address() {
+        let start = Stamp::now();
+        let mut app = app(start, true);
+        app.address = format!("unix:/{}/é.sock", "folder/".repeat(30));
+        for (width, height) in [(80, 24), (24, 8)] {
+            let live = screen(&app, width, height, start.after(Duration::from_secs(10)));
+            assert!(live.contains(".sock live"), "{live}");
+            let lost = screen(&app, width, height, start.after(Duration::from_secs(42)));
+            assert!(lost.starts_with('…') && lost.contains(".sock no answer"), "{lost}");
+        }
+        assert_eq!(
+            [("abcd", 4), ("abcd", 3), ("日本語", 6), ("日本語", 5), ("", 0), ("abc", 0)]
+                .map(|(text, most)| last_columns(text, most)),
+            ["abcd", "…cd", "日本語", "…本語", "", "…"]
+        );
     }
 
     #[test]

@@ -17,6 +17,9 @@ const LINES_MAX: usize = 5_000;
 /// Bytes of a name or value that are kept.
 const TEXT_BYTES_MAX: usize = 256;
 
+/// The greatest figure that is taken for one: all 64 bits of a counter.
+const NUMBER_MAX: f64 = 18_446_744_073_709_551_616.0;
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct Sample {
@@ -93,7 +96,7 @@ impl Sample {
     }
 
     pub(super) fn number(&self, name: &str) -> Option<f64> {
-        self.text(name)?.parse().ok().filter(|number: &f64| number.is_finite())
+        number(self.text(name)?)
     }
 
     /// The sum of those that the server tells; none if it tells none of them.
@@ -101,6 +104,11 @@ impl Sample {
         let told = names.iter().filter_map(|name| self.number(name));
         told.fold(None, |sum, number| Some(sum.unwrap_or(0.0) + number))
     }
+}
+
+/// A figure that a server can have: of others come sums and rates that nobody can show.
+fn number(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number| (0.0..=NUMBER_MAX).contains(number))
 }
 
 /// The lines of an answer, without its `END`; an error is no line.
@@ -112,12 +120,19 @@ fn report(connection: &mut Connection, request: &[u8]) -> Result<Vec<String>, Tr
             && line != b"END"
             && lines.len() < LINES_MAX
         {
-            let line = &line[..line.len().min(2 * TEXT_BYTES_MAX)];
-            lines.push(OneLine(String::from_utf8_lossy(line)).to_string());
+            lines.push(shown(&line[..line.len().min(2 * TEXT_BYTES_MAX)]));
         }
         Ok(())
     })?;
     Ok(lines)
+}
+
+/// A line as it may stand on a screen. Of key prefixes that are no text no two become the same one.
+fn shown(line: &[u8]) -> String {
+    match str::from_utf8(line) {
+        Ok(text) => OneLine(text).to_string(),
+        Err(_) => line.escape_ascii().to_string(),
+    }
 }
 
 fn pairs(lines: &[String]) -> BTreeMap<String, String> {
@@ -127,20 +142,18 @@ fn pairs(lines: &[String]) -> BTreeMap<String, String> {
 
 /// `get:p50_us` and its like; kinds in the order of their counts.
 fn latencies(figures: &BTreeMap<String, String>) -> Vec<Latency> {
-    let number = |kind: &str, part: &str| -> Option<f64> {
-        figures.get(&format!("{kind}:{part}"))?.parse().ok()
-    };
+    let part = |kind: &str, part: &str| number(figures.get(&format!("{kind}:{part}"))?);
     let kinds = figures.keys().filter_map(|name| name.strip_suffix(":count"));
     let mut rows: Vec<Latency> = kinds
         .filter_map(|kind| {
-            let micros = |part| number(kind, part).map(|micros| micros / 1e6);
+            let seconds = |name| part(kind, name).map(|micros| micros / 1e6);
             Some(Latency {
                 kind: kind.to_owned(),
-                count: number(kind, "count").filter(|&count| count > 0.0)?,
-                p50: micros("p50_us")?,
-                p99: micros("p99_us")?,
-                p999: micros("p999_us")?,
-                longest: micros("max_us")?,
+                count: part(kind, "count").filter(|&count| count > 0.0)?,
+                p50: seconds("p50_us")?,
+                p99: seconds("p99_us")?,
+                p999: seconds("p999_us")?,
+                longest: seconds("max_us")?,
             })
         })
         .collect();
@@ -154,12 +167,12 @@ fn prefixes(lines: &[String]) -> Vec<Prefix> {
         .iter()
         .filter_map(|line| {
             let mut words = line.strip_prefix("PREFIX ")?.rsplitn(9, ' ');
-            let mut number = |name: &str| {
-                let number = words.next()?.parse::<f64>().ok()?;
-                (words.next()? == name).then_some(number)
+            let mut counted = |name: &str| {
+                let count = number(words.next()?)?;
+                (words.next()? == name).then_some(count)
             };
-            let (deletes, sets) = (number("del")?, number("set")?);
-            let (hits, gets) = (number("hit")?, number("get")?);
+            let (deletes, sets) = (counted("del")?, counted("set")?);
+            let (hits, gets) = (counted("hit")?, counted("get")?);
             Some(Prefix { name: words.next()?.to_owned(), gets, hits, sets, deletes })
         })
         .collect();
@@ -210,6 +223,7 @@ pub(super) mod tests {
             "PREFIX a get 1 hit 1 set 0 del 0",
             "PREFIX  get 4 hit 3 set 2 del 1",
             "PREFIX b get 1 hit",
+            "PREFIX b get NaN hit 1 set 1e308 del 0",
             "PREFIX b\\u{1b} get 2 hit 0 set 0 del 0",
             "OK",
         ];
@@ -219,9 +233,20 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_is_no_text_is_shown_as_its_bytes() {
+        let lines = [&b"PREFIX \xff get 1"[..], b"PREFIX \xfe get 1", b"a\x1b[2J", "é".as_bytes()];
+        let expected = ["PREFIX \\xff get 1", "PREFIX \\xfe get 1", "a\\u{1b}[2J", "é"];
+        assert_eq!(lines.map(shown), expected);
+    }
+
+    #[test]
     fn what_is_not_told_is_none() {
         let sample = sample(Stamp::now(), 0, &[("a", 1), ("b", 2)]);
         assert_eq!(sample.sum(&["a", "b", "c"]), Some(3.0));
         assert_eq!((sample.sum(&["c"]), sample.number("c")), (None, None));
+        assert_eq!(
+            ["7", "0.5", "18446744073709551615", "-1", "1e300", "inf", "NaN", "x"].map(number),
+            [Some(7.0), Some(0.5), Some(NUMBER_MAX), None, None, None, None, None]
+        );
     }
 }

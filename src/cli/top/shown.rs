@@ -141,6 +141,9 @@ pub(super) fn gauges(trend: &Trend) -> Vec<Gauge> {
         Some(Gauge { name, part, value })
     };
     let items = if has_file { "Disk" } else { "Memory" };
+    // Of the memory tier, and of nothing else, 0 is not without a limit.
+    let tier = gauge("Memory", "memory_bytes", "memory_bytes_max", bytes)
+        .map(|tier| if tier.part.is_none() { Gauge { value: "off".into(), ..tier } } else { tier });
     [
         gauge(items, "bytes", "limit_maxbytes", bytes),
         sample
@@ -148,7 +151,7 @@ pub(super) fn gauges(trend: &Trend) -> Vec<Gauge> {
             .filter(|&most| most > 0.0)
             .and_then(|_| gauge("Items", "curr_items", "items_max", whole)),
         gauge("Log", "wal_bytes", "wal_bytes_max", bytes),
-        gauge("Memory", "memory_bytes", "memory_bytes_max", bytes),
+        tier,
         gauge("Clients", "curr_connections", "max_connections", whole),
     ]
     .into_iter()
@@ -274,6 +277,22 @@ mod tests {
         );
         let spans = [0, 59, 60, 3_661, 90_061].map(|seconds| span(Duration::from_secs(seconds)));
         assert_eq!(spans, ["0 s", "59 s", "1 min", "1 h 1 min", "1 d 1 h"]);
+    }
+
+    #[test]
+    fn a_memory_tier_of_nothing_is_off() {
+        let mut trend = Trend::default();
+        let figures = [
+            ("bytes", 0),
+            ("limit_maxbytes", 0),
+            ("file_bytes", 1),
+            ("memory_bytes", 0),
+            ("memory_bytes_max", 0),
+        ];
+        trend.add(sample(Stamp::now(), 0, &figures));
+        let said: Vec<_> =
+            gauges(&trend).into_iter().map(|gauge| (gauge.name, gauge.value)).collect();
+        assert_eq!(said, [("Disk", "0 B, no limit".into()), ("Memory", "off".into())]);
     }
 
     #[test]

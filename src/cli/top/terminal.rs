@@ -14,6 +14,7 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{self, Event};
 use ratatui::crossterm::execute;
+use ratatui::crossterm::style::Colored;
 use ratatui::crossterm::terminal::{
     Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
@@ -54,7 +55,16 @@ impl Screen {
     }
 
     pub(super) fn draw(&mut self, app: &App) -> io::Result<()> {
-        self.terminal.draw(|frame| draw::draw(frame, app, Stamp::now())).map(drop)
+        // crossterm leaves out the number of a colour alone, and what is left takes back all that was
+        // bold or reversed: the view that is shown, too.
+        let is_plain = Colored::ansi_color_disabled_memoized();
+        let drawn = self.terminal.draw(|frame| {
+            draw::draw(frame, app, Stamp::now());
+            if is_plain {
+                draw::without_colours(frame);
+            }
+        });
+        drawn.map(drop)
     }
 
     /// Waits so long for a key, and says what is to be done.

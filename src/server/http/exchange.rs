@@ -35,6 +35,20 @@ pub(super) struct Asked {
     pub(super) with_body: bool,
 }
 
+/// One that cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) status: Status,
+    /// Not HEAD: an answer to that has none, whatever it is.
+    pub(super) with_body: bool,
+}
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        Self { status, with_body: true }
+    }
+}
+
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
@@ -62,14 +76,17 @@ impl Status {
 }
 
 /// Reads a request; `None` if more bytes are needed. `is_local`: it came over loopback.
-pub(super) fn read(bytes: &[u8], is_local: bool) -> Option<Result<Asked, Status>> {
+pub(super) fn read(bytes: &[u8], is_local: bool) -> Option<Result<Asked, Refused>> {
     let mut fields = [EMPTY_HEADER; FIELDS_MAX];
     let mut request = Request::new(&mut fields);
     match request.parse(bytes) {
         Ok(httparse::Status::Partial) => None,
-        Ok(httparse::Status::Complete(_)) => Some(judge(&request, is_local)),
-        Err(httparse::Error::TooManyHeaders) => Some(Err(Status::TooLong)),
-        Err(_) => Some(Err(Status::Malformed)),
+        Ok(httparse::Status::Complete(_)) => {
+            let with_body = request.method != Some("HEAD");
+            Some(judge(&request, is_local).map_err(|status| Refused { status, with_body }))
+        }
+        Err(httparse::Error::TooManyHeaders) => Some(Err(Status::TooLong.into())),
+        Err(_) => Some(Err(Status::Malformed.into())),
     }
 }
 
@@ -194,7 +211,8 @@ mod tests {
     use super::*;
 
     fn asked(head: &str) -> Option<Result<Asked, Status>> {
-        read(head.replace('|', "\r\n").as_bytes(), true)
+        let asked = read(head.replace('|', "\r\n").as_bytes(), true)?;
+        Some(asked.map_err(|refused| refused.status))
     }
 
     #[test]
@@ -256,7 +274,7 @@ mod tests {
     #[test]
     fn from_elsewhere_any_name_will_do() {
         let head = b"GET /metrics HTTP/1.1\r\nHost: cache-1.internal:60080\r\n\r\n";
-        assert_eq!(read(head, true), Some(Err(Status::Misdirected)));
+        assert_eq!(read(head, true), Some(Err(Status::Misdirected.into())));
         assert_eq!(read(head, false), Some(Ok(Asked { page: Page::Metrics, with_body: true })));
     }
 

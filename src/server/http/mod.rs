@@ -27,7 +27,7 @@ use crate::limits::{HTTP_CLIENTS_MAX, HTTP_HEAD_BYTES_MAX};
 use crate::server::context::Context;
 use crate::server::inbox::Inbox;
 use crate::stats;
-use exchange::{Asked, Page, Reply, Status};
+use exchange::{Asked, Page, Refused, Reply, Status};
 
 const WAKE: Token = Token(usize::MAX);
 
@@ -206,7 +206,7 @@ impl Http {
     /// Goes as far with a client as it lets us.
     fn proceed(&mut self, place: usize) {
         let Some(mut client) = self.clients[place].take() else { return };
-        let answer = |asked: Result<Asked, Status>| self.answer(asked);
+        let answer = |asked: Result<Asked, Refused>| self.answer(asked);
         match client.proceed(answer) {
             Ok(true) => {}
             Ok(false) => self.clients[place] = Some(client),
@@ -223,10 +223,10 @@ impl Http {
         }
     }
 
-    fn answer(&self, asked: Result<Asked, Status>) -> Vec<u8> {
+    fn answer(&self, asked: Result<Asked, Refused>) -> Vec<u8> {
         let (page, with_body) = match asked {
             Ok(Asked { page, with_body }) => (page, with_body),
-            Err(status) => return Reply::status(status).bytes(true),
+            Err(Refused { status, with_body }) => return Reply::status(status).bytes(with_body),
         };
         let reply = match page {
             Page::Status => Reply::ok("text/html; charset=utf-8", page::HTML),
@@ -262,7 +262,7 @@ impl Client {
     /// Reads, answers and sends until the socket has or takes no more. `true` when it is done with.
     fn proceed(
         &mut self,
-        answer: impl FnOnce(Result<Asked, Status>) -> Vec<u8>,
+        answer: impl FnOnce(Result<Asked, Refused>) -> Vec<u8>,
     ) -> io::Result<bool> {
         let mut answer = Some(answer);
         loop {
@@ -279,7 +279,7 @@ impl Client {
                     let asked = match exchange::read(received, self.is_local) {
                         Some(asked) => asked,
                         None if received.len() < HTTP_HEAD_BYTES_MAX => continue,
-                        None => Err(Status::TooLong),
+                        None => Err(Status::TooLong.into()),
                     };
                     let answer = answer.take().expect("a connection asks once");
                     Stage::Answered(answer(asked), 0)

@@ -81,8 +81,17 @@ pub struct Group {
 
 impl Group {
     fn add(&mut self, item: &Item<'_>) {
-        self.items += 1;
-        self.bytes += item.key.len() as u64 + item.stored_bytes + ITEM_HEADER_BYTES as u64;
+        let beside = (item.key.len() + ITEM_HEADER_BYTES) as u64;
+        *self = self.with(Self { items: 1, bytes: item.stored_bytes.saturating_add(beside) });
+    }
+
+    /// Both together. What rows say of their sizes may be anything in a file that is damaged.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            items: self.items.saturating_add(other.items),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
     }
 }
 
@@ -277,8 +286,7 @@ impl Count {
             self.oldest.into_sorted().into_iter().map(|(at, key)| (at.0, key)).collect();
         summary.prefixes = greatest_first(self.prefixes);
         for (_, group) in summary.prefixes.drain(lists.prefixes.min(summary.prefixes.len())..) {
-            summary.other_prefixes.items += group.items;
-            summary.other_prefixes.bytes += group.bytes;
+            summary.other_prefixes = summary.other_prefixes.with(group);
         }
         summary.inner_prefixes = self.inner.map(greatest_first).unwrap_or_default();
         summary.inner_prefixes.truncate(lists.inner);

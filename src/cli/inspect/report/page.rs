@@ -90,10 +90,7 @@ fn tiles(found: &Found, page: &mut String) {
     let free = show::size(summary.free_pages * summary.page_bytes);
     tile(page, "File", &show::size(summary.file_bytes), &format!("{free} of its pages free"));
     tile(page, "Log", &show::size(summary.wal_bytes), "beside the file");
-    let dead = Group {
-        items: summary.expired.items + summary.flushed.items,
-        bytes: summary.expired.bytes + summary.flushed.bytes,
-    };
+    let dead = summary.expired.with(summary.flushed);
     tile(
         page,
         "Dead",
@@ -217,10 +214,7 @@ fn plots(found: &Found, size: Size) -> Vec<Plot> {
             named(prefix, *of, inner.collect())
         })
         .collect();
-    let others = rest.iter().fold(summary.other_prefixes, |sum, (_, of)| Group {
-        items: sum.items + of.items,
-        bytes: sum.bytes + of.bytes,
-    });
+    let others = rest.iter().fold(summary.other_prefixes, |sum, (_, of)| sum.with(*of));
     for (name, of) in [("(other prefixes)", others), ("(no prefix)", summary.unprefixed)] {
         if of.items > 0 {
             plots.push(Plot { name: name.into(), of, inner: Vec::new(), is_plain: true });

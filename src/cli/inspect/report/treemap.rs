@@ -89,7 +89,8 @@ fn draw(plot: &Plot, area: Rect, svg: &mut String) {
     }
     let mut bytes: Vec<u64> = plot.inner.iter().map(|plot| plot.of.bytes).collect();
     // What has no name comes last, whatever its size.
-    bytes.push(plot.of.bytes.saturating_sub(bytes.iter().sum()));
+    let named = plot.inner.iter().fold(Group::default(), |sum, plot| sum.with(plot.of));
+    bytes.push(plot.of.bytes.saturating_sub(named.bytes));
     for (number, (plot, area)) in plot.inner.iter().zip(squarify(&bytes, inside)).enumerate() {
         if area.width >= INNER_SEEN.0 && area.height >= INNER_SEEN.1 {
             block(plot, area, 1 + number % 2, svg);
