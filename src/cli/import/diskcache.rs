@@ -165,7 +165,10 @@ impl Shard {
         let name = std::str::from_utf8(name).map_err(|_| "its file has no name".to_owned())?;
         let cannot = |error: std::io::Error| format!("its file {name} cannot be read: {error}");
         let path = Path::new(name);
-        let is_inside = path.components().all(|part| matches!(part, Component::Normal(_)));
+        let foreign = || Err(format!("its file {name} is none of the cache's own"));
+        if !path.components().all(|part| matches!(part, Component::Normal(_))) {
+            return foreign();
+        }
         let place = match fs::canonicalize(self.folder.join(path)) {
             Ok(place) => place,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -173,8 +176,8 @@ impl Shard {
         };
         // A link may lead out as well.
         let folder = fs::canonicalize(&self.folder).map_err(cannot)?;
-        if !is_inside || !place.starts_with(folder) || !place.is_file() {
-            return Err(format!("its file {name} is none of the cache's own"));
+        if !place.starts_with(folder) || !place.is_file() {
+            return foreign();
         }
         let mut value = Vec::new();
         let file = match File::open(place) {
@@ -335,7 +338,15 @@ mod tests {
         assert_eq!(shard.file(b"ab/1.val", 9), Ok(Some(b"value".to_vec())));
         assert_eq!(shard.file(b"ab/1.val", 3), Ok(Some(b"valu".to_vec())));
         assert_eq!(shard.file(b"ab/2.val", 9), Ok(None));
-        for name in [&b"../secret"[..], b"ab/link", b"ab", b"ab/../../secret", &absolute] {
+        for name in [
+            &b"../secret"[..],
+            b"../none",
+            b"/none",
+            b"ab/link",
+            b"ab",
+            b"ab/../../secret",
+            &absolute,
+        ] {
             assert!(shard.file(name, 9).is_err(), "{}", name.escape_ascii());
         }
     }
